@@ -1,0 +1,44 @@
+.DEFAULT_GOAL := help
+.PHONY: help install demo cross-domain-eval test lint format clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+RUN := $(VENV)/bin/python -m fm_unroll
+INSTALLED := $(VENV)/.installed
+
+DATA := data/synthetic
+DEMO := runs/demo
+
+help:  ## print this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: $(INSTALLED)  ## create .venv with pinned packages
+
+demo: $(INSTALLED)  ## synthesise data, train two small networks, evaluate them on three anatomies
+	$(RUN) data synthesize --root $(DATA)
+	test -f $(DEMO)/varnet/checkpoints/finished || $(RUN) fit --config configs/demo/varnet.yaml
+	test -f $(DEMO)/random/checkpoints/finished || $(RUN) fit --config configs/demo/random.yaml
+	$(RUN) cross-domain --config configs/demo/cross_domain.yaml
+
+cross-domain-eval: $(INSTALLED)  ## evaluate the checkpoints in runs/ on all anatomies, write the report
+	$(RUN) cross-domain --config experiments/cross_domain.yaml
+
+test: $(INSTALLED)  ## run the tests
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+lint: $(INSTALLED)  ## check style
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(INSTALLED)  ## repair style
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:  ## remove the demo's data and runs and all caches; .venv stays
+	rm -rf $(DATA) $(DEMO) .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

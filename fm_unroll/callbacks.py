@@ -1,0 +1,144 @@
+"""What happens beside training: loggers, image panels, written reconstructions. Only this file knows W&B."""
+
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from torch import Tensor
+from torchvision.utils import save_image
+
+from fm_unroll.data.sample import KSpaceBatch
+from fm_unroll.data.undersampling import center_crop
+from fm_unroll.physics import ifft2c, rss
+
+ERROR_GAIN = 5
+
+
+def default_loggers(run_dir: Path) -> list[dict]:
+    """Logger settings for a run: W&B when it can be reached without a question, else CSV and TensorBoard."""
+    folder = {"save_dir": str(run_dir), "name": "", "version": ""}
+    csv = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": folder}
+    if wandb_is_ready():
+        wandb = {"save_dir": str(run_dir), "name": "/".join(run_dir.parts[-2:])}
+        return [csv, {"class_path": "lightning.pytorch.loggers.WandbLogger", "init_args": wandb}]
+    return [csv, {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": folder}]
+
+
+def wandb_is_ready() -> bool:
+    """Whether W&B logs without asking anything: offline mode, or a key at hand."""
+    mode = os.environ.get("WANDB_MODE")
+    if mode in {"disabled", "dryrun"}:
+        return False
+    if mode in {"offline", "shared"}:
+        return True
+    import wandb
+
+    return wandb.login(prompt=False, verify=False)
+
+
+class ImagePanels(Callback):
+    """Logs target, reconstruction, error (brightened) and zero-filled image of a few validation slices."""
+
+    def __init__(self, num_slices: int = 4) -> None:
+        """Choose how many slices, spread over the validation set, are shown."""
+        self.num_slices = num_slices
+        self.rows: list[Tensor] = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor,
+        batch: KSpaceBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep one slice of every so many batches."""
+        batches = trainer.num_val_batches[dataloader_idx]
+        stride = max(int(batches) // self.num_slices, 1)
+        if batch_idx % stride == 0 and len(self.rows) < self.num_slices:
+            self.rows.append(panel(outputs, batch).cpu())
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the panel and save it beside the run's metrics."""
+        rows, self.rows = self.rows, []
+        if trainer.sanity_checking or not trainer.is_global_zero or not rows:
+            return
+        height, width = max(row.shape[0] for row in rows), max(row.shape[1] for row in rows)
+        padded = [
+            torch.nn.functional.pad(row, (0, width - row.shape[1], 0, height - row.shape[0])) for row in rows
+        ]
+        image = torch.cat(padded)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("val/panel", image[None], trainer.global_step)
+            elif isinstance(logger, WandbLogger):
+                logger.log_image("val/panel", [image.numpy()], step=trainer.global_step)
+        if trainer.log_dir and trainer.loggers:
+            folder = Path(trainer.log_dir, "panels")
+            folder.mkdir(parents=True, exist_ok=True)
+            save_image(image, folder / f"epoch_{trainer.current_epoch:03d}.png")
+
+
+def panel(reconstruction: Tensor, batch: KSpaceBatch) -> Tensor:
+    """Target, reconstruction, error and zero-filled image of a batch's first slice, side by side in 0..1."""
+    zero_filled = center_crop(rss(ifft2c(batch.kspace[:1])), batch.crop)
+    target, prediction = batch.target[:1], reconstruction[:1].detach()
+    error = ERROR_GAIN * (prediction - target).abs()
+    row = torch.cat([target, prediction, error, zero_filled], dim=-1)[0]
+    return (row / target.max()).clamp(0, 1).float()
+
+
+class ReconstructionWriter(BasePredictionWriter):
+    """Writes predicted volumes as ``RUN_DIR/reconstructions/VOLUME.h5``, one data set ``reconstruction``.
+
+    Its shape is ``(slice, row, column)``, fastMRI's submission layout, or ``(frame, slice, row, column)``
+    where a volume has several frames.
+    """
+
+    def __init__(self) -> None:
+        """Collect slices batch by batch; a volume is written when its last slice has come."""
+        super().__init__(write_interval="batch")
+        self.slices: dict[str, dict[tuple[int, int], np.ndarray]] = {}
+
+    def write_on_batch_end(
+        self, trainer, pl_module, prediction, batch_indices, batch: KSpaceBatch, batch_idx, dataloader_idx
+    ) -> None:
+        """Collect one batch and write the volumes it completes."""
+        images = prediction.float().cpu().numpy()
+        sizes = {
+            volume.name: volume.num_slices * volume.num_frames
+            for volume in trainer.datamodule.volumes("test")
+            if volume.name in set(batch.volume)
+        }
+        for image, volume, slice_, frame in zip(images, batch.volume, batch.slice, batch.frame, strict=True):
+            slices = self.slices.setdefault(volume, {})
+            slices[frame, slice_] = image
+            if len(slices) == sizes[volume]:
+                write_volume(
+                    Path(trainer.default_root_dir, "reconstructions"), volume, self.slices.pop(volume)
+                )
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what is left: volumes that were limited or split over processes."""
+        for volume in list(self.slices):
+            write_volume(Path(trainer.default_root_dir, "reconstructions"), volume, self.slices.pop(volume))
+
+
+def write_volume(folder: Path, volume: str, slices: dict[tuple[int, int], np.ndarray]) -> None:
+    """Write one volume, whole or not at all; slices that were not predicted stay NaN."""
+    frames, depth = (1 + max(index) for index in zip(*slices, strict=True))
+    image = np.full((frames, depth, *next(iter(slices.values())).shape), np.nan, dtype=np.float32)
+    for (frame, slice_), values in slices.items():
+        image[frame, slice_] = values
+    path = folder / f"{volume}.h5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with h5py.File(part, "w") as file:
+        file["reconstruction"] = image[0] if frames == 1 else image
+    part.replace(path)

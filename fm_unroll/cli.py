@@ -1,0 +1,128 @@
+"""The command line: a table of verbs, each one call into the room that does the work."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+
+from fm_unroll import __version__
+from fm_unroll.errors import InputError
+
+LIGHTNING = "fm_unroll.training:run"
+
+VERBS: dict[str, tuple[str | dict[str, str], str]] = {
+    "fit": (LIGHTNING, "train a network: --config configs/dinov2_x8.yaml; continue with --resume RUN_DIR"),
+    "validate": (LIGHTNING, "metrics of a checkpoint on the validation subjects"),
+    "test": (LIGHTNING, "metrics of a checkpoint on the test subjects"),
+    "predict": (LIGHTNING, "write the reconstructions of a data set"),
+    "data": (
+        {
+            "synthesize": "fm_unroll.data.phantoms.commands:synthesize",
+            "check": "fm_unroll.data.check:check",
+        },
+        "synthesize the embedded data set, check a folder of files",
+    ),
+    "encoders": (
+        {
+            "list": "fm_unroll.encoders.commands:list_",
+            "fetch": "fm_unroll.encoders.commands:fetch",
+            "verify": "fm_unroll.encoders.commands:verify",
+        },
+        "list, fetch and verify the frozen vision encoders",
+    ),
+    "summary": ("fm_unroll.summary:summary", "parameters of a config's network, trainable and frozen"),
+    "cross-domain": ("fm_unroll.evaluation.protocol:cross_domain", "every method on every anatomy and mask"),
+    "report": ("fm_unroll.evaluation.report:report", "tables, figures and a page from RECORDS.csv"),
+}
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run one verb.
+
+    Args:
+        args: the command line without the program's name; None: ``sys.argv``.
+
+    Raises:
+        SystemExit: status 2 with one line on standard error, when something given cannot be used.
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in args
+    args = [arg for arg in args if arg != "--debug"]
+    if not args or args[0] in {"-h", "--help"}:
+        print(overview())
+        return
+    if args[0] == "--version":
+        print(__version__)
+        return
+    try:
+        run(args)
+    except InputError as error:
+        if debug:
+            raise
+        # raised in a reading process, the message comes behind that process's traceback
+        message = str(error).strip().splitlines()[-1].removeprefix("fm_unroll.errors.InputError: ")
+        print(f"error: {message}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def run(args: list[str]) -> None:
+    """Find the verb's function and hand it the rest of the command line."""
+    # imported here, so that the overview needs nothing but the standard library
+    from fm_unroll.config_files import check_classes, given_configs
+
+    verb, rest = args[0], args[1:]
+    if verb not in VERBS:
+        raise InputError(f"unknown verb {verb!r}: choose one of {', '.join(VERBS)}")
+    for config in given_configs(rest):
+        check_classes(config)
+    target, _ = VERBS[verb]
+    if target == LIGHTNING:
+        load(target)(args)
+        return
+    if isinstance(target, str):
+        function = load(target)
+    elif rest and rest[0] in target:
+        verb, function, rest = f"{verb} {rest[0]}", load(target[rest[0]]), rest[1:]
+    else:
+        raise InputError(f"{verb} needs one of {', '.join(target)}, then --help for its options")
+    call(function, rest, prog=f"fm_unroll {verb}")
+
+
+def call(function: Callable, args: list[str], prog: str) -> None:
+    """Make options and help of a function's signature and docstring, and call it with a command line."""
+    from jsonargparse import ArgumentParser
+
+    parameters = inspect.signature(function).parameters
+    # a function whose parameters are keyword-only has options alone, others have positionals
+    positionals = all(p.kind is not p.KEYWORD_ONLY for p in parameters.values())
+    parser = ArgumentParser(prog=prog, description=inspect.getdoc(function).splitlines()[0])
+    parser.add_function_arguments(function, as_group=False, as_positional=positionals)
+    if "config" not in parameters:
+        parser.add_argument("--config", action="config", help="a YAML file with these options")
+    flags = {name for name, parameter in parameters.items() if parameter.annotation is bool}
+    options = parser.instantiate_classes(parser.parse_args(spell_out_flags(args, flags)))
+    function(**{name: options[name] for name in parameters})
+
+
+def spell_out_flags(args: list[str], flags: set[str]) -> list[str]:
+    """Let ``--json`` stand for ``--json true``."""
+    spelled_out = []
+    for arg, following in zip(args, [*args[1:], ""], strict=True):
+        is_flag = arg.removeprefix("--").replace("-", "_") in flags
+        spelled_out += [arg, "true"] if is_flag and following not in {"true", "false"} else [arg]
+    return spelled_out
+
+
+def load(target: str):
+    """The function that ``module:name`` stands for."""
+    module, name = target.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def overview() -> str:
+    """The help page of the program itself."""
+    lines = [f"fm_unroll {__version__}: MRI reconstruction with foundation models as priors", ""]
+    lines += [f"  {verb:14}{text}" for verb, (_, text) in VERBS.items()]
+    return "\n".join(
+        [*lines, "", "python -m fm_unroll VERB --help shows a verb's options; --debug, tracebacks."]
+    )

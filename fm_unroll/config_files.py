@@ -1,0 +1,53 @@
+"""Config files are data: what one may name is checked before any of it is imported."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+
+from fm_unroll.errors import InputError
+
+# A config names the classes it wants; only these packages may answer.
+ALLOWED_PACKAGES = ("fm_unroll", "lightning", "torch")
+
+
+def given_configs(args: Sequence[str]) -> Iterator[Path]:
+    """The config files of a command line."""
+    for position, arg in enumerate(args):
+        option, _, value = arg.partition("=")
+        if option in {"--config", "-c"}:
+            value = value or "".join(args[position + 1 : position + 2])
+            path = Path(value)
+            if not path.is_file():
+                raise InputError(f"config {value or '(none given)'} is not a file")
+            yield path
+
+
+def check_classes(path: Path) -> None:
+    """Refuse a config that names classes outside the allowed packages, before any of them is imported.
+
+    Raises:
+        InputError: not plain YAML, or a class from elsewhere.
+    """
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is not plain YAML: {reason}") from None
+    for class_path in named_classes(config):
+        if class_path.split(".")[0] not in ALLOWED_PACKAGES and "." in class_path:
+            raise InputError(
+                f"{path} names the class {class_path}: only {', '.join(ALLOWED_PACKAGES)} may be used"
+            )
+
+
+def named_classes(node: object) -> Iterator[str]:
+    """Every ``class_path`` in a config."""
+    if isinstance(node, dict):
+        if isinstance(node.get("class_path"), str):
+            yield node["class_path"]
+        for value in node.values():
+            yield from named_classes(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from named_classes(value)

@@ -1,0 +1,189 @@
+"""The foundation-model denoiser: a frozen vision encoder and a small trainable decoder (paper, section 3)."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fm_unroll.encoders import FrozenEncoder
+from fm_unroll.errors import InputError
+
+Fusion = Literal["softmax", "mean", "last"]
+EncoderInput = Literal["magnitude", "magnitude_phase"]
+
+
+class FoundationDenoiser(nn.Module):
+    """Complex image to complex image through the features of a frozen vision encoder.
+
+    The encoder sees the image as a picture; the decoder climbs from its coarsest features to the image's own
+    matrix in four stages, the last of which sees the complex image itself. All that is trained is here; the
+    encoder is shared with the other cascades.
+
+    Where the paper is silent: percentiles 1 and 99; the skips are the layer-normalised token maps; the last
+    stage goes to the image's own matrix rather than to the encoder's 224 x 224, so that no detail is lost;
+    the complex image is divided by its 99th percentile on the way in and multiplied on the way out, so that
+    the denoiser scales with its input; the head starts at zero, so that an untrained network returns the
+    zero-filled image.
+    """
+
+    def __init__(
+        self,
+        encoder: FrozenEncoder | None,
+        widths: Sequence[int] = (384, 192, 128, 64),
+        percentiles: tuple[float, float] = (1, 99),
+        encoder_input: EncoderInput = "magnitude",
+        fusion: Fusion = "softmax",
+    ) -> None:
+        """Build the decoder on an encoder.
+
+        Args:
+            encoder: the shared frozen encoder, or None for the control without one: the last stage alone.
+            widths: channels of the four decoder stages, coarse to fine.
+            percentiles: of the magnitude, mapped to 0 and 1 for the encoder.
+            encoder_input: the encoder's three channels: three times the magnitude, or real, imaginary and
+                magnitude.
+            fusion: how the blocks' token maps become one: learnable softmax weights (the paper), the plain
+                mean, or the last block alone.
+
+        Raises:
+            InputError: not four widths, or percentiles out of order.
+        """
+        super().__init__()
+        if len(widths) != 4 or min(widths) < 1:
+            raise InputError(f"decoder widths {list(widths)}: give four positive numbers, coarse to fine")
+        if not 0 <= percentiles[0] < percentiles[1] <= 100:
+            raise InputError(f"percentiles {list(percentiles)}: give two rising numbers from 0 to 100")
+        self.encoder = encoder
+        self.quantiles = (percentiles[0] / 100, percentiles[1] / 100)
+        self.encoder_input = encoder_input
+        channels = 0
+        if encoder is not None:
+            self.fusion = TokenFusion(len(encoder.blocks), encoder.width, fusion)
+            self.stages = nn.ModuleList()
+            channels = encoder.width
+            for width in widths[:-1]:
+                self.stages.append(DecoderStage(channels, nn.Conv2d(encoder.width, width, 1), width))
+                channels = width
+        self.image_stage = DecoderStage(channels, nn.Conv2d(2, widths[-1], 3, padding=1), widths[-1])
+        self.head = nn.Conv2d(widths[-1], 2, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Denoise.
+
+        Args:
+            image: complex64, ``(batch, readout, phase)``.
+
+        Returns:
+            Image of the same shape and dtype; scaling the input scales the output.
+        """
+        low, high = magnitude_range(image, self.quantiles)
+        scale = high.clamp_min(torch.finfo(high.dtype).tiny)
+        scaled = torch.view_as_real(image / scale).permute(0, 3, 1, 2)
+        features = None
+        if self.encoder is not None:
+            maps = self.fusion.token_maps(self.encoder(self.picture(image, low, high)), self.encoder)
+            features = self.fusion(maps)
+            # the coarse stages are joined by the maps of the blocks below the last, from deep to shallow
+            for stage, depth in zip(self.stages, (-2, -3, -4), strict=True):
+                skip = maps[max(depth, -len(maps))]
+                features = stage(features, skip, [2 * side for side in features.shape[-2:]])
+        features = self.image_stage(features, scaled, scaled.shape[-2:])
+        denoised = self.head(features).float().permute(0, 2, 3, 1).contiguous()
+        return torch.view_as_complex(denoised) * scale
+
+    def picture(self, image: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """The complex image as the encoder sees it: ``(batch, 1 or 3, readout, phase)`` in 0..1."""
+        contrast = (high - low).clamp_min(torch.finfo(high.dtype).tiny)
+        magnitude = ((image.abs() - low) / contrast).clamp(0, 1)
+        if self.encoder_input == "magnitude":
+            return magnitude[:, None]
+        signed = torch.view_as_real(image / high.clamp_min(torch.finfo(high.dtype).tiny)).clamp(-1, 1)
+        return torch.stack([*((signed + 1) / 2).unbind(-1), magnitude], dim=1)
+
+
+class TokenFusion(nn.Module):
+    """Token maps of several blocks, each layer-normalised, to one feature map."""
+
+    def __init__(self, num_blocks: int, width: int, fusion: Fusion) -> None:
+        """Make one LayerNorm a block and, for ``softmax``, one weight a block."""
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(num_blocks))
+        if fusion == "softmax":
+            self.logits = nn.Parameter(torch.zeros(num_blocks))
+        elif fusion == "mean":
+            self.register_buffer("logits", torch.zeros(num_blocks), persistent=False)
+        else:
+            last_only = torch.full((num_blocks,), float("-inf"))
+            last_only[-1] = 0
+            self.register_buffer("logits", last_only, persistent=False)
+
+    def token_maps(self, tokens: list[Tensor], encoder: FrozenEncoder) -> list[Tensor]:
+        """Tokens ``(batch, prefix + patches, width)`` to normalised maps ``(batch, width, rows, columns)``."""
+        return [
+            norm(block[:, encoder.num_prefix_tokens :]).transpose(1, 2).unflatten(2, encoder.grid)
+            for norm, block in zip(self.norms, tokens, strict=True)
+        ]
+
+    def weights(self) -> Tensor:
+        """The weight of every block, summing to one: ``(blocks,)``."""
+        return self.logits.softmax(0)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """The weighted sum of the maps."""
+        return sum(weight * token_map for weight, token_map in zip(self.weights(), maps, strict=True))
+
+
+class DecoderStage(nn.Module):
+    """One step up of the UNETR-style decoder: upsample, refine, join the skip, merge."""
+
+    def __init__(self, channels: int, skip: nn.Conv2d, width: int) -> None:
+        """Build the stage.
+
+        Args:
+            channels: channels of the coarser features; 0 when there are none below.
+            skip: projects the skip connection to ``width`` channels.
+            width: channels of the result.
+        """
+        super().__init__()
+        self.refine = (
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
+                nn.Conv2d(channels, width, 1),
+                nn.InstanceNorm2d(width),
+                nn.ReLU(),
+            )
+            if channels
+            else None
+        )
+        self.skip = skip
+        self.merge = nn.Sequential(
+            nn.Conv2d(2 * width if channels else width, width, 3, padding=1),
+            nn.InstanceNorm2d(width),
+            nn.ReLU(),
+        )
+
+    def forward(self, features: Tensor | None, skip: Tensor, size: Sequence[int]) -> Tensor:
+        """Bring features and skip to ``size`` and merge them: ``(batch, width, *size)``.
+
+        The 1x1 projection of a token map commutes with its bilinear resize, so it runs on the small map.
+        """
+        joined = resize(self.skip(skip), size)
+        if self.refine is not None:
+            joined = torch.cat([self.refine(resize(features, size)), joined], dim=1)
+        return self.merge(joined)
+
+
+def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear resize of the last two axes."""
+    return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
+
+
+def magnitude_range(image: Tensor, quantiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """Two quantiles of each image's magnitude, ``(batch, 1, 1)`` each."""
+    probabilities = torch.tensor(quantiles, device=image.device)
+    low, high = torch.quantile(image.abs().flatten(1), probabilities, dim=1)
+    return low[:, None, None], high[:, None, None]

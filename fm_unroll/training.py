@@ -1,0 +1,116 @@
+"""fit, validate, test and predict: LightningCLI with the recipe, a run folder and the project's guards."""
+
+import os
+import warnings
+from pathlib import Path
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities import rank_zero_only
+
+from fm_unroll.callbacks import default_loggers
+from fm_unroll.data.modules import KSpaceData
+from fm_unroll.data.split import write_split
+from fm_unroll.errors import InputError
+from fm_unroll.provenance import provenance, write_json
+from fm_unroll.task import ReconstructionTask
+
+RECIPE = Path(__file__).with_name("recipe.yaml")
+
+
+def run(args: list[str]) -> None:
+    """Run one of Lightning's verbs.
+
+    Args:
+        args: the command line from the verb on. ``fit --resume RUN_DIR`` stands for that run's own config and
+            its last checkpoint.
+    """
+    args = resume(args)
+    # Lightning warns of a command line given twice, and of the encoder, which is in eval mode on purpose.
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+    warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+    defaults = {"default_config_files": [str(RECIPE)]}
+    ReconstructionCLI(
+        ReconstructionTask,
+        KSpaceData,
+        subclass_mode_data=True,
+        save_config_callback=SaveRun,
+        save_config_kwargs={"overwrite": True},
+        seed_everything_default=0,
+        parser_kwargs=dict.fromkeys(("fit", "validate", "test", "predict"), defaults),
+        args=args,
+    )
+
+
+class ReconstructionCLI(LightningCLI):
+    """LightningCLI that gives every run a folder of its own and loggers that never ask."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Train on cardiac data unless told otherwise."""
+        parser.set_defaults({"data": "fm_unroll.data.CMRxReconData"})
+
+    def before_instantiate_classes(self) -> None:
+        """Settle the run folder, the loggers and where checkpoints go."""
+        config = self.config[self.subcommand]
+        trainer = config.trainer
+        if trainer.default_root_dir is None:
+            trainer.default_root_dir = str(run_folder(config))
+        run_dir = Path(trainer.default_root_dir)
+        checkpoints = run_dir / "checkpoints"
+        if self.subcommand == "fit" and not config.ckpt_path and not trainer.fast_dev_run:
+            refuse_overwriting(checkpoints)
+        for callback in trainer.callbacks or []:
+            if callback.class_path.endswith(".ModelCheckpoint") and callback.init_args.dirpath is None:
+                callback.init_args.dirpath = str(checkpoints)
+        if trainer.logger is None or trainer.logger is True:
+            trainer.logger = default_loggers(run_dir) if self.subcommand == "fit" else False
+
+
+class SaveRun(SaveConfigCallback):
+    """Saves resolved config, provenance and split into the run folder, beside checkpoints and metrics."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write before the first step."""
+        if stage != "fit" or trainer.fast_dev_run:
+            return
+        run_dir = Path(trainer.default_root_dir)
+        if trainer.is_global_zero:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            self.parser.save(
+                self.config, run_dir / "config.yaml", skip_none=False, overwrite=True, multifile=False
+            )
+            write_json(run_dir / "provenance.json", provenance())
+            data = trainer.datamodule
+            write_split(run_dir / "split.json", data.subjects, data.split, data.split_seed)
+
+
+def run_folder(config) -> Path:
+    """``runs/<method>_x<acceleration>/seed<seed>``, or the W&B run's id where a sweep agent started it."""
+    acceleration = config.data.init_args.acceleration
+    run = os.environ.get("WANDB_RUN_ID") or f"seed{config.seed_everything}"
+    return Path("runs", f"{config.model.method.replace('/', '-')}_x{acceleration:g}", run)
+
+
+@rank_zero_only
+def refuse_overwriting(checkpoints: Path) -> None:
+    """A finished or interrupted run is never trained over."""
+    if any(checkpoints.glob("*.ckpt")):
+        run_dir = checkpoints.parent
+        raise InputError(
+            f"{run_dir} already holds a run: continue it with `fit --resume {run_dir}`, "
+            "give another --trainer.default_root_dir, or delete it"
+        )
+
+
+def resume(args: list[str]) -> list[str]:
+    """Spell out ``--resume RUN_DIR``."""
+    if "--resume" not in args:
+        return args
+    position = args.index("--resume")
+    run_dir = Path(*args[position + 1 : position + 2])
+    config, checkpoint = run_dir / "config.yaml", run_dir / "checkpoints" / "last.ckpt"
+    for path in (config, checkpoint):
+        if not path.is_file():
+            raise InputError(f"cannot resume {run_dir}: {path} is missing")
+    spelled_out = ["--config", str(config), "--ckpt_path", str(checkpoint)]
+    return [*args[:position], *spelled_out, *args[position + 2 :]]

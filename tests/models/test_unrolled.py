@@ -1,0 +1,153 @@
+import h5py
+import pytest
+import torch
+from fastmri.models import VarNet
+
+from fm_unroll.errors import InputError
+from fm_unroll.models import build_model
+from fm_unroll.models.cascade import Cascade
+from fm_unroll.physics import EquispacedSampling, UniformSampling, expand, fft2c, ifft2c, reduce, rss
+from fm_unroll.physics.fourier import HybridSpace
+
+SMALL = {"num_cascades": 3, "chans": 4, "pools": 2, "sens_chans": 3, "sens_pools": 2}
+
+
+def masked_scan(batch: int = 2, coils: int = 4, readout: int = 40, phase: int = 33, acs: int = 9):
+    """A smooth object seen by smooth coils, so that the network meets what it meets in scans."""
+    generator = torch.Generator().manual_seed(1)
+    rows, columns = torch.meshgrid(
+        torch.linspace(-1, 1, readout), torch.linspace(-1, 1, phase), indexing="ij"
+    )
+    image = ((rows.square() + columns.square()) < 0.6) * (
+        1 + 0.3 * torch.rand(batch, readout, phase, generator=generator)
+    )
+    centres = torch.rand(coils, 2, generator=generator) * 2 - 1
+    distance = (rows - centres[:, :1, None]).square() + (columns - centres[:, 1:, None]).square()
+    kspace = fft2c(expand(image.to(torch.complex64), torch.polar(torch.exp(-distance), 2 * distance)))
+    mask = UniformSampling(3, acs)(phase)
+    return kspace * mask.lines, mask.lines[None, None, None], acs
+
+
+def fastmri_pair(**sizes) -> tuple[torch.nn.Module, VarNet]:
+    torch.manual_seed(0)
+    theirs = VarNet(**sizes).eval()
+    for cascade in theirs.cascades:
+        torch.nn.init.uniform_(cascade.dc_weight, 0.5, 1.5)
+    ours = build_model("varnet", **sizes).eval()
+    ours.load_fastmri_state_dict(theirs.state_dict())
+    return ours, theirs
+
+
+def run_fastmri(model: VarNet, kspace: torch.Tensor, mask: torch.Tensor, acs: int) -> torch.Tensor:
+    return model(torch.view_as_real(kspace), mask[..., None], acs)
+
+
+@pytest.mark.parametrize("readout, phase", [(40, 33), (32, 48), (17, 30)])
+@torch.no_grad()
+def test_varnet_gives_fastmri_images(readout, phase):
+    ours, theirs = fastmri_pair(**SMALL)
+    scan = masked_scan(readout=readout, phase=phase)
+    expected = run_fastmri(theirs, *scan)
+    assert (ours(*scan) - expected).norm() / expected.norm() < 1e-5
+
+
+@torch.no_grad()
+def test_full_varnet_gives_fastmri_images_of_a_real_brain(shared):
+    ours, theirs = fastmri_pair(num_cascades=12)
+    assert sum(parameter.numel() for parameter in ours.parameters()) == 29_936_966
+    with h5py.File(shared / "data/fastmri_brain/multicoil_val/file_brain_vfa_13coil.h5") as file:
+        kspace = torch.from_numpy(file["kspace"][:1])
+    mask = EquispacedSampling(4, 0.08)(kspace.shape[-1])
+    scan = kspace * mask.lines, mask.lines[None, None, None], mask.num_acs
+    expected = run_fastmri(theirs, *scan)
+    assert (ours(*scan) - expected).norm() / expected.norm() < 1e-5
+
+
+def test_gradients_equal_those_of_fastmri():
+    ours, theirs = fastmri_pair(**SMALL)
+    scan = masked_scan()
+    ours(*scan).square().mean().backward()
+    run_fastmri(theirs, *scan).square().mean().backward()
+    for (name, mine), reference in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        assert (mine.grad - reference.grad).norm() <= 1e-3 * reference.grad.norm() + 1e-7, name
+
+
+def test_cascade_is_equation_4_in_kspace():
+    torch.manual_seed(0)
+    kspace, measured, sensitivities = torch.randn(3, 2, 4, 8, 9, dtype=torch.complex64)
+    mask = (torch.arange(9) % 2 == 0)[None, None, None]
+    cascade = Cascade(torch.nn.Tanh())
+    cascade.step_size.data.fill_(0.7)
+    prior = fft2c(expand(torch.tanh(reduce(ifft2c(kspace), sensitivities)), sensitivities))
+    expected = kspace - 0.7 * mask * (kspace - measured) - prior
+    space = HybridSpace(9)
+    result = cascade(space.enter(kspace), space.enter(measured), space.enter_lines(mask), sensitivities)
+    torch.testing.assert_close(space.leave(result), expected)
+
+
+@pytest.mark.parametrize("method", ["varnet", "none", "random"])
+@torch.no_grad()
+def test_image_scales_with_kspace(method):
+    torch.manual_seed(0)
+    net = build_model(method, **SMALL, decoder_widths=(8, 8, 8, 8)).eval()
+    for cascade in net.cascades:
+        if method != "varnet":
+            torch.nn.init.normal_(cascade.denoiser.head.weight, std=0.1)
+    kspace, mask, acs = masked_scan()
+    image = net(kspace, mask, acs)
+    for scale in (1e-5, 1e4):
+        assert (net(scale * kspace, mask, acs) / scale - image).norm() / image.norm() < 1e-4
+
+
+@torch.no_grad()
+def test_order_of_coils_does_not_matter():
+    net = build_model("varnet", **SMALL).eval()
+    kspace, mask, acs = masked_scan()
+    image = net(kspace, mask, acs)
+    assert (net(kspace.flip(1), mask, acs) - image).norm() / image.norm() < 1e-5
+
+
+@pytest.mark.parametrize("method", ["varnet", "none", "random"])
+def test_silence_gives_silence_and_finite_gradients(method):
+    net = build_model(method, **SMALL, decoder_widths=(8, 8, 8, 8))
+    kspace, mask, acs = masked_scan()
+    kspace = torch.cat([kspace[:1], torch.zeros_like(kspace[:1])])
+    image = net(kspace, mask, acs)
+    image.square().sum().backward()
+    assert image[1].eq(0).all() and image[0].isfinite().all()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+
+
+@torch.no_grad()
+def test_untrained_foundation_network_returns_the_zero_filled_image():
+    kspace, mask, acs = masked_scan()
+    image = build_model("random", **SMALL)(kspace, mask, acs)
+    torch.testing.assert_close(image, rss(ifft2c(kspace)))
+
+
+def test_one_coil_is_enough():
+    kspace, mask, acs = masked_scan(coils=1)
+    assert build_model("varnet", **SMALL)(kspace, mask, acs).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda k, m, n: (torch.view_as_real(k), m, n), r"complex64 \(batch, coil, readout, phase\)"),
+        (lambda k, m, n: (k.to(torch.complex128), m, n), "not complex128"),
+        (lambda k, m, n: (k, m.float(), n), "mask must be bool"),
+        (lambda k, m, n: (k, m.transpose(-1, -2), n), "mask must be bool"),
+        (lambda k, m, n: (k, m, 0), "need 1 to 33 ACS lines"),
+        (lambda k, m, n: (k, m, 34), "need 1 to 33 ACS lines"),
+    ],
+)
+def test_wrong_input_is_refused(spoil, words):
+    with pytest.raises(InputError, match=words):
+        build_model("varnet", **SMALL)(*spoil(*masked_scan()))
+
+
+def test_foreign_weights_are_refused():
+    with pytest.raises(InputError, match="this num_cascades, chans and pools"):
+        build_model("varnet", **SMALL).load_fastmri_state_dict(VarNet(num_cascades=2).state_dict())
+    with pytest.raises(InputError, match="method varnet only"):
+        build_model("none", **SMALL).load_fastmri_state_dict({})

@@ -1,0 +1,84 @@
+import h5py
+import numpy as np
+import pytest
+import torch
+from fastmri import evaluate
+from fastmri.losses import SSIMLoss as FastMRISSIMLoss
+from skimage.metrics import structural_similarity
+
+from fm_unroll.losses import SSIMLoss
+from fm_unroll.metrics import nmse, psnr, score_slices, ssim, volume_metrics
+from fm_unroll.physics import EquispacedSampling, ifft2c, rss
+
+
+def image_pair(unit: float) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(5, 40, 33, generator=generator)
+    return unit * (target + 0.2 * torch.randn(5, 40, 33, generator=generator)), unit * target
+
+
+def assert_equal_to_fastmri(prediction: torch.Tensor, target: torch.Tensor) -> None:
+    ours = volume_metrics(score_slices(prediction, target, target.max().expand(len(target))))
+    gt, pred = target.double().numpy(), prediction.double().numpy()
+    assert ours["ssim"].item() == pytest.approx(float(evaluate.ssim(gt, pred)[0]), abs=1e-5)
+    assert ours["psnr"].item() == pytest.approx(float(evaluate.psnr(gt, pred)), abs=1e-5)
+    assert ours["nmse"].item() == pytest.approx(float(evaluate.nmse(gt, pred)), rel=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1, 1e4])
+def test_volume_metrics_equal_fastmri(unit):
+    assert_equal_to_fastmri(*image_pair(unit))
+
+
+def test_volume_metrics_equal_fastmri_on_a_real_brain(shared):
+    with h5py.File(shared / "data/fastmri_brain/multicoil_val/file_brain_vfa_13coil.h5") as file:
+        kspace = torch.from_numpy(file["kspace"][()])
+        target = torch.from_numpy(file["reconstruction_rss"][()])
+    mask = EquispacedSampling(4, 0.08)(kspace.shape[-1], "file_brain_vfa_13coil")
+    assert_equal_to_fastmri(rss(ifft2c(kspace * mask.lines)), target)
+
+
+def test_slice_metrics_are_those_of_the_single_slice_with_the_given_range():
+    prediction, target = image_pair(1)
+    data_range = torch.full((5,), 3.0)
+    for row in range(5):
+        expected = structural_similarity(target[row].numpy(), prediction[row].numpy(), data_range=3.0)
+        assert ssim(prediction, target, data_range)[row].item() == pytest.approx(expected, abs=1e-5)
+        squared = np.square(target[row].numpy() - prediction[row].numpy())
+        expected = 10 * np.log10(9 / squared.mean())
+        assert psnr(prediction, target, data_range)[row].item() == pytest.approx(expected, abs=1e-4)
+        expected = squared.sum() / np.square(target[row].numpy()).sum()
+        assert nmse(prediction, target, data_range)[row].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1, 1e4])
+def test_loss_equals_fastmri(unit):
+    prediction, target = image_pair(unit)
+    data_range = unit * torch.tensor([1.0, 1.0, 0.9, 1.2, 1.0])
+    expected = FastMRISSIMLoss()(prediction[:, None], target[:, None], data_range)
+    torch.testing.assert_close(SSIMLoss()(prediction, target, data_range), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_metrics_do_not_depend_on_the_unit_of_the_image():
+    data_range = torch.ones(5)
+    small, large = image_pair(1e-6), image_pair(1)
+    torch.testing.assert_close(ssim(*small, 1e-6 * data_range), ssim(*large, data_range))
+
+
+def test_gradient_of_ssim_is_right_in_float64():
+    prediction, target = (image[:1, :9, :8].double() for image in image_pair(1))
+    prediction.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: ssim(x, target, torch.ones(1)), prediction)
+
+
+def test_a_nan_reconstruction_stays_visible():
+    prediction, target = image_pair(1)
+    prediction[2, 3, 3] = float("nan")
+    scores = score_slices(prediction, target, target.max().expand(5))
+    assert scores["ssim"].isnan().tolist() == [False, False, True, False, False]
+    assert all(value.isnan() for value in volume_metrics(scores).values())
+
+
+def test_images_smaller_than_the_window_are_refused():
+    with pytest.raises(ValueError, match="at least 7 x 7"):
+        ssim(torch.ones(1, 6, 9), torch.ones(1, 6, 9), torch.ones(1))
