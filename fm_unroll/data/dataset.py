@@ -1,0 +1,109 @@
+"""Slices of many volumes, read one at a time."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from torch.utils.data import Dataset
+
+from fm_unroll.data.hdf5 import hold_datasets, open_file, reading
+from fm_unroll.data.sample import KSpaceSample
+from fm_unroll.data.volume import Reader, Volume
+
+
+class SliceDataset(Dataset[KSpaceSample]):
+    """Every slice of every frame of some volumes.
+
+    Attributes:
+        entries: int, ``(item, 3)``: volume (as an index), slice and frame of every item, in file order.
+        shapes: for every item what the slices of one batch must share (:attr:`Volume.shape`).
+    """
+
+    def __init__(
+        self, root: Path | str, reader: Reader, volumes: Sequence[Volume], max_open_files: int = 64
+    ) -> None:
+        """Lay out the items; no file is opened.
+
+        Args:
+            root: the data set's folder.
+            reader: the layout.
+            volumes: the volumes to read, as the index lists them.
+            max_open_files: files that each process keeps open.
+        """
+        self.root = Path(root).expanduser()
+        self.reader = reader
+        self.volumes = list(volumes)
+        self.entries = _entries(self.volumes)
+        self._files = OpenFiles(max_open_files)
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """See the class."""
+        shapes = [volume.shape for volume in self.volumes]
+        return [shapes[index] for index in self.entries[:, 0].tolist()]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, item: int) -> KSpaceSample:
+        """Read one slice.
+
+        Raises:
+            InputError: the file or the slice cannot be used.
+        """
+        index, slice_, frame = self.entries[item].tolist()
+        path = self.root / self.volumes[index].path
+        with reading(path):
+            return self.reader.read(self._files.get(path), self.volumes[index], slice_, frame)
+
+
+class OpenFiles:
+    """Files kept open by one process, the least recently used closed first.
+
+    The data sets of the latest one are held open too, so that its slices are unpacked once when read in
+    order. Copies in other processes, forked or spawned, start empty: HDF5 handles must not be shared.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Keep at most ``limit`` files open."""
+        self.limit = limit
+        self._forget()
+
+    def get(self, path: Path) -> h5py.File:
+        """The open file.
+
+        Raises:
+            InputError: it cannot be opened.
+        """
+        if self._process != os.getpid():
+            self._forget()
+        if path not in self._files:
+            self._files[path] = open_file(path)
+        if path != self._latest:
+            self._files.move_to_end(path)
+            self._latest, self._held = path, hold_datasets(self._files[path])
+        if len(self._files) > self.limit:
+            self._files.popitem(last=False)[1].close()
+        return self._files[path]
+
+    def _forget(self) -> None:
+        self._files: OrderedDict[Path, h5py.File] = OrderedDict()
+        self._latest: Path | None = None
+        self._held: list[h5py.Dataset] = []
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"limit": self.limit, "_process": None}
+
+
+def _entries(volumes: Sequence[Volume]) -> np.ndarray:
+    """The table of items: an array, because forked workers copy objects as they count references to them."""
+    slices = np.array([volume.num_slices for volume in volumes], dtype=np.int64)
+    counts = slices * np.array([volume.num_frames for volume in volumes], dtype=np.int64)
+    index = np.repeat(np.arange(len(volumes)), counts)
+    position = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+    return np.stack([index, position % slices[index], position // slices[index]], axis=1)

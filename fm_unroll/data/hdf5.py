@@ -1,0 +1,138 @@
+"""HDF5 files that others wrote, read without trusting them.
+
+Whatever is wrong with a file ends in an :class:`InputError` of one line that names it.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from fm_unroll.errors import InputError
+
+CHUNK_CACHE_BYTES = 64 * 2**20  # for each data set held open: several slices of ten coils
+MAX_COILS = 128  # no scanner has more channels; more of them means another axis order
+MAX_COMPRESSION = 1100  # deflate reaches 1032:1; what claims to be more was never written
+MATLAB_5 = b"MATLAB 5.0 MAT-file"
+
+
+@contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """Turn whatever h5py raises on a damaged file into an :class:`InputError` that names the file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: damaged HDF5 file ({reason})") from error
+
+
+def open_file(path: Path) -> h5py.File:
+    """Open a file for reading.
+
+    Raises:
+        InputError: it is missing, unreadable, a MATLAB file older than v7.3, or not HDF5 at all.
+    """
+    try:
+        # nothing is ever written here, and network file systems often refuse locks
+        return h5py.File(path, "r", locking=False, rdcc_nbytes=CHUNK_CACHE_BYTES)
+    except OSError as error:
+        if error.errno is not None:
+            raise InputError(f"{path}: {os.strerror(error.errno)}") from error
+        with path.open("rb") as file:
+            if file.read(len(MATLAB_5)) == MATLAB_5:
+                raise InputError(f"{path}: MATLAB file older than v7.3; save it again with -v7.3") from error
+        raise InputError(f"{path}: truncated or no HDF5 file ({error})") from error
+
+
+def get_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
+    """A data set that is stored in this very file, or None if there is none of that name.
+
+    Raises:
+        InputError: the name is a link, or the data lie in another file (external or virtual storage), are
+            of another kind, or are declared larger than the file can hold.
+    """
+    link = file.get(name, getlink=True)
+    if link is None:
+        return None
+    if not isinstance(link, h5py.HardLink):
+        raise InputError(f"{file.filename}: {name} is a link; links are not followed")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise InputError(f"{file.filename}: {name} is a {type(dataset).__name__}, not a data set")
+    if dataset.is_virtual or dataset.external:
+        raise InputError(f"{file.filename}: {name} keeps its data in other files; these are not followed")
+    if dataset.nbytes > MAX_COMPRESSION * dataset.id.get_storage_size():
+        raise InputError(
+            f"{file.filename}: {name} declares {dataset.nbytes / 2**20:.3g} MiB, "
+            f"but {dataset.id.get_storage_size() / 2**20:.3g} MiB are stored"
+        )
+    return dataset
+
+
+def hold_datasets(file: h5py.File) -> list[h5py.Dataset]:
+    """Handles on a file's own data sets.
+
+    Compressed chunks may span several slices. HDF5 keeps unpacked chunks only as long as the data set is
+    open, so slices read one after the other are unpacked once if these handles live.
+    """
+    hard = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
+    return [file[name] for name in hard]
+
+
+def get_kspace(file: h5py.File, names: Sequence[str], orders: dict[int, str]) -> h5py.Dataset:
+    """The one complex data set that goes by one of several names.
+
+    Args:
+        file: an open file.
+        names: the names it may have.
+        orders: for each number of dimensions that is understood, its axes, such as ``{3: "coil, ky, kx"}``.
+
+    Raises:
+        InputError: none or several of the names are there, or its dimensions or type are not k-space's.
+    """
+    keys = list(file)
+    found = [name for name in names if name in keys]
+    if len(found) != 1:
+        problem = f"holds both {' and '.join(found)}" if found else f"holds no {' or '.join(names)}"
+        raise InputError(f"{file.filename}: {problem}; its keys are {', '.join(keys[:10]) or 'none'}")
+    dataset = get_dataset(file, found[0])
+    where = f"{file.filename}: {found[0]}"
+    if dataset.ndim not in orders:
+        raise InputError(
+            f"{where} has {dataset.ndim} dimensions, expected ({') or ('.join(orders.values())})"
+        )
+    if not is_complex(dataset.dtype):
+        raise InputError(f"{where} has type {dataset.dtype}, expected complex numbers (real, imag)")
+    axes = orders[dataset.ndim].split(", ")
+    if 0 in dataset.shape or dataset.shape[axes.index("coil")] > MAX_COILS:
+        raise InputError(f"{where} has shape {dataset.shape}, expected ({', '.join(axes)})")
+    return dataset
+
+
+def is_complex(dtype: np.dtype) -> bool:
+    """Whether a type is NumPy's complex, or MATLAB's compound of the floats ``real`` and ``imag``."""
+    compound = dtype.names == ("real", "imag") and dtype["real"].kind == dtype["imag"].kind == "f"
+    return dtype.kind == "c" or compound
+
+
+def to_complex64(values: np.ndarray) -> np.ndarray:
+    """Values of a type that :func:`is_complex` accepts, as a contiguous complex64 array."""
+    if values.dtype.kind == "c":
+        real, imag = values.real, values.imag
+    else:
+        real, imag = values["real"], values["imag"]
+    result = np.empty(values.shape, np.complex64)
+    with np.errstate(over="ignore"):  # becomes Inf, which the caller refuses
+        result.real, result.imag = real, imag
+    return result
+
+
+def get_text(file: h5py.File, attribute: str, default: str) -> str:
+    """A text attribute of the file's root, whichever way it was stored."""
+    value = file.attrs.get(attribute, default)
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,297 @@
+"""Which volumes a folder holds, from headers only, remembered between runs.
+
+The memory is one JSON file for each data set, keyed by relative path, size and modification time, so that
+changed, new and deleted files are noticed. It lies in the user's cache folder (``FM_UNROLL_CACHE`` names
+another one), because data are often on read-only storage.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from fm_unroll.data.dataset import SliceDataset
+from fm_unroll.data.undersampling import center_crop
+from fm_unroll.data.volume import Reader, Volume
+from fm_unroll.errors import InputError
+from fm_unroll.physics import ifft2c, rss
+
+SCHEMA = 1  # to be raised whenever a field of Volume changes its meaning
+SAVE_EVERY_SECONDS = 60
+MIN_FILES_FOR_WORKERS = 2000  # a header takes a millisecond: below this, processes take longer to start
+
+log = logging.getLogger(__name__)
+
+Stamp = list[int]
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a data set holds.
+
+    Attributes:
+        root: the data set's folder, links resolved.
+        volumes: usable volumes, in the order of their paths.
+        missing: names of volumes that the subjects found should have and for which there is no file.
+        problems: one line for each file that cannot be used.
+    """
+
+    root: Path
+    volumes: list[Volume]
+    missing: list[str]
+    problems: list[str]
+
+
+def build_index(root: Path | str, reader: Reader, workers: int = 0, strict: bool = True) -> Index:
+    """Describe every file of a data set, from memory where the file is unchanged.
+
+    Args:
+        root: the data set's folder. It may be a link itself, but files that lead out of it are refused.
+        reader: the layout.
+        workers: processes that read headers when there are many to read.
+        strict: raise if a file cannot be used; otherwise such files are listed in ``Index.problems``.
+
+    Raises:
+        InputError: nothing was found, two files share one name, or (``strict``) a file cannot be used.
+    """
+    root = Path(root).expanduser().resolve()
+    cache = IndexCache(root, reader.layout)
+    files, missing = reader.find(root)
+    resolve = lru_cache(maxsize=16)(Path.resolve)  # files of one folder follow each other
+    stamps: dict[str, Stamp] = {}
+    problems: list[str] = []
+    for file in files:
+        try:
+            stamps[file.relative_to(root).as_posix()] = _stamp(
+                [file, *reader.companions(file)], root, resolve
+            )
+        except InputError as error:
+            problems.append(str(error))
+    new = [path for path, stamp in stamps.items() if cache.get(path, stamp) is None]
+    workers = workers if len(new) >= MIN_FILES_FOR_WORKERS else 0
+    with cache:
+        describe = partial(_describe, root=root, reader=reader)
+        for path, outcome in _each(describe, new, workers, "index"):
+            if isinstance(outcome, InputError):
+                problems.append(str(outcome))
+            else:
+                cache.put(path, stamps[path], outcome)
+    found = [cache.get(path, stamp) for path, stamp in stamps.items()]
+    volumes = [volume for volume in found if volume is not None]
+    if strict:
+        _refuse(problems)
+    _refuse(_repeated_names(root, volumes))
+    return Index(root, volumes, missing, problems)
+
+
+def measure_maxima(index: Index, reader: Reader, workers: int = 0, strict: bool = True) -> Index:
+    """Find the maximum of every target volume that is not known yet.
+
+    Such volumes are read once, whole, which takes a while on hundreds of gigabytes. What is found is
+    remembered as it comes: an interrupted run goes on where it stopped.
+
+    Args:
+        index: the index. Undersampled volumes have no target and stay as they are.
+        reader: the layout.
+        workers: processes that read.
+        strict: raise if a file cannot be used; otherwise it moves from the volumes to the problems.
+
+    Raises:
+        InputError: (``strict``) a file cannot be used.
+    """
+    cache = IndexCache(index.root, reader.layout)
+    unknown = [volume for volume in index.volumes if volume.fully_sampled and volume.maximum is None]
+    volumes = {volume.name: volume for volume in index.volumes}
+    problems = []
+    with cache:
+        measure = partial(target_maximum, root=index.root, reader=reader)
+        for volume, outcome in _each(measure, unknown, workers, "target maxima"):
+            if isinstance(outcome, InputError):
+                problems.append(str(outcome))
+                del volumes[volume.name]
+            else:
+                volumes[volume.name] = replace(volume, maximum=outcome)
+                cache.update(volumes[volume.name])
+    if strict:
+        _refuse(problems)
+    return replace(index, volumes=list(volumes.values()), problems=index.problems + problems)
+
+
+def target_maximum(volume: Volume, root: Path, reader: Reader) -> float:
+    """The maximum of a fully sampled volume's target over all slices and frames, in image units.
+
+    Raises:
+        InputError: a slice cannot be used, or the stored reconstruction is empty.
+    """
+    maximum = 0.0
+    for sample in SliceDataset(root, reader, [volume]):
+        target = sample.target
+        if target is None:
+            target = center_crop(rss(ifft2c(sample.kspace)), sample.crop)
+        maximum = max(maximum, float(target.max()))
+    if maximum == 0:
+        raise InputError(f"{root / volume.path}: the stored reconstruction is zero everywhere")
+    return maximum
+
+
+class IndexCache:
+    """What earlier runs found out about the files of one data set.
+
+    As a context manager it is written on leaving, even by an exception, and now and then in between.
+    """
+
+    def __init__(self, root: Path, layout: str) -> None:
+        """Load what is known about the data set of this layout in ``root``."""
+        digest = hashlib.sha256(f"{layout}:{root}".encode()).hexdigest()[:16]
+        self.root = root
+        self.file = cache_folder() / f"index-{digest}.json"
+        self._known = self._load()
+        self._fresh: dict[str, tuple[Stamp, Volume]] = {}
+        self._saved = time.monotonic()
+
+    def get(self, path: str, stamp: Stamp) -> Volume | None:
+        """The volume in a file, if the file still bears the stamp it had."""
+        known_stamp, volume = self._known.get(path, (None, None))
+        return volume if known_stamp == stamp else None
+
+    def put(self, path: str, stamp: Stamp, volume: Volume) -> None:
+        """Remember the volume in a file."""
+        self._known[path] = self._fresh[path] = (stamp, volume)
+        if time.monotonic() - self._saved > SAVE_EVERY_SECONDS:
+            self._save()
+
+    def update(self, volume: Volume) -> None:
+        """Replace what is remembered about a file by something better."""
+        if volume.path in self._known:
+            self.put(volume.path, self._known[volume.path][0], volume)
+
+    def __enter__(self) -> "IndexCache":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._fresh:
+            self._save()
+
+    def _load(self) -> dict[str, tuple[Stamp, Volume]]:
+        """What the file holds; nothing if there is none, or one of another version, or a torn one."""
+        try:
+            content = json.loads(self.file.read_text())
+            if content["schema"] != SCHEMA:
+                return {}
+            return {key: (stamp, _from_json(fields)) for key, (stamp, fields) in content["files"].items()}
+        except (OSError, ValueError, TypeError, LookupError, AttributeError):
+            return {}
+
+    def _save(self) -> None:
+        """Add what is new to what the file holds by now, without files that are gone, in one step."""
+        entries = {
+            key: (stamp, vars(volume))
+            for key, (stamp, volume) in (self._load() | self._fresh).items()
+            if (self.root / key).exists()
+        }
+        content = json.dumps({"schema": SCHEMA, "root": str(self.root), "files": entries})
+        draft = self.file.with_suffix(f".{os.getpid()}")
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(content)
+            draft.replace(self.file)
+        except OSError as error:
+            log.warning("%s: index not remembered (%s); set FM_UNROLL_CACHE", self.file, error.strerror)
+            with suppress(OSError):
+                draft.unlink()
+        self._saved = time.monotonic()
+
+
+def cache_folder() -> Path:
+    """Where indices are remembered: ``FM_UNROLL_CACHE``, else the user's cache folder."""
+    return Path(os.environ.get("FM_UNROLL_CACHE") or platformdirs.user_cache_path("fm_unroll"))
+
+
+def _from_json(fields: dict[str, Any]) -> Volume:
+    return Volume(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    )
+
+
+def _describe(path: str, root: Path, reader: Reader) -> Volume:
+    return reader.describe(root / path, root)
+
+
+def _stamp(files: Sequence[Path], root: Path, resolve: Callable[[Path], Path]) -> Stamp:
+    """Sizes and modification times of a file and its companions.
+
+    Raises:
+        InputError: one of them is a link that leads nowhere, or out of the root.
+    """
+    stamp = []
+    for file in files:
+        try:
+            status = file.stat()
+            real = resolve(file if file.is_symlink() else file.parent)
+        except OSError as error:
+            raise InputError(f"{file}: {error.strerror}") from error
+        if not real.is_relative_to(root):
+            raise InputError(f"{file}: leads to {real}, out of the data set's folder {root}")
+        stamp += [status.st_size, status.st_mtime_ns]
+    return stamp
+
+
+def _refuse(problems: Sequence[str]) -> None:
+    """Raise the first of some problems and say how many there are."""
+    if problems:
+        others = f" (and {len(problems) - 1} more; `data check` lists them)" if len(problems) > 1 else ""
+        raise InputError(problems[0] + others)
+
+
+def _repeated_names(root: Path, volumes: Sequence[Volume]) -> list[str]:
+    first: dict[str, Volume] = {}
+    return [
+        f"{root}: {first[volume.name].path} and {volume.path} are both called {volume.name}; keep one of them"
+        for volume in volumes
+        if first.setdefault(volume.name, volume) is not volume
+    ]
+
+
+class _Calls(Dataset):
+    """A function's results, as a data set, so that a DataLoader's processes can compute them."""
+
+    def __init__(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> None:
+        self.function = function
+        self.arguments = arguments
+
+    def __len__(self) -> int:
+        return len(self.arguments)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.function(self.arguments[index])
+        except InputError as error:
+            return error
+
+
+def _each(
+    function: Callable[[Any], Any], arguments: Sequence[Any], workers: int, description: str
+) -> Iterator[tuple[Any, Any]]:
+    """Arguments with their results, in order, under a progress bar. An InputError is a result."""
+    loader = DataLoader(
+        _Calls(function, arguments),
+        batch_size=1,
+        collate_fn=itemgetter(0),
+        num_workers=workers,
+        generator=torch.Generator(),  # a loader without one would advance the global random state
+    )
+    bar = tqdm(loader, desc=description, unit="file", delay=1)
+    yield from zip(arguments, bar, strict=True)

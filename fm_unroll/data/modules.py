@@ -1,0 +1,210 @@
+"""The LightningDataModules: a root folder in, undersampled batches on the device out."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch.distributed
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from fm_unroll.data.cmrxrecon import CMRxReconReader
+from fm_unroll.data.dataset import SliceDataset
+from fm_unroll.data.fastmri import FastMRIReader
+from fm_unroll.data.index import Index, build_index, measure_maxima
+from fm_unroll.data.sample import KSpaceBatch
+from fm_unroll.data.sampler import EqualShapeBatchSampler
+from fm_unroll.data.split import split_subjects
+from fm_unroll.data.undersampling import undersample
+from fm_unroll.data.volume import Reader, Volume
+from fm_unroll.physics import EquispacedSampling, RandomSampling, SamplingPattern, UniformSampling
+
+Stage = Literal["train", "val", "test"]
+
+
+class KSpaceData(LightningDataModule, ABC):
+    """What the data sets share: index, subject-wise split, loaders, undersampling on the device."""
+
+    anatomy: str
+
+    def __init__(
+        self,
+        root: Path,
+        reader: Reader,
+        sampling: SamplingPattern,
+        split: tuple[float, float, float],
+        split_seed: int,
+        batch_size: int,
+        num_workers: int,
+    ) -> None:
+        """Keep the settings; nothing is read before :meth:`prepare_data`."""
+        super().__init__()
+        self.root = Path(root)
+        self.reader = reader
+        self.sampling = sampling
+        self.split = tuple(split)
+        self.split_seed = split_seed
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.index: Index | None = None
+
+    @abstractmethod
+    def with_sampling(self, acceleration: float, center: float) -> SamplingPattern:
+        """This data set's sampling pattern at another acceleration and centre."""
+
+    def prepare_data(self) -> None:
+        """Index the files once, on one process; later processes find the result in the cache."""
+        measure_maxima(build_index(self.root, self.reader), self.reader)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the index and split it by subject."""
+        if self.index is None:
+            self.index = measure_maxima(build_index(self.root, self.reader), self.reader)
+            self.subjects = split_subjects(
+                {volume.subject for volume in self.index.volumes}, self.split, self.split_seed
+            )
+            self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
+
+    def volumes(self, stage: Stage) -> list[Volume]:
+        """The volumes of one part of the split."""
+        chosen = set(self.subjects[stage])
+        return [volume for volume in self.index.volumes if volume.subject in chosen]
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled batches of equal matrix size."""
+        return self.loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader:
+        """Every slice of the validation subjects, once."""
+        return self.loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Every slice of the test subjects, once."""
+        return self.loader("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        """The same slices as for testing."""
+        return self.test_dataloader()
+
+    def loader(self, stage: Stage, shuffle: bool = False) -> DataLoader:
+        """A loader over one part of the split, sharded over processes where there are several."""
+        dataset = SliceDataset(self.root, self.reader, self.volumes(stage))
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        batches = EqualShapeBatchSampler(
+            dataset.shapes,
+            self.batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            num_replicas=torch.distributed.get_world_size() if distributed else 1,
+            rank=torch.distributed.get_rank() if distributed else 0,
+        )
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=self.num_workers,
+            collate_fn=KSpaceBatch.collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def on_after_batch_transfer(self, batch: KSpaceBatch, dataloader_idx: int) -> KSpaceBatch:
+        """Undersample on the device. Training masks vary by epoch and slice; all others by volume only."""
+        seeds = batch.volume
+        if self.trainer is not None and self.trainer.training:
+            run = f"{self.seed}/{self.trainer.current_epoch}"
+            slices = zip(batch.volume, batch.slice, batch.frame, strict=True)
+            seeds = [f"{run}/{volume}/{slice_}/{frame}" for volume, slice_, frame in slices]
+        return undersample(batch, self.sampling, seeds)
+
+
+class CMRxReconData(KSpaceData):
+    """CMRxRecon 2023 cardiac cine and mapping: ``ROOT/MultiCoil/{Cine,Mapping}/TrainingSet/FullSample/P001``.
+
+    Masks are the challenge's: every R-th line and 24 ACS lines. Subjects are split 70/10/20 %.
+    """
+
+    anatomy = "cardiac"
+
+    def __init__(
+        self,
+        root: Path,
+        acceleration: float = 8,
+        acs_lines: int = 24,
+        contrasts: Sequence[str] = ("cine_sax", "cine_lax", "T1map", "T2map"),
+        subset: Literal["TrainingSet", "ValidationSet", "TestSet"] = "TrainingSet",
+        acquisition: Literal["FullSample", "AccFactor04", "AccFactor08", "AccFactor10"] = "FullSample",
+        split: tuple[float, float, float] = (0.7, 0.1, 0.2),
+        split_seed: int = 0,
+        batch_size: int = 1,
+        num_workers: int = 2,
+    ) -> None:
+        """Describe the data set.
+
+        Args:
+            root: folder that holds ``MultiCoil``.
+            acceleration: nominal acceleration of the masks.
+            acs_lines: fully sampled centre lines.
+            contrasts: which files of each subject to use.
+            subset: the challenge's part.
+            acquisition: fully sampled files, or the challenge's undersampled ones (prediction only).
+            split: fractions of subjects for training, validation and test.
+            split_seed: seed of the split; the split depends on it and the subject ids alone.
+            batch_size: slices a batch, all of one matrix size.
+            num_workers: reading processes.
+        """
+        reader = CMRxReconReader(contrasts=tuple(contrasts), subset=subset, sampling=acquisition)
+        sampling = UniformSampling(acceleration, acs_lines)
+        super().__init__(root, reader, sampling, split, split_seed, batch_size, num_workers)
+
+    def with_sampling(self, acceleration: float, center: float) -> SamplingPattern:
+        """Uniform lines; ``center`` is the number of ACS lines."""
+        return UniformSampling(acceleration, int(center))
+
+
+class FastMRIData(KSpaceData):
+    """What the fastMRI knee and brain sets share. By default every subject is a test subject."""
+
+    def __init__(
+        self,
+        root: Path,
+        acceleration: float = 8,
+        center_fraction: float = 0.04,
+        pattern: Literal["equispaced", "random"] = "equispaced",
+        split: tuple[float, float, float] = (0.0, 0.0, 1.0),
+        split_seed: int = 0,
+        batch_size: int = 1,
+        num_workers: int = 2,
+    ) -> None:
+        """Describe the data set.
+
+        Args:
+            root: folder with ``.h5`` files, or with ``multicoil_train``, ``multicoil_val``, ...
+            acceleration: nominal acceleration of the masks.
+            center_fraction: fully sampled centre lines over all lines.
+            pattern: fastMRI's equispaced or random lines.
+            split: fractions of subjects for training, validation and test.
+            split_seed: seed of the split; the split depends on it and the subject ids alone.
+            batch_size: slices a batch, all of one matrix size.
+            num_workers: reading processes.
+        """
+        self.pattern = EquispacedSampling if pattern == "equispaced" else RandomSampling
+        sampling = self.pattern(acceleration, center_fraction)
+        super().__init__(root, FastMRIReader(), sampling, split, split_seed, batch_size, num_workers)
+
+    def with_sampling(self, acceleration: float, center: float) -> SamplingPattern:
+        """The same pattern; ``center`` is the center fraction."""
+        return self.pattern(acceleration, center)
+
+
+class FastMRIKneeData(FastMRIData):
+    """fastMRI multi-coil knee: coronal PD, with and without fat suppression."""
+
+    anatomy = "knee"
+
+
+class FastMRIBrainData(FastMRIData):
+    """fastMRI multi-coil brain: axial T1, T2 and FLAIR; ragged widths."""
+
+    anatomy = "brain"

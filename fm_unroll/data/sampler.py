@@ -1,0 +1,89 @@
+"""Batches of slices that share one shape, divided over processes."""
+
+from collections.abc import Hashable, Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from fm_unroll.errors import InputError
+
+
+class EqualShapeBatchSampler(Sampler[list[int]]):
+    """Batches of items with equal keys, as a pure function of keys, seed and epoch.
+
+    Shuffled (training), every process gets the same number of batches, so that none waits for another: every
+    item is in one batch, and at most ``num_replicas - 1`` batches are given twice. In order (evaluation),
+    every item is given to exactly one process, once: each process takes a stretch of items, and processes may
+    differ in their number of batches.
+
+    Lightning sets the epoch of ``batch_sampler.sampler``, as it would find it in PyTorch's own batch sampler;
+    that attribute is this object itself. Lightning cannot divide batches that it did not make: use
+    ``Trainer(use_distributed_sampler=False)``.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[Hashable],
+        batch_size: int,
+        shuffle: bool,
+        seed: int,
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> None:
+        """Group the items.
+
+        Args:
+            keys: one for each item, such as its shape; only items with equal keys share a batch.
+            batch_size: items in a batch; the last ones of a key may make a smaller one.
+            shuffle: new random batches in a new random order every epoch, or the same ones in order.
+            seed: of the shuffling.
+            num_replicas: processes that share the work.
+            rank: which of them this one is.
+
+        Raises:
+            InputError: there are fewer items than processes, or ``batch_size`` is below 1.
+        """
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}: give 1 or more")
+        if len(keys) < num_replicas:
+            raise InputError(f"{len(keys)} slices are too few for {num_replicas} process(es)")
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.num_replicas = num_replicas
+        self.rank = rank
+        self.epoch = 0
+        groups: dict[Hashable, int] = {}
+        group = np.array([groups.setdefault(key, len(groups)) for key in keys])
+        items = np.arange(len(keys))
+        if not shuffle:
+            items = np.array_split(items, num_replicas)[rank]
+        self._groups = [items[group[items] == number] for number in np.unique(group[items])]
+
+    @property
+    def sampler(self) -> "EqualShapeBatchSampler":
+        """Itself: where Lightning looks for ``set_epoch``."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose batches the next iteration gives."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Batches this process gets in every epoch."""
+        batches = sum(-(-len(items) // self.batch_size) for items in self._groups)
+        return -(-batches // self.num_replicas) if self.shuffle else batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if not self.shuffle:
+            yield from (batch.tolist() for items in self._groups for batch in self._cut(items))
+            return
+        random = np.random.default_rng((self.seed, self.epoch))
+        batches = [batch for items in self._groups for batch in self._cut(random.permutation(items))]
+        order = random.permutation(len(batches))
+        # the first batches once more, until they divide evenly
+        for number in np.resize(order, len(self) * self.num_replicas)[self.rank :: self.num_replicas]:
+            yield batches[number].tolist()
+
+    def _cut(self, items: np.ndarray) -> list[np.ndarray]:
+        return [items[start : start + self.batch_size] for start in range(0, len(items), self.batch_size)]

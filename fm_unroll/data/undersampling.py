@@ -1,0 +1,55 @@
+"""Retrospective undersampling of a batch, on its device: target, mask, masked k-space."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from fm_unroll.data.sample import KSpaceBatch
+from fm_unroll.physics import SamplingPattern, ifft2c, rss
+
+
+def undersample(batch: KSpaceBatch, pattern: SamplingPattern, seeds: Sequence[str]) -> KSpaceBatch:
+    """Make of fully sampled slices what an accelerated scan would have measured.
+
+    Args:
+        batch: as collated. Slices that are undersampled already pass as they are.
+        pattern: the sampling pattern.
+        seeds: one mask seed a slice, such as the volume's id.
+
+    Returns:
+        The batch with its masked k-space, mask, number of ACS lines, target and accelerations.
+    """
+    if not batch.fully_sampled:
+        return batch
+    masks = [
+        pattern(acquired.numel(), seed, acquired=extent(acquired))
+        for acquired, seed in zip(batch.mask.flatten(1).cpu(), seeds, strict=True)
+    ]
+    lines = torch.stack([mask.lines for mask in masks]).to(batch.kspace.device)[:, None, None]
+    target = batch.target
+    if target is None:
+        target = center_crop(rss(ifft2c(batch.kspace)), batch.crop)
+    return replace(
+        batch,
+        kspace=batch.kspace * lines,
+        mask=lines,
+        num_acs=masks[0].num_acs,
+        target=target,
+        acceleration=pattern.acceleration,
+        true_acceleration=[mask.true_acceleration for mask in masks],
+    )
+
+
+def extent(acquired: Tensor) -> tuple[int, int]:
+    """First and one-past-last acquired line of a scan with zero padding at its sides."""
+    lines = acquired.nonzero()
+    return int(lines[0]), int(lines[-1]) + 1
+
+
+def center_crop(image: Tensor, crop: tuple[int, int]) -> Tensor:
+    """The central ``crop`` rows and columns of ``(..., readout, phase)``, placed as fastMRI does."""
+    rows, columns = image.shape[-2:]
+    top, left = (rows - crop[0]) // 2, (columns - crop[1]) // 2
+    return image[..., top : top + crop[0], left : left + crop[1]]

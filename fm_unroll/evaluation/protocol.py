@@ -1,0 +1,282 @@
+"""The cross-domain evaluation: every method on every anatomy, centre and acceleration, one row a slice."""
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from fm_unroll.data.dataset import SliceDataset
+from fm_unroll.data.modules import KSpaceData
+from fm_unroll.data.sample import KSpaceBatch
+from fm_unroll.data.undersampling import center_crop, undersample
+from fm_unroll.data.volume import Volume
+from fm_unroll.errors import InputError
+from fm_unroll.evaluation.methods import Method, baseline, default_device, trained
+from fm_unroll.evaluation.records import COLUMNS, KEY, SliceRecord
+from fm_unroll.evaluation.report import print_summary
+from fm_unroll.metrics import score_slices
+from fm_unroll.physics import SamplingPattern
+from fm_unroll.provenance import provenance, write_json
+
+PROTOCOL_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """One data set of the protocol.
+
+    Attributes:
+        name: as tables print it.
+        data: the data module; its test subjects are evaluated.
+        centers: ACS lines (cardiac) or center fractions (knee, brain).
+    """
+
+    __test__ = False
+
+    name: str
+    data: KSpaceData
+    centers: list[float]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One test set under one sampling pattern."""
+
+    test_set: TestSet
+    pattern: SamplingPattern
+
+    @property
+    def folder(self) -> Path:
+        """Where parts and images of this condition lie."""
+        return Path(self.test_set.data.anatomy, f"{self.pattern.center}_x{self.pattern.acceleration:g}")
+
+
+def cross_domain(
+    *,
+    test_sets: list[TestSet],
+    checkpoints: Sequence[str] = ("runs/*/*/checkpoints/best.ckpt",),
+    baselines: Sequence[str] = ("zero_filled",),
+    accelerations: Sequence[float] = (4, 8, 10),
+    matched: bool = True,
+    output: Path = Path("results/cross_domain"),
+    batch_size: int = 4,
+    num_workers: int = 2,
+    pictured: int = 2,
+) -> None:
+    """Evaluate every method on every test set, centre and acceleration; write one row a slice.
+
+    A volume's rows are written when it is finished: an interrupted run goes on where it stopped when the same
+    command is given again.
+
+    Args:
+        test_sets: data sets and how their centre is sampled.
+        checkpoints: paths or patterns of checkpoints; those that match nothing are an error.
+        baselines: methods without training.
+        accelerations: nominal accelerations of the masks.
+        matched: evaluate a checkpoint only at the acceleration it was trained for, as the paper does.
+        output: folder for records.csv and the panels' images.
+        batch_size: slices reconstructed at once, all of one volume.
+        num_workers: reading processes.
+        pictured: volumes of each test set whose middle slice is kept for the figures.
+    """
+    methods = [*map(baseline, baselines), *map(trained, find_checkpoints(checkpoints))]
+    for test_set in test_sets:
+        test_set.data.prepare_data()
+        test_set.data.setup()
+        refuse_leakage(test_set, methods)
+    conditions = [
+        Condition(test_set, test_set.data.with_sampling(acceleration, center))
+        for test_set in test_sets
+        for center in test_set.centers
+        for acceleration in accelerations
+    ]
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / "provenance.json", provenance())
+    work = [
+        (method, condition)
+        for method in methods
+        for condition in conditions
+        if not matched
+        or math.isnan(method.train_acceleration)
+        or method.train_acceleration == condition.pattern.acceleration
+    ]
+    total = sum(len(condition.test_set.data.volumes("test")) for _, condition in work)
+    device = default_device()
+    with tqdm(total=total, unit="volume", desc="cross-domain") as progress:
+        network, loaded = None, None
+        for method, condition in work:
+            folder = output / "parts" / method.folder / condition.folder
+            volumes = condition.test_set.data.volumes("test")
+            open_volumes = [volume for volume in volumes if not part_path(folder, volume).exists()]
+            progress.update(len(volumes) - len(open_volumes))
+            if not open_volumes:
+                continue
+            if loaded is not method:
+                network, loaded = method.load().to(device).eval(), method
+            progress.set_postfix_str(f"{method.name} {condition.folder}")
+            keep = {volume.name for volume in volumes[:pictured]}
+            for volume in open_volumes:
+                rows = list(
+                    evaluate_volume(network, method, condition, volume, batch_size, num_workers, device)
+                )
+                if volume.name in keep:
+                    save_picture(output / "images" / condition.folder, method, volume, rows)
+                write_part(part_path(folder, volume), [record for record, _, _ in rows])
+                progress.update()
+    records = collect(output, work)
+    print_summary(records)
+    print(f"{len(records)} rows: {output / 'records.csv'}")
+
+
+def find_checkpoints(patterns: Sequence[str]) -> list[Path]:
+    """Checkpoint files, in a fixed order.
+
+    Raises:
+        InputError: a pattern that matches no file.
+    """
+    found: list[Path] = []
+    for pattern in patterns:
+        root = Path("/") if pattern.startswith("/") else Path()
+        matches = sorted(root.glob(pattern.lstrip("/")))
+        if not matches:
+            raise InputError(f"no checkpoint at {pattern}: train one with `fit`, or give --checkpoints")
+        found += [path for path in matches if path not in found]
+    return found
+
+
+def refuse_leakage(test_set: TestSet, methods: Sequence[Method]) -> None:
+    """No method may be tested on subjects that it was trained or selected on.
+
+    Raises:
+        InputError: it would, or the test set is empty.
+    """
+    data = test_set.data
+    subjects = {(data.anatomy, subject) for subject in data.subjects["test"]}
+    if not subjects:
+        raise InputError(f"{test_set.name} has no test subjects: change its split, or give another root")
+    for method in methods:
+        if seen := subjects & method.trained_on:
+            raise InputError(
+                f"{method.name} ({method.sha256[:12]}) was trained on {len(seen)} test subjects of "
+                f"{test_set.name}, such as {min(seen)[1]}: use the split it was trained with"
+            )
+
+
+def evaluate_volume(
+    network: torch.nn.Module,
+    method: Method,
+    condition: Condition,
+    volume: Volume,
+    batch_size: int,
+    num_workers: int,
+    device: torch.device,
+) -> Iterator[tuple[SliceRecord, Tensor, Tensor]]:
+    """Reconstruct and score the slices of one volume, in order.
+
+    Yields:
+        The record, the reconstruction and the target of each slice.
+    """
+    data = condition.test_set.data
+    dataset = SliceDataset(data.root, data.reader, [volume])
+    loader = DataLoader(
+        dataset,
+        batch_size,
+        num_workers=num_workers if len(dataset) > batch_size else 0,
+        collate_fn=KSpaceBatch.collate,
+    )
+    for full in loader:
+        batch = undersample(full.to(device), condition.pattern, full.volume)
+        with torch.inference_mode():
+            images = center_crop(network(batch.kspace, batch.mask, batch.num_acs), batch.crop)
+        scores = score_slices(images, batch.target, batch.data_range)
+        for row, (image, target) in enumerate(zip(images.cpu(), batch.target.cpu(), strict=True)):
+            measured = {name: values[row].item() for name, values in scores.items()}
+            failed = not math.isfinite(measured["squared_error"])
+            if failed:
+                measured.update(dict.fromkeys(("ssim", "psnr", "nmse", "squared_error"), math.nan))
+            record = SliceRecord(
+                protocol_version=PROTOCOL_VERSION,
+                method=method.name,
+                train_acceleration=method.train_acceleration,
+                seed=method.seed,
+                checkpoint_sha256=method.sha256,
+                encoder=method.encoder[0],
+                encoder_sha256=method.encoder[1],
+                encoder_weights=method.encoder[2],
+                dataset=condition.test_set.name,
+                anatomy=data.anatomy,
+                synthetic=volume.synthetic,
+                subject=volume.subject,
+                volume=volume.name,
+                slice=batch.slice[row],
+                frame=batch.frame[row],
+                contrast=volume.contrast,
+                acceleration=batch.acceleration,
+                true_acceleration=batch.true_acceleration[row],
+                center=condition.pattern.center,
+                acs_lines=batch.num_acs,
+                mask_sha256=hashlib.sha256(batch.mask[row].cpu().numpy().tobytes()).hexdigest(),
+                status="failed" if failed else "ok",
+                **{**measured, "pixels": int(measured["pixels"])},
+            )
+            yield record, image, target
+
+
+def part_path(folder: Path, volume: Volume) -> Path:
+    """The rows of one finished volume."""
+    return folder / f"{volume.name}.csv"
+
+
+def write_part(path: Path, records: Sequence[SliceRecord]) -> None:
+    """Write the rows of one volume, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    pd.DataFrame([asdict(record) for record in records], columns=COLUMNS).to_csv(part, index=False)
+    part.replace(path)
+
+
+def save_picture(
+    folder: Path, method: Method, volume: Volume, rows: Sequence[tuple[SliceRecord, Tensor, Tensor]]
+) -> None:
+    """Add a method's image of the volume's middle slice to the pictures of one condition."""
+    record, image, target = rows[len(rows) // 2]
+    path = folder / f"{volume.name.replace('/', '_')}.npz"
+    arrays = dict(np.load(path)) if path.exists() else {}
+    arrays |= {
+        "target": target.numpy(),
+        "volume": np.array(record.volume),
+        "subject": np.array(record.subject),
+        "contrast": np.array(record.contrast),
+        "slice": np.array(record.slice),
+        "frame": np.array(record.frame),
+        method.name: image.numpy(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    part.replace(path)
+
+
+def collect(output: Path, work: Sequence[tuple[Method, Condition]]) -> pd.DataFrame:
+    """Put the finished volumes of this protocol together as ``records.csv``, sorted."""
+    parts = [
+        part_path(output / "parts" / method.folder / condition.folder, volume)
+        for method, condition in work
+        for volume in condition.test_set.data.volumes("test")
+    ]
+    # as text: numbers pass through unchanged, to the last digit
+    tables = [pd.read_csv(part, dtype=str, keep_default_na=False) for part in parts]
+    records = pd.concat(tables).sort_values(list(KEY), kind="stable", ignore_index=True)
+    part = output / "records.csv.part"
+    records.to_csv(part, index=False)
+    part.replace(output / "records.csv")
+    return records

@@ -1,0 +1,267 @@
+"""One row a slice: the schema of ``records.csv``, its reader, and the step from slices to volumes.
+
+Everything the evaluation says derives from these rows. Two conventions of PSNR and NMSE are in use in the
+field and both are kept, always by name:
+
+- *slice*: the metric of every slice, then the mean over the slices of the volume;
+- *volume* (``fastmri.evaluate``): squared error and energy summed over the volume, then one ratio.
+
+SSIM is the mean over slices in both (the data range is the volume's maximum), so it has one name.
+"""
+
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fm_unroll.errors import InputError
+
+ANATOMIES = ("cardiac", "knee", "brain")
+RUN = ("method", "train_acceleration", "seed", "checkpoint_sha256")
+CONDITION = ("dataset", "anatomy", "center", "acceleration")
+VOLUME = ("subject", "volume")
+SLICE = ("slice", "frame")
+KEY = (*RUN, *CONDITION, *VOLUME, *SLICE)
+
+
+@dataclass(frozen=True)
+class SliceRecord:
+    """The reconstruction of one slice by one method: one row of ``records.csv``.
+
+    Attributes:
+        protocol_version: version of the evaluation protocol; versions are never mixed.
+        method: name given to ``build_model`` (``varnet``, ``clip``, ...) or a classical method
+            (``zero_filled``, ``cg_sense``, ``wavelet``).
+        train_acceleration: nominal acceleration the model was trained for; NaN for untrained methods.
+        seed: seed of the training (an integer); NaN for untrained methods.
+        checkpoint_sha256: SHA-256 of the checkpoint file; empty for untrained methods.
+        encoder: name of the frozen encoder; empty without one.
+        encoder_sha256: SHA-256 of the encoder's weights; empty without an encoder.
+        encoder_weights: ``pretrained``, ``random``, ``file:NAME``, or empty without an encoder.
+        dataset: display name of the data set.
+        anatomy: ``cardiac``, ``knee`` or ``brain``.
+        synthetic: whether the data are phantoms.
+        subject: the subject; subjects are the independent units of all statistics.
+        volume: id of the volume, relative to the root of its data set.
+        slice: index of the slice in its volume.
+        frame: index of the time frame or contrast image; 0 where there is one.
+        contrast: contrast or view (``cine_sax``, ``T1map``, ``AXT2``, ...).
+        acceleration: nominal acceleration.
+        true_acceleration: phase-encoding lines over sampled lines of this mask.
+        center: how the centre was sampled: ``24 ACS lines``, or the center fraction (``0.08``).
+        acs_lines: number of fully sampled centre lines.
+        mask_sha256: SHA-256 of the mask; equal for all methods at one slice.
+        data_range: maximum of the target volume.
+        ssim: structural similarity of the slice.
+        psnr: peak signal-to-noise ratio of the slice, dB.
+        nmse: squared error over target energy of the slice.
+        squared_error: sum over pixels of (reconstruction - target)^2.
+        target_energy: sum over pixels of target^2.
+        pixels: number of pixels of the slice.
+        status: ``ok``, or ``failed`` (not finite): a failed row carries NaN metrics and is counted, never
+            averaged.
+        haarpsi: Haar wavelet perceptual similarity; NaN where not computed.
+        lpips: learned perceptual image patch similarity; NaN where not computed.
+    """
+
+    protocol_version: int
+    method: str
+    train_acceleration: float
+    seed: float
+    checkpoint_sha256: str
+    encoder: str
+    encoder_sha256: str
+    encoder_weights: str
+    dataset: str
+    anatomy: str
+    synthetic: bool
+    subject: str
+    volume: str
+    slice: int
+    frame: int
+    contrast: str
+    acceleration: float
+    true_acceleration: float
+    center: str
+    acs_lines: int
+    mask_sha256: str
+    data_range: float
+    ssim: float
+    psnr: float
+    nmse: float
+    squared_error: float
+    target_energy: float
+    pixels: int
+    status: str
+    haarpsi: float = float("nan")
+    lpips: float = float("nan")
+
+
+COLUMNS = tuple(field.name for field in fields(SliceRecord))
+_REQUIRED = tuple(field.name for field in fields(SliceRecord) if field.default is MISSING)
+_MEASURED = ("ssim", "psnr", "nmse", "squared_error")
+
+
+def read_records(path: Path) -> pd.DataFrame:
+    """Read and check ``records.csv``.
+
+    Args:
+        path: the file; columns as in `SliceRecord` (``haarpsi`` and ``lpips`` may be absent).
+
+    Returns:
+        One row a slice, columns `COLUMNS` with the types of `SliceRecord`, sorted by `KEY`: the order of the
+        rows in the file changes nothing downstream.
+
+    Raises:
+        InputError: no such file, no rows, a column missing or unreadable, two protocol versions, a row given
+            twice, an unknown anatomy or status, or a status that contradicts the metrics.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give the records.csv that the cross-domain evaluation wrote")
+    try:
+        raw = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a table of records ({str(error).strip()})") from error
+    if absent := [name for name in _REQUIRED if name not in raw]:
+        raise InputError(f"{path}: columns missing: {', '.join(absent)}; write it again with this version")
+    if raw.empty:
+        raise InputError(f"{path}: holds no rows; the evaluation has recorded nothing yet")
+    records = pd.DataFrame(
+        {field.name: _column(raw, field.name, field.type, path) for field in fields(SliceRecord)}
+    )
+    _check(records, path)
+    return records.sort_values(list(KEY), kind="stable", ignore_index=True)
+
+
+def _column(raw: pd.DataFrame, name: str, kind: type, path: Path) -> pd.Series | np.ndarray:
+    if name not in raw:
+        return np.full(len(raw), np.nan)
+    text = raw[name]
+    if kind is str:
+        return text
+    if kind is bool:
+        values = text.str.lower().map({"true": True, "false": False})
+        wrong = values.isna()
+    else:
+        values = pd.to_numeric(text.replace("", "nan"), errors="coerce")
+        wrong = values.isna() & ~text.str.lower().isin(["", "nan"])
+        if kind is int:
+            wrong |= values.isna() | (values % 1 != 0)
+    if wrong.any():
+        row = wrong.to_numpy().argmax()
+        raise InputError(f"{path}: line {row + 2}: {name} is {text[row]!r}, expected {kind.__name__}")
+    # float() reads a decimal exactly, which the fast parser of pandas does not promise
+    return text.replace("", "nan").map(float) if kind is float else values.astype(kind)
+
+
+def _check(records: pd.DataFrame, path: Path) -> None:
+    versions = sorted(records.protocol_version.unique())
+    if len(versions) > 1:
+        raise InputError(f"{path}: mixes protocol versions {versions}; report each version from its own file")
+    for name, allowed in (("anatomy", ANATOMIES), ("status", ("ok", "failed"))):
+        if unknown := sorted(set(records[name]) - set(allowed)):
+            raise InputError(f"{path}: unknown {name} {unknown[0]!r}; known: {', '.join(allowed)}")
+    twice = records.duplicated(list(KEY))
+    if twice.any():
+        row = records[twice].iloc[0]
+        raise InputError(
+            f"{path}: {_place(row)} is recorded twice for {row.method}; remove one of the two rows"
+        )
+    failed = records.status == "failed"
+    wrong = records[list(_MEASURED)].isna().ne(failed, axis=0).any(axis=1)
+    if wrong.any():
+        row = records[wrong].iloc[0]
+        raise InputError(
+            f"{path}: {_place(row)}, {row.method}: status {row.status!r} contradicts its metrics"
+        )
+
+
+def _place(row: pd.Series) -> str:
+    return (
+        f"{row.anatomy} volume {row.volume}, slice {row.slice}, frame {row.frame}"
+        f" (center {row.center}, x{row.acceleration:g})"
+    )
+
+
+def check_pairing(records: pd.DataFrame) -> None:
+    """Make sure that all methods reconstructed the same measurement of the same target at every slice.
+
+    Raises:
+        InputError: masks, number of pixels or target energies differ between methods at a slice.
+    """
+    grouped = records.groupby([*CONDITION, *VOLUME, *SLICE], sort=False)
+    spread = grouped.target_energy.transform("max") - grouped.target_energy.transform("min")
+    for name, differs in (
+        ("mask", grouped.mask_sha256.transform("nunique") > 1),
+        ("number of pixels", grouped.pixels.transform("nunique") > 1),
+        ("target", spread > 1e-3 * records.target_energy),
+    ):
+        if differs.any():
+            row = records[differs].iloc[0]
+            raise InputError(
+                f"{_place(row)}: the methods do not share one {name}, so they cannot be compared;"
+                " run the evaluation again for this slice"
+            )
+
+
+def arm_names(records: pd.DataFrame) -> pd.Series:
+    """Name what is compared: the method, and in brackets its encoder's weights unless pretrained."""
+    expected = records.encoder_weights.isin(["", "pretrained"]) | (records.method == records.encoder_weights)
+    return records.method.where(expected, records.method + " [" + records.encoder_weights + "]")
+
+
+def volume_table(records: pd.DataFrame) -> pd.DataFrame:
+    """Bring slices together into volumes, in both conventions.
+
+    Args:
+        records: as `read_records` returns them.
+
+    Returns:
+        One row a run, condition and volume. Identity: `RUN`, `CONDITION`, `VOLUME`, ``arm`` (the method, with
+        the encoder's weights in brackets where they are not the pretrained ones), ``synthetic``,
+        ``true_acceleration``.
+        Counts: ``slices`` (rows of this run), ``expected`` (slices any run has of this volume), ``failed``.
+        Metrics: ``ssim``, ``psnr_volume``, ``nmse_volume``, ``psnr_slice``, ``nmse_slice``, ``haarpsi``,
+        ``lpips``; all NaN where a slice failed.
+
+    Raises:
+        InputError: the methods do not share masks and targets, or one volume has several data ranges.
+    """
+    check_pairing(records)
+    place = [*CONDITION, *VOLUME]
+    ranges = records.groupby(place, sort=False).data_range.agg(["min", "max"])
+    uneven = ranges["max"] > ranges["min"] * (1 + 1e-3)
+    if uneven.any():
+        raise InputError(
+            f"volume {uneven.idxmax()[-1]}: data_range differs between its slices;"
+            " it must be the maximum of the whole target volume"
+        )
+    rows = records.assign(arm=arm_names(records), failed=records.status == "failed")
+    grouped = rows.groupby([*RUN, "arm", *place], dropna=False, sort=True)
+    table = grouped.agg(
+        synthetic=("synthetic", "any"),
+        true_acceleration=("true_acceleration", "mean"),
+        slices=("slice", "size"),
+        failed=("failed", "sum"),
+    )
+    sums = grouped[["squared_error", "target_energy", "pixels"]].sum(skipna=False)
+    means = grouped[["ssim", "psnr", "nmse", "haarpsi", "lpips"]].mean(skipna=False)
+    with np.errstate(divide="ignore"):
+        peak = grouped.data_range.max() ** 2 * sums.pixels / sums.squared_error
+        table = table.assign(
+            ssim=means.ssim,
+            psnr_volume=10 * np.log10(peak),
+            nmse_volume=sums.squared_error / sums.target_energy,
+            psnr_slice=means.psnr,
+            nmse_slice=means.nmse,
+            haarpsi=means.haarpsi,
+            lpips=means.lpips,
+        ).reset_index()
+    distinct = records.drop_duplicates([*place, *SLICE]).groupby(place, sort=False).size()
+    table.insert(
+        table.columns.get_loc("failed"),
+        "expected",
+        distinct.loc[pd.MultiIndex.from_frame(table[place])].array,
+    )
+    return table

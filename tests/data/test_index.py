@@ -1,0 +1,238 @@
+"""The index: what it remembers, what it notices, what it refuses."""
+
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from files import random_kspace, write_cmrxrecon, write_fastmri, write_matlab
+
+from fm_unroll.data import index as index_module
+from fm_unroll.data.cmrxrecon import CMRxReconReader
+from fm_unroll.data.fastmri import FastMRIReader
+from fm_unroll.data.index import build_index, measure_maxima
+from fm_unroll.errors import InputError
+from fm_unroll.physics import ifft2c, rss
+
+READER = CMRxReconReader(("cine_sax", "T1map"))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Three subjects; the second has no T1map."""
+    for number, contrasts in enumerate([("cine_sax", "T1map"), ("cine_sax",), ("cine_sax", "T1map")]):
+        for contrast in contrasts:
+            write_cmrxrecon(
+                tmp_path / "data",
+                f"P00{number + 1}",
+                contrast,
+                (8, 6 + 2 * number, 2, 1 + number, 2),
+                seed=number,
+            )
+    return tmp_path / "data"
+
+
+def names(root: Path, **options) -> list[str]:
+    return [volume.name for volume in build_index(root, READER, **options).volumes]
+
+
+def file_of(root: Path, subject: str) -> Path:
+    return root / "MultiCoil" / "Cine" / "TrainingSet" / "FullSample" / subject / "cine_sax.mat"
+
+
+def test_lists_volumes_and_names_what_is_missing(root: Path):
+    index = build_index(root, READER)
+    assert [volume.name for volume in index.volumes] == [
+        *("P001/cine_sax", "P002/cine_sax", "P003/cine_sax", "P001/T1map", "P003/T1map")
+    ]
+    assert index.missing == ["P002/T1map"] and index.problems == []
+    assert [volume.phase for volume in index.volumes] == [6, 8, 10, 6, 10]
+    assert build_index(root, READER) == index
+
+
+def test_unchanged_files_are_not_opened_again(root: Path, index_cache: Path):
+    path = file_of(root, "P002")
+    first = build_index(root, READER)
+    status = path.stat()
+    path.write_bytes(bytes(status.st_size))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert build_index(root, READER) == first
+    assert [file.suffix for file in index_cache.iterdir()] == [".json"]
+
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    with pytest.raises(InputError, match=f"{path}: "):
+        build_index(root, READER)
+
+
+def test_changed_new_and_deleted_files_are_noticed(root: Path):
+    build_index(root, READER)
+    write_cmrxrecon(root, "P001", "cine_sax", (8, 12, 2, 1, 1))
+    write_cmrxrecon(root, "P004", "cine_sax")
+    file_of(root, "P002").unlink()
+    index = build_index(root, READER)
+    assert [volume.name for volume in index.volumes] == [
+        *("P001/cine_sax", "P003/cine_sax", "P004/cine_sax", "P001/T1map", "P003/T1map")
+    ]
+    assert index.volumes[0].phase == 12
+    assert index.missing == ["P002/cine_sax", "P002/T1map", "P004/T1map"]
+
+
+def test_a_changed_mask_is_noticed(tmp_path: Path):
+    folder = tmp_path / "MultiCoil" / "Cine" / "TrainingSet" / "AccFactor04" / "P001"
+    kspace = random_kspace(8, 16, 2, 1, 1)
+    write_matlab(folder / "cine_sax.mat", kspace_sub04=kspace)
+    reader = CMRxReconReader(("cine_sax",), sampling="AccFactor04")
+    assert build_index(tmp_path, reader).volumes[0].num_acs == 16
+    mask = np.zeros((8, 16))
+    mask[:, 6:10] = 1
+    write_matlab(folder / "cine_sax_mask.mat", mask04=mask)
+    assert build_index(tmp_path, reader).volumes[0].sampled == (6, 7, 8, 9)
+
+
+def test_a_torn_or_foreign_cache_is_rebuilt(root: Path, index_cache: Path, monkeypatch: pytest.MonkeyPatch):
+    first = build_index(root, READER)
+    (cache,) = index_cache.iterdir()
+    content = cache.read_text()
+    for torn in (
+        "",
+        content[: len(content) // 2],
+        "[]",
+        '{"schema": 1}',
+        content.replace('"crop"', '"crap"'),
+    ):
+        cache.write_text(torn)
+        assert build_index(root, READER) == first
+    assert cache.read_text() == content
+    cache.write_text(content.replace('"num_coils": 2', '"num_coils": 3'))
+    monkeypatch.setattr(index_module, "SCHEMA", index_module.SCHEMA + 1)
+    assert build_index(root, READER) == first
+
+
+def test_works_where_nothing_can_be_remembered(root: Path, monkeypatch: pytest.MonkeyPatch, caplog):
+    monkeypatch.setenv("FM_UNROLL_CACHE", str(file_of(root, "P001")))
+    assert len(measure_maxima(build_index(root, READER), READER).volumes) == 5
+    assert "set FM_UNROLL_CACHE" in caplog.text
+
+
+def test_broken_files_are_refused_or_listed_never_skipped(root: Path):
+    broken = [file_of(root, "P001"), file_of(root, "P003")]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:700])
+    with pytest.raises(InputError, match=rf"{broken[0]}: .* \(and 1 more; `data check` lists them\)"):
+        build_index(root, READER)
+    index = build_index(root, READER, strict=False)
+    assert [problem.split(": ")[0] for problem in index.problems] == [str(path) for path in broken]
+    assert len(index.volumes) == 3 and build_index(root, READER, strict=False) == index
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path):
+    for part in ("train", "val"):
+        write_fastmri(tmp_path / f"multicoil_{part}" / "file1.h5")
+    with pytest.raises(InputError, match=r"multicoil_train/file1.h5 and multicoil_val/file1.h5 are both"):
+        build_index(tmp_path, FastMRIReader())
+    assert len(build_index(tmp_path, FastMRIReader("multicoil_val")).volumes) == 1
+
+
+def test_links_out_of_the_root_are_refused(root: Path, tmp_path: Path):
+    linked_root = tmp_path / "link"
+    linked_root.symlink_to(root)
+    assert build_index(linked_root, READER) == build_index(root, READER)
+
+    inside = file_of(root, "P005")
+    inside.parent.mkdir()
+    inside.symlink_to(file_of(root, "P001"))
+    assert "P005/cine_sax" in names(root)
+
+    outside = write_cmrxrecon(tmp_path / "elsewhere")
+    for link, goal in [
+        (inside, outside),
+        (inside.parent, outside.parent),
+        (inside, inside),
+        (inside, root / "x"),
+    ]:
+        for old in (inside, inside.parent):
+            if old.is_symlink():
+                old.unlink()
+            elif old.is_dir():
+                old.rmdir()
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(goal)
+        with pytest.raises(
+            InputError, match=rf"{inside}: (leads to .*elsewhere/|Too many levels|No such file)"
+        ):
+            build_index(root, READER)
+
+
+def test_maxima_are_measured_once(root: Path):
+    index = build_index(root, READER)
+    assert {volume.maximum for volume in index.volumes} == {None}
+    measured = measure_maxima(index, READER)
+    for volume, (contrast, number) in zip(
+        measured.volumes, [("sax", 0), ("sax", 1), ("sax", 2), ("T1", 0), ("T1", 2)], strict=True
+    ):
+        kspace = torch.from_numpy(random_kspace(8, 6 + 2 * number, 2, 1 + number, 2, seed=number))
+        image = rss(ifft2c(kspace.permute(4, 3, 2, 0, 1).contiguous()))
+        assert contrast in volume.name
+        assert volume.maximum == pytest.approx(float(image.max()), rel=1e-5)
+    assert build_index(root, READER) == measured
+    with h5py.File(file_of(root, "P001"), "r+") as file:
+        file["kspace_full"][...] = np.zeros((), file["kspace_full"].dtype)
+    assert measure_maxima(measured, READER) == measured
+
+
+def test_measuring_goes_on_where_it_stopped(root: Path):
+    path = file_of(root, "P003")
+    with h5py.File(path, "r+") as file:
+        values = file["kspace_full"][()]
+        values["real"][1, 2] = np.nan
+        file["kspace_full"][...] = values
+    index = build_index(root, READER)
+    with pytest.raises(InputError, match=f"{path}: slice 2, frame 1: k-space holds NaN"):
+        measure_maxima(index, READER)
+    again = build_index(root, READER)
+    assert [volume.maximum is None for volume in again.volumes] == [False, False, True, False, False]
+    lenient = measure_maxima(again, READER, strict=False)
+    assert len(lenient.volumes) == 4 and len(lenient.problems) == 1
+
+
+def test_the_maximum_of_a_cropped_scan_is_that_of_the_crop(tmp_path: Path):
+    write_fastmri(tmp_path / "a.h5", (2, 2, 16, 12), (4, 4))
+    write_fastmri(tmp_path / "b.h5", (2, 2, 16, 12), (4, 4), attributes={"max": 0.5})
+    measured, stated = measure_maxima(build_index(tmp_path, FastMRIReader()), FastMRIReader()).volumes
+    image = rss(ifft2c(torch.from_numpy(random_kspace(2, 2, 16, 12))))[:, 6:10, 4:8]
+    assert measured.maximum == pytest.approx(float(image.max()), rel=1e-5)
+    assert stated.maximum == 0.5
+
+
+def test_an_empty_reconstruction_is_refused(tmp_path: Path):
+    path = write_fastmri(tmp_path / "a.h5", target=np.zeros((3, 8, 8)))
+    with pytest.raises(InputError, match=f"{path}: the stored reconstruction is zero everywhere"):
+        measure_maxima(build_index(tmp_path, FastMRIReader()), FastMRIReader())
+
+
+def test_workers_find_the_same_and_leave_the_random_state_alone(
+    root: Path, index_cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file_of(root, "P002").write_bytes(b"no scan")
+    monkeypatch.setattr(index_module, "MIN_FILES_FOR_WORKERS", 1)
+    state = torch.get_rng_state()
+    results = []
+    for workers in (0, 2):
+        for cache in index_cache.iterdir():
+            cache.unlink()
+        index = build_index(root, READER, workers, strict=False)
+        results.append(measure_maxima(index, READER, workers))
+    assert results[0] == results[1] and len(results[0].problems) == 1
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_readers_of_other_parts_share_what_is_known(root: Path):
+    sax = CMRxReconReader(("cine_sax",))
+    measured = measure_maxima(build_index(root, sax), sax)
+    everything = build_index(root, READER)
+    known = [volume for volume in everything.volumes if volume.maximum is not None]
+    assert known == measured.volumes and len(known) == 3
+    measure_maxima(everything, READER)
+    assert build_index(root, sax) == measured

@@ -1,0 +1,182 @@
+"""Records and pictures as a cross-domain run would leave them: known effects, no training."""
+
+import hashlib
+import json
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.ndimage import gaussian_filter
+
+from fm_unroll.evaluation.records import COLUMNS, SliceRecord
+
+CENTERS = {"cardiac": ("24 ACS lines",), "knee": ("0.08", "0.04"), "brain": ("0.08", "0.04")}
+DATASETS = {"cardiac": "Phantom heart", "knee": "Phantom knee", "brain": "Phantom head"}
+UNTRAINED = ("zero_filled", "cg_sense", "wavelet")
+ALL_METHODS = ("varnet", "clip", "dinov2", "biomedclip", "random", "varnet_wide", *UNTRAINED)
+# SSIM of a method minus that of varnet at true acceleration r: slope * (r - r0)
+EFFECTS = {
+    "varnet": (0.0, 0.0),
+    "clip": (0.012, 3.9),
+    "dinov2": (0.002, 12.0),
+    "biomedclip": (0.010, 3.7),
+    "random": (-0.002, 2.0),
+    "none": (-0.003, 2.0),
+    "varnet_wide": (0.0005, 2.0),
+    "zero_filled": (-0.03, 0.0),
+    "cg_sense": (-0.02, 0.5),
+    "wavelet": (-0.012, 0.5),
+}
+
+
+def true_acceleration(acceleration: float, center: str) -> float:
+    fraction = {"0.08": 0.08, "0.04": 0.04}.get(center, 0.12)
+    return 1 / (fraction + (1 - fraction) / acceleration)
+
+
+def sha(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def fake_records(
+    methods: tuple[str, ...] = ALL_METHODS,
+    *,
+    anatomies: tuple[str, ...] = ("cardiac", "knee", "brain"),
+    subjects: int = 8,
+    slices: int = 2,
+    seeds: int = 2,
+    accelerations: tuple[float, ...] = (4.0, 8.0, 10.0),
+    synthetic: bool = True,
+    encoder_weights: str = "pretrained",
+) -> pd.DataFrame:
+    """One row a slice; `EFFECTS` are the true differences, subjects and seeds vary about them."""
+    rows = []
+    for anatomy in anatomies:
+        for center in CENTERS[anatomy]:
+            for acceleration in accelerations:
+                true = true_acceleration(acceleration, center)
+                for subject in range(subjects):
+                    for number in range(slices):
+                        place = (anatomy, center, acceleration, subject, number)
+                        shared = np.random.default_rng(int(sha(*place)[:8], 16)).normal(0, 0.02)
+                        for method in methods:
+                            for seed in (np.nan,) if method in UNTRAINED else range(seeds):
+                                where = (anatomy, center, acceleration, true, subject, number)
+                                rows.append(_record(method, seed, where, shared, synthetic, encoder_weights))
+    return pd.DataFrame([astuple(row) for row in rows], columns=list(COLUMNS))
+
+
+def _record(method, seed, where, shared, synthetic, encoder_weights) -> SliceRecord:
+    anatomy, center, acceleration, true, subject, number = where
+    slope, origin = EFFECTS[method]
+    own = np.random.default_rng(
+        int(sha(method, seed, anatomy, center, acceleration, subject, number)[:8], 16)
+    )
+    of_seed = 0 if np.isnan(seed) else np.random.default_rng(int(sha(method, seed)[:8], 16)).normal(0, 0.002)
+    ssim = 0.97 - 0.025 * true + shared + slope * (true - origin) + of_seed + own.normal(0, 0.004)
+    target_energy = 1500.0 + 10 * subject + number
+    nmse = (1 - ssim) ** 2 * 0.6
+    encoder = method if method in ("clip", "dinov2", "biomedclip", "random") else ""
+    untrained = method in UNTRAINED
+    weights = "" if not encoder else "random" if method == "random" else encoder_weights
+    pixels, data_range = 96 * 80, 4.0 + 0.1 * subject
+    return SliceRecord(
+        protocol_version=1,
+        method=method,
+        train_acceleration=np.nan if untrained else acceleration,
+        seed=seed,
+        checkpoint_sha256="" if untrained else sha(method, acceleration, seed),
+        encoder=encoder,
+        encoder_sha256=sha(encoder) if encoder else "",
+        encoder_weights=weights,
+        dataset=DATASETS[anatomy],
+        anatomy=anatomy,
+        synthetic=synthetic,
+        subject=f"{anatomy[0].upper()}{subject:03d}",
+        volume=f"{anatomy[0].upper()}{subject:03d}/scan",
+        slice=number,
+        frame=0,
+        contrast={"cardiac": "cine_sax", "knee": "CORPD_FBK", "brain": "AXT2"}[anatomy],
+        acceleration=acceleration,
+        true_acceleration=true,
+        center=center,
+        acs_lines=24 if anatomy == "cardiac" else round(float(center) * 368),
+        mask_sha256=sha("mask", anatomy, center, acceleration, subject),
+        data_range=data_range,
+        ssim=ssim,
+        psnr=10 * np.log10(data_range**2 * pixels / (nmse * target_energy)),
+        nmse=nmse,
+        squared_error=nmse * target_energy,
+        target_energy=target_energy,
+        pixels=pixels,
+        status="ok",
+    )
+
+
+def write_run(folder: Path, records: pd.DataFrame, stored: int = 2) -> Path:
+    """Write records.csv, images/, priors.json and provenance.json as a run would; return records.csv."""
+    folder.mkdir(parents=True, exist_ok=True)
+    records.to_csv(folder / "records.csv", index=False)
+    first = records[records.slice == 0].drop_duplicates(
+        ["anatomy", "center", "acceleration", "subject", "method"]
+    )
+    for (anatomy, center, acceleration), group in first.groupby(["anatomy", "center", "acceleration"]):
+        for volume, rows in list(group.groupby("volume"))[:stored]:
+            target = head(sum(map(ord, volume)))
+            images = {r.method: _degrade(target, r.squared_error, r.method) for r in rows.itertuples()}
+            row = rows.iloc[0]
+            path = (
+                folder
+                / "images"
+                / anatomy
+                / f"{center}_x{acceleration:g}"
+                / f"{volume.replace('/', '_')}.npz"
+            )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            labels = {"volume": volume, "subject": row.subject, "contrast": row.contrast}
+            np.savez(path, target=target, slice=row.slice, frame=row.frame, **labels, **images)
+    rng = np.random.default_rng(0)
+    priors = {
+        name: {
+            "fusion": rng.dirichlet(np.linspace(1, 6, 6) * 3, size=12).tolist(),
+            "step_sizes": rng.normal(1, 0.2, 12).tolist(),
+            "blocks": [1, 2, 3, 4, 5, 6],
+        }
+        for name in ("clip", "dinov2")
+    }
+    (folder / "priors.json").write_text(json.dumps(priors))
+    provenance = {
+        "versions": {"fm_unroll": "0.1.0", "torch": "2.15.0", "python": "3.11"},
+        "commit": "0123abc",
+        "hardware": {"device": "cpu", "cores": 2},
+        "wall time": "3 min 12 s",
+    }
+    (folder / "provenance.json").write_text(json.dumps(provenance))
+    return folder / "records.csv"
+
+
+def head(seed: int) -> np.ndarray:
+    """An ellipse with structures in it, float32 (96, 80)."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[-1:1:96j, -1:1:80j]
+    image = 0.5 * ((x / 0.8) ** 2 + (y / 0.9) ** 2 < 1).astype(float) + 0.4 * (
+        ((x / 0.8) ** 2 + (y / 0.9) ** 2 < 1) & ((x / 0.73) ** 2 + (y / 0.83) ** 2 > 1)
+    )
+    for _ in range(14):
+        cx, cy, a, b = *rng.uniform(-0.5, 0.5, 2), *rng.uniform(0.04, 0.25, 2)
+        image += rng.uniform(-0.25, 0.35) * (((x - cx) / a) ** 2 + ((y - cy) / b) ** 2 < 1)
+    return gaussian_filter(image, 0.6).clip(0).astype(np.float32)
+
+
+def _degrade(target: np.ndarray, squared_error: float, method: str) -> np.ndarray:
+    """Blur and alias the target until its squared error is the recorded one."""
+    rng = np.random.default_rng(sum(map(ord, method)))
+    error = (
+        np.roll(target, 20, axis=1)
+        - np.roll(target, -20, axis=1)
+        + gaussian_filter(rng.normal(size=target.shape), 1)
+    )
+    error = 0.5 * error + 3 * (gaussian_filter(target, 1.5) - target)
+    scale = np.sqrt(squared_error / (error**2).sum())
+    return np.abs(target + scale * error).astype(np.float32)

@@ -1,0 +1,184 @@
+from dataclasses import astuple, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_records import fake_records
+
+from fm_unroll.errors import InputError
+from fm_unroll.evaluation.records import COLUMNS, SliceRecord, check_pairing, read_records, volume_table
+
+SMALL = {"anatomies": ("knee",), "subjects": 2, "seeds": 1, "accelerations": (4.0,)}
+
+
+def write(path, records):
+    records.to_csv(path, index=False)
+    return path
+
+
+def test_what_is_written_is_read_back_exactly_whatever_the_order_of_rows(tmp_path):
+    made = fake_records(("varnet", "none", "zero_filled"), **SMALL)
+    shuffled = made.sample(frac=1, random_state=0)
+    read = read_records(write(tmp_path / "records.csv", shuffled))
+    assert tuple(read) == COLUMNS
+    pd.testing.assert_frame_equal(read, read_records(write(tmp_path / "other.csv", made)))
+    restored = {SliceRecord(*row) for row in read.itertuples(index=False, name=None)}
+    # NaN is not equal to itself: compare the rest exactly
+    plain = {replace(r, train_acceleration=0, seed=0, haarpsi=0, lpips=0) for r in restored}
+    written = {SliceRecord(*row) for row in made.itertuples(index=False, name=None)}
+    assert plain == {replace(r, train_acceleration=0, seed=0, haarpsi=0, lpips=0) for r in written}
+    assert read.synthetic.dtype == bool and read.seed.dtype == float and read.slice.dtype == int
+    assert set(read.center) == {"0.08", "0.04"} and set(read[read.method == "none"].checkpoint_sha256) != {""}
+
+
+def test_optional_metrics_may_be_absent(tmp_path):
+    records = fake_records(("varnet",), **SMALL).drop(columns=["haarpsi", "lpips"])
+    read = read_records(write(tmp_path / "records.csv", records))
+    assert read[["haarpsi", "lpips"]].isna().all(axis=None)
+
+
+def _two_versions(records):
+    records.loc[0, "protocol_version"] = 2
+
+
+def _no_mask_column(records):
+    del records["mask_sha256"], records["ssim"]
+
+
+def _twice(records):
+    records.loc[len(records)] = records.loc[0]
+
+
+def _word_for_number(records):
+    records["ssim"] = records.ssim.astype(object)
+    records.loc[1, "ssim"] = "good"
+
+
+def _fraction_for_integer(records):
+    records["slice"] = records["slice"] + 0.5
+
+
+def _nan_not_failed(records):
+    records.loc[0, "ssim"] = np.nan
+
+
+def _unknown_anatomy(records):
+    records.loc[0, "anatomy"] = "liver"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_two_versions, r"mixes protocol versions \[.*1.*2.*\]"),
+        (_no_mask_column, "columns missing: mask_sha256, ssim"),
+        (_twice, "recorded twice for varnet"),
+        (_word_for_number, "line 3: ssim is 'good', expected float"),
+        (_fraction_for_integer, "slice is '0.5', expected int"),
+        (_nan_not_failed, "status 'ok' contradicts its metrics"),
+        (_unknown_anatomy, "unknown anatomy 'liver'; known: cardiac, knee, brain"),
+    ],
+)
+def test_bad_records_are_refused_in_one_line(tmp_path, spoil, message):
+    records = fake_records(("varnet",), **SMALL)
+    spoil(records)
+    with pytest.raises(InputError, match=message) as caught:
+        read_records(write(tmp_path / "records.csv", records))
+    assert "\n" not in str(caught.value) and "records.csv" in str(caught.value)
+
+
+def test_missing_and_empty_files_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_records(tmp_path / "records.csv")
+    with pytest.raises(InputError, match="holds no rows"):
+        read_records(write(tmp_path / "records.csv", fake_records(("varnet",), **SMALL).iloc[:0]))
+    (tmp_path / "records.csv").write_text("")
+    with pytest.raises(InputError, match="not a table of records"):
+        read_records(tmp_path / "records.csv")
+
+
+def _slice_records(images, targets):
+    """Rows of one volume, every number straight from its definition."""
+    template = SliceRecord(*fake_records(("varnet",), **SMALL).iloc[0])
+    peak = float(targets.max())
+    for i, (image, target) in enumerate(zip(images, targets, strict=True)):
+        error, energy = float(((image - target) ** 2).sum()), float((target**2).sum())
+        yield replace(
+            template,
+            slice=i,
+            data_range=peak,
+            squared_error=error,
+            target_energy=energy,
+            pixels=target.size,
+            nmse=error / energy,
+            psnr=10 * np.log10(peak**2 * target.size / error),
+            ssim=0.1 * i,
+        )
+
+
+def test_both_conventions_equal_their_references():
+    evaluate = pytest.importorskip("fastmri.evaluate")
+    from skimage.metrics import peak_signal_noise_ratio
+
+    rng = np.random.default_rng(0)
+    targets = rng.uniform(0, 1, (5, 24, 20)) * rng.uniform(0.2, 3, (5, 1, 1))
+    images = targets + rng.normal(0, 0.1, targets.shape)
+    records = pd.DataFrame([astuple(r) for r in _slice_records(images, targets)], columns=list(COLUMNS))
+    (volume,) = volume_table(records).itertuples()
+    assert volume.psnr_volume == pytest.approx(evaluate.psnr(targets, images), rel=1e-12)
+    assert volume.nmse_volume == pytest.approx(float(evaluate.nmse(targets, images)), rel=1e-12)
+    slices = [
+        peak_signal_noise_ratio(t, i, data_range=targets.max()) for t, i in zip(targets, images, strict=True)
+    ]
+    assert volume.psnr_slice == pytest.approx(np.mean(slices), rel=1e-12)
+    assert volume.ssim == pytest.approx(0.2)
+    assert volume.nmse_slice == pytest.approx(
+        np.mean(((images - targets) ** 2).sum((1, 2)) / (targets**2).sum((1, 2)))
+    )
+    assert volume.nmse_slice > 2 * volume.nmse_volume  # the conventions are not interchangeable
+
+
+def test_a_failed_slice_is_counted_and_never_averaged_away():
+    records = fake_records(("varnet", "clip"), **SMALL)
+    spoiled = (records.method == "clip") & (records.subject == "K000") & (records.slice == 1)
+    records.loc[spoiled, ["ssim", "psnr", "nmse", "squared_error"]] = np.nan
+    records.loc[spoiled, "status"] = "failed"
+    table = volume_table(records).set_index(["method", "subject", "center"])
+    assert table.loc[("clip", "K000", "0.08"), "failed"] == 1
+    metrics = ["ssim", "psnr_volume", "nmse_volume", "psnr_slice", "nmse_slice"]
+    assert table.loc[("clip", "K000", "0.08"), metrics].isna().all()
+    assert (
+        table.drop(index=[("clip", "K000", "0.08"), ("clip", "K000", "0.04")])[metrics].notna().all(axis=None)
+    )
+
+
+def test_weights_that_are_not_the_pretrained_ones_are_part_of_the_name():
+    records = pd.concat(
+        [
+            fake_records(("clip", "random"), **SMALL),
+            fake_records(("clip",), encoder_weights="random", **SMALL).assign(checkpoint_sha256="other"),
+        ]
+    )
+    assert set(volume_table(records).arm) == {"clip", "clip [random]", "random"}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("mask_sha256", "x", "share one mask"),
+        ("pixels", 1, "one number of pixels"),
+        ("target_energy", 9.0, "one target"),
+    ],
+)
+def test_methods_that_saw_different_measurements_are_never_compared(column, value, message):
+    records = fake_records(("varnet", "clip"), **SMALL)
+    check_pairing(records)
+    records.loc[records.index[-1], column] = value
+    with pytest.raises(InputError, match=message):
+        volume_table(records)
+
+
+def test_a_volume_has_one_data_range():
+    records = fake_records(("varnet",), **SMALL)
+    records.loc[0, "data_range"] *= 2
+    with pytest.raises(InputError, match="data_range differs"):
+        volume_table(records)

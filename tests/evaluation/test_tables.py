@@ -1,0 +1,174 @@
+import io
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_records import fake_records
+
+from fm_unroll.errors import InputError
+from fm_unroll.evaluation import tables
+from fm_unroll.evaluation.report import analyse, print_summary
+from fm_unroll.evaluation.tables import Cell
+
+
+def texts(table, mark):
+    return [cell.text for row in table.body for cell in row if cell.mark == mark]
+
+
+def test_best_and_second_are_those_of_the_numbers(analysis):
+    for table, (_, group) in zip(
+        tables.result_tables(analysis.means),
+        analysis.means.groupby(["dataset", "anatomy"], sort=False),
+        strict=True,
+    ):
+        main = group[group.metric.isin(tables.MAIN)]
+        ranked = {}
+        for (center, acceleration, metric), cell in main.groupby(
+            ["center", "acceleration", "metric"], sort=False
+        ):
+            order = np.argsort(cell["mean"].to_numpy() * (1 if metric == "nmse_volume" else -1))
+            ranked[center, acceleration, metric] = cell["mean"].to_numpy()[order[:2]]
+        expected = [[tables.number(pair[place], key[2]) for key, pair in ranked.items()] for place in (0, 1)]
+        assert sorted(texts(table, "best")) == sorted(expected[0])
+        assert sorted(texts(table, "second")) == sorted(expected[1])
+
+
+def test_every_table_made_of_phantoms_says_so_in_every_format(analysis):
+    made = [
+        *tables.result_tables(analysis.means),
+        *tables.comparison_tables(analysis.comparisons),
+        *tables.published_tables(analysis.means, tables.read_published()),
+        tables.crossing_table(analysis.crossings, "varnet"),
+        tables.run_table(analysis.volumes, analysis.records),
+    ]
+    assert len(made) == 2 + 6 + 2 + 1 + 1
+    for table in made:
+        assert tables.SYNTHETIC in table.markdown() and tables.SYNTHETIC in table.latex()
+        assert pd.read_csv(io.StringIO(table.csv())).synthetic.all()
+    assert tables.SYNTHETIC in tables.summary(analysis.means)
+
+
+def test_real_data_carry_no_such_notice():
+    real = analyse(
+        fake_records(("varnet", "clip"), anatomies=("knee",), subjects=6, seeds=1, synthetic=False)
+    )
+    for table in tables.published_tables(real.means, tables.read_published()):
+        assert tables.SYNTHETIC not in table.markdown() and not table.data.synthetic.any()
+    assert not tables.headline(real.comparisons, real.crossings, False)[0].startswith("On phantoms")
+
+
+def test_all_published_figures_stand_beside_ours(analysis):
+    published = tables.read_published()
+    assert len(published) == 60
+    everything = analyse(fake_records(("varnet", "clip", "dinov2", "biomedclip"), subjects=2, seeds=1))
+    rows = pd.concat([table.data for table in tables.published_tables(everything.means, published)])
+    assert len(rows) == 60 * 3 and rows[["ours", "published", "difference"]].notna().all(axis=None)
+    np.testing.assert_allclose(rows.difference, rows.ours - rows.published)
+    row = rows[
+        (rows.anatomy == "knee") & (rows.center == "0.04") & (rows.acceleration == 10) & (rows.arm == "clip")
+    ]
+    assert row.set_index("metric").published.to_dict() == {
+        "ssim": 0.6576,
+        "psnr_volume": 26.08,
+        "nmse_volume": 0.0839,
+    }
+    missing = tables.published_tables(analysis.means, published)[0]  # there is no BiomedCLIP in this run
+    cells = [row for row in missing.body if row[1].text == "CMR-BiomedCLIP"]
+    assert len(cells) == 3 and {cell.text for row in cells for cell in row[2:]} == {tables.MISSING}
+
+
+def test_published_figures_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(InputError, match="published figures"):
+        tables.read_published(tmp_path / "absent.csv")
+
+
+def test_missing_and_failed_are_shown_as_such():
+    records = fake_records(("varnet", "clip", "dinov2"), anatomies=("cardiac",), subjects=6, seeds=1)
+    records = records[~((records.method == "dinov2") & (records.acceleration == 4))]
+    clip = (records.method == "clip") & (records.acceleration == 8)
+    records.loc[clip, ["ssim", "psnr", "nmse", "squared_error"]] = np.nan
+    records.loc[clip, "status"] = "failed"
+    found = analyse(records)
+    (table,) = tables.result_tables(found.means)
+    rows = {(i // 3, row[1].text): row for i, row in enumerate(table.body)}
+    assert rows[0, "DINOv2"][2].text == tables.MISSING
+    assert rows[1, "CLIP"][2] == Cell("failed", small="6 volumes")
+    assert rows[1, "E2E-VarNet"][2].text not in (tables.MISSING, "failed")
+    notices = " ".join(tables.notices(found.records, found.means))
+    assert f"12 of {len(records)} slices failed" in notices and "CLIP 12" in notices
+    assert "1 of 9 combinations of method and condition are missing" in notices
+
+
+def test_other_weights_than_the_pretrained_ones_are_named_where_the_numbers_stand():
+    records = fake_records(
+        ("varnet", "clip"), anatomies=("knee",), subjects=6, seeds=1, encoder_weights="random"
+    )
+    found = analyse(records)
+    assert "CLIP (random weights)" in tables.result_tables(found.means)[0].markdown()
+    assert (
+        "CMR-CLIP (random weights)"
+        in tables.published_tables(found.means, tables.read_published())[0].markdown()
+    )
+    assert any("carries random weights" in notice for notice in tables.notices(found.records, found.means))
+
+
+def test_numbers_do_not_depend_on_the_order_of_rows(records, analysis):
+    shuffled = records.sample(frac=1, random_state=3)
+    shuffled = shuffled.sort_values(list(records.columns[:5]), kind="stable", ignore_index=True)
+    again = analyse(shuffled)
+    for ours, other in zip(
+        tables.comparison_tables(analysis.comparisons),
+        tables.comparison_tables(again.comparisons),
+        strict=True,
+    ):
+        assert ours.csv() == other.csv()
+
+
+def test_p_values_are_printed_only_with_enough_subjects():
+    small = analyse(fake_records(("varnet", "clip"), anatomies=("knee",), subjects=5, seeds=1))
+    text = tables.comparison_tables(small.comparisons)[0].markdown()
+    assert text.count("5 < 6 subjects") == 6
+    ssim = small.comparisons[small.comparisons.metric == "ssim"]
+    assert "6 could not be tested" in tables.headline(ssim, small.crossings, True)[0]
+
+
+def test_the_headline_counts_what_the_comparisons_say(analysis):
+    ssim = analysis.comparisons[analysis.comparisons.metric == "ssim"]
+    priors = ssim[ssim.arm.isin(["clip", "dinov2"])]
+    better = (priors.clear & (priors.difference > 0)).sum()
+    worse = (priors.clear & (priors.difference < 0)).sum()
+    sentences = tables.headline(ssim, analysis.crossings, analysis.synthetic)
+    assert f"better in {better}, worse in {worse} of {len(priors)} comparisons" in sentences[0]
+    knee = priors[priors.anatomy == "knee"]
+    assert tables.difference(knee.difference.max(), "ssim") in sentences[2]
+
+
+def test_without_a_baseline_there_is_nothing_to_compare():
+    lone = analyse(fake_records(("clip", "zero_filled"), anatomies=("knee",), subjects=6, seeds=1))
+    assert lone.comparisons.empty and lone.crossings.empty
+    assert "nothing to compare" in tables.headline(lone.comparisons, lone.crossings, True)[0]
+
+
+def test_special_characters_survive_every_format(analysis):
+    table = tables.result_tables(analysis.means)[0]
+    odd = replace(
+        table,
+        caption="50 % of a_b & c | \N{MULTIPLICATION SIGN}4",
+        body=((Cell("a|b"), Cell("c_d"), *table.body[0][2:]),),
+    )
+    assert r"50 \% of a\_b \& c | $\times$4" in odd.latex() and r"c\_d" in odd.latex()
+    assert r"a\|b" in odd.markdown()
+    widths = {line.count(" | ") for line in table.markdown().splitlines() if line.startswith("|")}
+    assert len(widths) == 1
+
+
+def test_the_summary_fits_a_terminal(records, capsys):
+    print_summary(records)
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 100
+    assert "Knee (Phantom knee), center fraction 0.04" in printed
+    mean = records[
+        (records.method == "clip") & (records.center == "0.04") & (records.acceleration == 10)
+    ].ssim.mean()
+    assert f"{mean:.4f}" in printed
