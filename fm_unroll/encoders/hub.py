@@ -1,0 +1,98 @@
+"""Published weights: the Hugging Face hub's cache on this machine, downloads into it, and their SHA-256."""
+
+import hashlib
+import re
+from pathlib import Path
+
+from fm_unroll.encoders.registry import EncoderSpec
+from fm_unroll.encoders.weights import OPEN_CLIP_CONFIG, OPEN_CLIP_FILES
+from fm_unroll.errors import InputError
+
+
+def cached_weights(spec: EncoderSpec) -> Path | None:
+    """Return the encoder's weights file in the hub's cache on this machine, `None` where it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if spec.repository is None:
+        return None
+    for filename in spec.files:
+        path = try_to_load_from_cache(spec.repository, filename)
+        if isinstance(path, str):
+            return Path(path)
+    return None
+
+
+def fetch_weights(spec: EncoderSpec) -> Path:
+    """Download an encoder's weights into the hub's cache, with a progress bar, and check their SHA-256.
+
+    An interrupted download is resumed; a file that is there already is only checked. A file that fails the
+    check is removed.
+
+    Raises:
+        InputError: There is nothing to fetch, the hub cannot be reached or refuses, or the file is not the
+            published one.
+    """
+    if spec.repository is None:
+        raise InputError(f"encoder '{spec.name}' has no published weights")
+    path = cached_weights(spec) or _download(spec)
+    try:
+        check_sha256(path, spec)
+    except InputError:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _download(spec: EncoderSpec) -> Path:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError
+
+    for filename in spec.files:
+        try:
+            # asks once; the download itself would retry for half a minute where there is no network
+            get_hf_file_metadata(hf_hub_url(spec.repository, filename))
+            if filename in OPEN_CLIP_FILES:
+                hf_hub_download(spec.repository, OPEN_CLIP_CONFIG)
+            return Path(hf_hub_download(spec.repository, filename))
+        except EntryNotFoundError:
+            continue
+        # the client has used several HTTP libraries, each with connection errors of its own
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(
+                f"the weights of '{spec.name}' are not on this machine, and {spec.repository} does not give "
+                f"them ({reason}): run `python -m fm_unroll encoders fetch {spec.name}` with a network, or "
+                "give weights=PATH"
+            ) from error
+    raise InputError(f"{spec.repository} has none of the files {', '.join(spec.files)}: give weights=PATH")
+
+
+def check_sha256(path: Path, spec: EncoderSpec) -> str:
+    """Check a file in the hub's cache against the SHA-256 that the hub and the registry state for it.
+
+    The cache names a large file by the SHA-256 that the hub states.
+
+    Returns:
+        The SHA-256 of the file.
+
+    Raises:
+        InputError: The file has another SHA-256.
+    """
+    digest = file_sha256(path)
+    stated = path.resolve().name
+    expected = {stated} if re.fullmatch("[0-9a-f]{64}", stated) else set()
+    if spec.sha256 is not None and path.name == spec.files[0]:
+        expected.add(spec.sha256)
+    for other in expected - {digest}:
+        raise InputError(
+            f"{path}: SHA-256 {digest} is not {other}, the published one: run "
+            f"`python -m fm_unroll encoders fetch {spec.name}` again"
+        )
+    return digest
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

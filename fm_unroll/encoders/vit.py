@@ -1,0 +1,246 @@
+"""The first blocks of a vision transformer, frozen: an image in, one token map a block out."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fm_unroll.encoders.hub import cached_weights, fetch_weights
+from fm_unroll.encoders.registry import IMAGENET, EncoderSpec, find_encoder
+from fm_unroll.encoders.weights import load_weights, locate_weights
+from fm_unroll.errors import InputError
+
+
+class FrozenEncoder(nn.Module):
+    """A frozen vision transformer, cut after the last block in use.
+
+    It has no gradients and is in eval mode whatever its parents are told. Its tensors are in no state dict:
+    that of a model that holds it has none of them, loads without them, and refuses to load any.
+
+    Attributes:
+        name: Name in the registry.
+        weights_label: `pretrained`, `random` or `file:<filename>`.
+        blocks: Numbers of the blocks whose tokens are returned; the first block is 1.
+        width: Length of a token.
+        num_prefix_tokens: Class and register tokens, which come before the patches.
+        grid: Rows and columns of patches.
+        gradient: `through` lets gradients reach the image, `detach` computes the tokens without any.
+    """
+
+    def __init__(
+        self,
+        vit: nn.Module,
+        spec: EncoderSpec,
+        weights_label: str,
+        blocks: tuple[int, ...],
+        statistics: Literal["imagenet", "own"],
+        gradient: Literal["through", "detach"],
+    ):
+        super().__init__()
+        self.name = spec.name
+        self.weights_label = weights_label
+        self.blocks = blocks
+        self.gradient = gradient
+        self.width: int = vit.embed_dim
+        self.num_prefix_tokens: int = vit.num_prefix_tokens
+        self.grid: tuple[int, int] = vit.patch_embed.grid_size
+        self.image_size: tuple[int, int] = vit.patch_embed.img_size
+        self.vit = vit
+        _, mean, std = IMAGENET if statistics == "imagenet" else spec.statistics
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.eval()
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Encode images.
+
+        Args:
+            image: float32, (batch, 1 or 3, rows, columns), values in 0..1. It is resized bilinearly, repeated
+                to three equal channels and standardised here.
+
+        Returns:
+            One float32 tensor (batch, num_prefix_tokens + grid[0] * grid[1], width) for each of `blocks`, as
+            it leaves the block (no norm).
+
+        Raises:
+            InputError: The image has another shape or values outside 0..1.
+        """
+        self._check_image(image)
+        with torch.set_grad_enabled(self.gradient == "through" and torch.is_grad_enabled()):
+            image = F.interpolate(image, self.image_size, mode="bilinear", align_corners=False)
+            image = (image.expand(-1, 3, -1, -1) - self.mean) / self.std
+            maps = self.vit.forward_intermediates(
+                image,
+                indices=[block - 1 for block in self.blocks],
+                return_prefix_tokens=self.num_prefix_tokens > 0,
+                output_fmt="NLC",
+                intermediates_only=True,
+            )
+            if self.num_prefix_tokens == 0:
+                return maps
+            return [torch.cat([prefix, patches], dim=1) for patches, prefix in maps]
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the tensors in use, computed once; see `compute_sha256`."""
+        return self.compute_sha256()
+
+    def compute_sha256(self) -> str:
+        """Hash names, shapes and float32 values of all tensors in use, in alphabetical order of the names."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.vit.state_dict().items()):
+            digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.float().cpu().contiguous().numpy())
+        return digest.hexdigest()
+
+    def train(self, mode: bool = True) -> "FrozenEncoder":
+        """Stay in eval mode."""
+        return super().train(False)
+
+    def state_dict(
+        self, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Any]:
+        """Add nothing to the state dict of the model that holds this encoder."""
+        return OrderedDict() if destination is None else destination
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Report any tensor under this encoder as unexpected, and hand the submodules their own tensors."""
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            unexpected_keys.append(key)
+            del state_dict[key]
+        own = super().state_dict(keep_vars=True)
+        state_dict.update({prefix + name: tensor for name, tensor in own.items()})
+
+    def _check_image(self, image: Tensor) -> None:
+        if image.ndim != 4 or image.shape[1] not in (1, 3) or not image.is_floating_point():
+            raise InputError(
+                "the encoder takes real images (batch, 1 or 3, rows, columns), "
+                f"not {image.dtype} {tuple(image.shape)}"
+            )
+        low, high = image.aminmax()
+        if not (low >= 0 and high <= 1):
+            raise InputError(f"the encoder takes images in 0..1, not in {low.item():.4g}..{high.item():.4g}")
+
+    def extra_repr(self) -> str:
+        """Show what `print` shows."""
+        return f"{self.name}, {self.weights_label}, blocks={self.blocks}, gradient={self.gradient}"
+
+
+def build_encoder(
+    name: str,
+    weights: str | Path | None = None,
+    pretrained: bool = True,
+    blocks: Sequence[int] = (1, 2, 3, 4, 5, 6),
+    statistics: Literal["imagenet", "own"] = "imagenet",
+    seed: int = 0,
+    gradient: Literal["through", "detach"] = "through",
+    image_size: int = 224,
+) -> FrozenEncoder:
+    """Build a frozen encoder; only its first `max(blocks)` blocks are ever built.
+
+    Args:
+        name: A name of `list_encoders()`, or `timm/<name>` for any plain vision transformer of timm.
+        weights: Weights file, or a folder that holds one as the hub lays it out. `None` takes the published
+            weights, from the hub on first use.
+        pretrained: `False` gives frozen random weights in the same architecture.
+        blocks: Numbers of the blocks whose tokens are wanted, in ascending order; the first block is 1.
+        statistics: Image statistics: ImageNet's for every encoder, as in the paper, or the encoder's `own`.
+        seed: Seed of random weights; the state of torch's global generator neither matters nor changes.
+        gradient: Whether gradients pass `through` the encoder to the image, or are `detach`ed.
+        image_size: Side of the square that images are resized to, in pixels.
+
+    Raises:
+        InputError: A value cannot be used, or the weights do not fit or are not to be had.
+    """
+    spec = find_encoder(name)
+    blocks = tuple(blocks)
+    _check_arguments(spec, weights, pretrained, blocks, statistics, gradient, image_size)
+    vit = build_vit(spec, max(blocks), image_size, seed)
+    label = "random"
+    if weights is not None:
+        path = locate_weights(Path(weights))
+        load_weights(vit, path, spec)
+        label = f"file:{path.name}"
+    elif pretrained and spec.files:
+        load_weights(vit, cached_weights(spec) or fetch_weights(spec), spec)
+        label = "pretrained"
+    return FrozenEncoder(vit, spec, label, blocks, statistics, gradient)
+
+
+def build_vit(spec: EncoderSpec, num_blocks: int, image_size: int, seed: int = 0) -> nn.Module:
+    """Build the first blocks of an encoder's transformer with frozen random weights.
+
+    Weights are uniform with standard deviation 0.02, vision transformers' usual one, biases are zero, and the
+    scales of norms and layers are one: DINOv2 starts its training from layer scales of 1e-5, with which
+    random blocks would do nothing. The weights come from one generator by subtraction and multiplication
+    alone, so that a seed means the same weights, and the same SHA-256, on every machine.
+    """
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+        vit = bare_vit(spec, num_blocks, image_size)
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in vit.requires_grad_(False).named_parameters():
+        if parameter.ndim > 1:
+            parameter.copy_((torch.rand(parameter.shape, generator=generator) - 0.5) * (0.02 * 12**0.5))
+        else:
+            parameter.fill_(0 if name.endswith("bias") else 1)
+    return vit.eval()
+
+
+def bare_vit(spec: EncoderSpec, num_blocks: int, image_size: int) -> nn.Module:
+    """Build timm's module: the embeddings and the first blocks, without last norm, pooling and head.
+
+    Raises:
+        InputError: timm has this transformer in full length alone.
+    """
+    import timm
+
+    try:
+        vit = timm.create_model(
+            spec.architecture, depth=num_blocks, img_size=image_size, num_classes=0, global_pool=""
+        )
+    except AssertionError as error:
+        raise InputError(
+            f"timm's '{spec.architecture}' cannot be cut after {num_blocks} blocks: {error}"
+        ) from error
+    vit.norm = nn.Identity()
+    return vit
+
+
+def _check_arguments(
+    spec: EncoderSpec,
+    weights: str | Path | None,
+    pretrained: bool,
+    blocks: tuple[int, ...],
+    statistics: str,
+    gradient: str,
+    image_size: int,
+) -> None:
+    if weights is not None and not pretrained:
+        raise InputError("give weights=PATH or pretrained=False, not both")
+    if weights is not None and not spec.files:
+        raise InputError(f"encoder '{spec.name}' takes no weights: choose the encoder that {weights} is for")
+    if not blocks or min(blocks) < 1 or list(blocks) != sorted(set(blocks)):
+        raise InputError(f"blocks {list(blocks)}: give ascending numbers, the first block is 1")
+    if max(blocks) > spec.depth:
+        raise InputError(f"{spec.name} has {spec.depth} blocks, block {max(blocks)} is not one of them")
+    if statistics not in ("imagenet", "own"):
+        raise InputError(f"statistics '{statistics}': choose imagenet or own")
+    if gradient not in ("through", "detach"):
+        raise InputError(f"gradient '{gradient}': choose through or detach")
+    if image_size < spec.patch or image_size % spec.patch:
+        raise InputError(f"image_size {image_size}: {spec.name} needs a multiple of {spec.patch} pixels")

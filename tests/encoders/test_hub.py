@@ -1,0 +1,187 @@
+"""Fetching from a hub: a server on this machine that answers as the Hugging Face hub does."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import timm
+from huggingface_hub import constants
+from reference_networks import randomise
+from safetensors.torch import save
+
+from fm_unroll.encoders import (
+    EncoderSpec,
+    FrozenEncoder,
+    build_encoder,
+    commands,
+    hub,
+    list_encoders,
+    registry,
+)
+from fm_unroll.errors import InputError
+
+COMMIT = "0123456789" * 4
+
+
+@dataclass
+class Hub:
+    """What the server publishes: bytes by `repository/filename`, and the SHA-256 that it states for them."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    stated: dict[str, str] = field(default_factory=dict)
+    downloads: list[str] = field(default_factory=list)
+
+    def publish(self, repository: str, filename: str, content: bytes, sha256: str | None = None) -> None:
+        key = f"/{repository}/resolve/main/{filename}"
+        self.files[key] = content
+        self.stated[key] = sha256 or hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def fake_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    published = Hub()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            content = published.files.get(self.path)
+            if content is None:
+                self.send_response(404)
+                self.send_header("X-Error-Code", "EntryNotFound")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("ETag", f'"{published.stated[self.path]}"')
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.do_HEAD()
+            if self.path in published.files:
+                published.downloads.append(self.path)
+                self.wfile.write(published.files[self.path])
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    use_hub(f"http://127.0.0.1:{server.server_port}", tmp_path, monkeypatch)
+    yield published
+    server.shutdown()
+    server.server_close()
+
+
+def use_hub(address: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
+def published(tiny: EncoderSpec, monkeypatch: pytest.MonkeyPatch) -> EncoderSpec:
+    """The tiny encoder with a repository on the hub."""
+    spec = replace(tiny, repository="someone/tiny")
+    monkeypatch.setitem(registry._REGISTRY, "tiny", spec)
+    return spec
+
+
+@pytest.fixture(scope="module")
+def content() -> bytes:
+    return save(randomise(timm.create_model("vit_tiny_patch16_224", img_size=64, depth=6)).state_dict())
+
+
+def build() -> FrozenEncoder:
+    return build_encoder("tiny", image_size=64)
+
+
+def test_fetched_on_first_use_then_kept(fake_hub: Hub, published: EncoderSpec, content: bytes) -> None:
+    fake_hub.publish("someone/tiny", "model.safetensors", content)
+    assert hub.cached_weights(published) is None
+    assert build().weights_label == "pretrained"
+    assert build().weights_label == "pretrained"
+    assert fake_hub.downloads == ["/someone/tiny/resolve/main/model.safetensors"]
+    assert hub.cached_weights(published).read_bytes() == content
+
+
+def test_first_existing_file_is_taken_and_open_clip_configuration_with_it(
+    fake_hub: Hub, published: EncoderSpec, content: bytes
+) -> None:
+    spec = replace(published, files=("model.safetensors", "open_clip_model.safetensors"))
+    fake_hub.publish("someone/tiny", "open_clip_model.safetensors", content)
+    fake_hub.publish("someone/tiny", "open_clip_config.json", b"{}")
+    path = hub.fetch_weights(spec)
+    assert path.name == "open_clip_model.safetensors"
+    assert (path.parent / "open_clip_config.json").read_bytes() == b"{}"
+
+
+def test_damaged_download_is_refused_and_removed(
+    fake_hub: Hub, published: EncoderSpec, content: bytes
+) -> None:
+    stated = hashlib.sha256(content).hexdigest()
+    fake_hub.publish("someone/tiny", "model.safetensors", content[:-1] + b"!", stated)
+    with pytest.raises(InputError, match=f"is not {stated}, the published one"):
+        build()
+    assert hub.cached_weights(published) is None
+    fake_hub.publish("someone/tiny", "model.safetensors", content)
+    build()
+
+
+def test_damage_on_disk_is_found(fake_hub: Hub, published: EncoderSpec, content: bytes) -> None:
+    """`verify` only says so; `fetch` removes the file too."""
+    fake_hub.publish("someone/tiny", "model.safetensors", content)
+    path = hub.fetch_weights(published)
+    path.write_bytes(content[:-1] + b"!")
+    for command, kept in ((commands.verify, True), (commands.fetch, False)):
+        with pytest.raises(InputError, match="the published one"):
+            command("tiny")
+        assert path.exists() == kept
+
+
+def test_file_that_its_publisher_replaced_is_refused(
+    fake_hub: Hub, published: EncoderSpec, content: bytes
+) -> None:
+    fake_hub.publish("someone/tiny", "model.safetensors", content)
+    pinned = replace(published, sha256="5" * 64)
+    with pytest.raises(InputError, match="is not 5555"):
+        hub.fetch_weights(pinned)
+    assert hub.cached_weights(pinned) is None
+
+
+def test_nothing_to_fetch(fake_hub: Hub, published: EncoderSpec) -> None:
+    with pytest.raises(InputError, match=r"someone/tiny has none of the files model\.safetensors"):
+        build()
+    with pytest.raises(InputError, match="'random' has no published weights"):
+        commands.fetch("random")
+
+
+def test_hub_out_of_reach(published: EncoderSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line that says what to run and which argument to give."""
+    use_hub("http://127.0.0.1:9", tmp_path, monkeypatch)
+    with pytest.raises(InputError, match=r"run `python -m fm_unroll encoders fetch tiny` .* weights=PATH$"):
+        build()
+
+
+def test_commands(
+    fake_hub: Hub, published: EncoderSpec, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = replace(published, sha256=hashlib.sha256(content).hexdigest())
+    fake_hub.publish("someone/tiny", "model.safetensors", content)
+    with pytest.raises(InputError, match=r"encoders fetch tiny"):
+        commands.verify("tiny")
+    commands.fetch("tiny")
+    assert spec.sha256 in capsys.readouterr().out
+    commands.verify("tiny")
+    assert "encoder      tiny, weights pretrained\n" in capsys.readouterr().out
+    commands.list_()
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = (line for line in lines if line.startswith("tiny "))
+    assert " ".join(line.split()) == "tiny vit_tiny_patch16_224 16 64 px half someone/tiny yes - none none"
+    assert [line.split()[0] for line in lines[1 : lines.index("")]] == list_encoders()
