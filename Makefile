@@ -19,14 +19,23 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 install: $(INSTALLED)  ## create .venv with pinned packages
 
+# A network that was begun is continued; one that is finished is left as it is.
+train = $(RUN) fit $(if $(wildcard $(DEMO)/$(1)/checkpoints/last.ckpt),--resume $(DEMO)/$(1),--config configs/demo/$(1).yaml)
+
 demo: $(INSTALLED)  ## synthesise data, train two small networks, evaluate them on three anatomies
 	$(RUN) data synthesize --root $(DATA)
-	test -f $(DEMO)/varnet/checkpoints/finished || $(RUN) fit --config configs/demo/varnet.yaml
-	test -f $(DEMO)/random/checkpoints/finished || $(RUN) fit --config configs/demo/random.yaml
+	$(call train,varnet)
+	$(call train,foundation)
 	$(RUN) cross-domain --config configs/demo/cross_domain.yaml
+	$(RUN) report $(DEMO)/records.csv
 
-cross-domain-eval: $(INSTALLED)  ## evaluate the checkpoints in runs/ on all anatomies, write the report
-	$(RUN) cross-domain --config experiments/cross_domain.yaml
+# Without the real data, the demo's own protocol.
+PROTOCOL ?= $(if $(wildcard data/cmrxrecon),experiments/cross_domain.yaml,configs/demo/cross_domain.yaml)
+RESULTS ?= $(if $(wildcard data/cmrxrecon),results/cross_domain,$(DEMO))
+
+cross-domain-eval: $(INSTALLED)  ## evaluate all checkpoints on all anatomies, write the report (PROTOCOL=, ARGS=)
+	$(RUN) cross-domain --config $(PROTOCOL) --output $(RESULTS) $(ARGS)
+	$(RUN) report $(RESULTS)/records.csv
 
 test: $(INSTALLED)  ## run the tests
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile

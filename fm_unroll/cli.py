@@ -100,14 +100,14 @@ def call(function: Callable, args: list[str], prog: str) -> None:
     if "config" not in parameters:
         parser.add_argument("--config", action="config", help="a YAML file with these options")
     flags = {name for name, parameter in parameters.items() if parameter.annotation is bool}
-    options = parser.instantiate_classes(parser.parse_args(spell_out_flags(args, flags)))
+    options = parser.instantiate(parser.parse_args(spell_out_flags(args, flags)))
     function(**{name: options[name] for name in parameters})
 
 
 def spell_out_flags(args: list[str], flags: set[str]) -> list[str]:
     """Let ``--json`` stand for ``--json true``."""
     spelled_out = []
-    for arg, following in zip(args, [*args[1:], ""], strict=True):
+    for arg, following in zip(args, [*args[1:], ""], strict=False):
         is_flag = arg.removeprefix("--").replace("-", "_") in flags
         spelled_out += [arg, "true"] if is_flag and following not in {"true", "false"} else [arg]
     return spelled_out

@@ -48,6 +48,10 @@ class ReconstructionTask(LightningModule):
         """Reconstruct a batch: float32, ``(batch, *crop)``."""
         return center_crop(self.network(batch.kspace, batch.mask, batch.num_acs), batch.crop)
 
+    def on_train_epoch_start(self) -> None:
+        """Log the learning rate of the epoch."""
+        self.log("train/learning_rate", self.optimizers().param_groups[0]["lr"])
+
     def training_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
         require_target(batch)
@@ -169,6 +173,8 @@ def read_checkpoint(path: Path) -> dict:
         raise InputError(f"checkpoint {path} cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(checkpoint, dict) or "fm_unroll" not in checkpoint:
         raise InputError(f"{path} is not a checkpoint of fm_unroll")
+    # LightningCLI's own note of how it built the task
+    checkpoint["hyper_parameters"].pop("_instantiator", None)
     return checkpoint
 
 

@@ -1,6 +1,11 @@
 """Fixtures shared by all tests."""
 
 import os
+
+# One thread a test process: tests run side by side, and idle threads that wait actively slow each other down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,3 +19,22 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"real data and weights are not at {SHARED} (set FM_UNROLL_SHARED)")
     return SHARED
+
+
+@pytest.fixture(autouse=True, scope="session")
+def index_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the tests away from the user's own index cache and from any W&B account."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FM_UNROLL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("WANDB_MODE", "disabled")
+        yield
+
+
+@pytest.fixture(scope="session")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny synthetic data set of all three anatomies."""
+    from fm_unroll.data.phantoms.commands import synthesize
+
+    root = tmp_path_factory.mktemp("synthetic")
+    synthesize(root, size="tiny", hearts=6, knees=2, heads=2)
+    return root

@@ -20,7 +20,7 @@ from fm_unroll.data.undersampling import center_crop, undersample
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.methods import Method, baseline, default_device, trained
-from fm_unroll.evaluation.records import COLUMNS, KEY, SliceRecord
+from fm_unroll.evaluation.records import COLUMNS, KEY, SliceRecord, read_records
 from fm_unroll.evaluation.report import print_summary
 from fm_unroll.metrics import score_slices
 from fm_unroll.physics import SamplingPattern
@@ -131,7 +131,8 @@ def cross_domain(
                     save_picture(output / "images" / condition.folder, method, volume, rows)
                 write_part(part_path(folder, volume), [record for record, _, _ in rows])
                 progress.update()
-    records = collect(output, work)
+    collect(output, work)
+    records = read_records(output / "records.csv")
     print_summary(records)
     print(f"{len(records)} rows: {output / 'records.csv'}")
 
@@ -266,7 +267,7 @@ def save_picture(
     part.replace(path)
 
 
-def collect(output: Path, work: Sequence[tuple[Method, Condition]]) -> pd.DataFrame:
+def collect(output: Path, work: Sequence[tuple[Method, Condition]]) -> None:
     """Put the finished volumes of this protocol together as ``records.csv``, sorted."""
     parts = [
         part_path(output / "parts" / method.folder / condition.folder, volume)
@@ -279,4 +280,3 @@ def collect(output: Path, work: Sequence[tuple[Method, Condition]]) -> pd.DataFr
     part = output / "records.csv.part"
     records.to_csv(part, index=False)
     part.replace(output / "records.csv")
-    return records

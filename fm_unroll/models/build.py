@@ -42,9 +42,9 @@ def build_model(
     """Build an unrolled network.
 
     Args:
-        method: ``varnet`` (E2E-VarNet), ``varnet_wide`` (the same with as many parameters as the foundation
-            model), an encoder's name (``clip``, ``dinov2``, ``biomedclip``, ``random``, ...; a frozen prior), or
-            ``none`` (the foundation model's decoder without an encoder).
+        method: ``varnet`` (E2E-VarNet), ``varnet_wide`` (the same with as many trainable parameters as the
+            foundation model), an encoder's name (``clip``, ``dinov2``, ``biomedclip``, ``random``, ...; a
+            frozen prior), or ``none`` (the foundation model's decoder without an encoder).
         num_cascades: unrolled iterations.
         sens_chans: channels of the sensitivity estimator's first convolution.
         sens_pools: pooling layers of the sensitivity estimator.

@@ -22,7 +22,7 @@ _DESCRIPTION = "procedural phantoms made by fm_unroll; nobody was scanned"
 def synthesize(
     root: str | Path = "data/synthetic",
     size: Literal["tiny", "demo", "standard", "full"] = "demo",
-    hearts: int = 10,
+    hearts: int = 16,
     knees: int = 6,
     heads: int = 6,
     accelerations: Sequence[int] = (),

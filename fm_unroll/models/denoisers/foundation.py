@@ -122,7 +122,7 @@ class TokenFusion(nn.Module):
             self.register_buffer("logits", last_only, persistent=False)
 
     def token_maps(self, tokens: list[Tensor], encoder: FrozenEncoder) -> list[Tensor]:
-        """Tokens ``(batch, prefix + patches, width)`` to normalised maps ``(batch, width, rows, columns)``."""
+        """Tokens ``(batch, prefix + patches, width)`` to normalised maps ``(batch, width, *grid)``."""
         return [
             norm(block[:, encoder.num_prefix_tokens :]).transpose(1, 2).unflatten(2, encoder.grid)
             for norm, block in zip(self.norms, tokens, strict=True)

@@ -1,0 +1,176 @@
+"""The cross-domain run on real files of the tiny data set."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from fastmri import evaluate
+
+from fm_unroll.cli import main
+from fm_unroll.data import CMRxReconData, FastMRIBrainData, FastMRIKneeData
+from fm_unroll.evaluation.methods import Method
+from fm_unroll.evaluation.protocol import Condition, TestSet, cross_domain, evaluate_volume
+from fm_unroll.evaluation.records import read_records, volume_table
+from fm_unroll.physics import EquispacedSampling, ifft2c, rss
+
+SPLIT = (0.5, 0.25, 0.25)
+
+
+def test_sets(root: Path) -> list[TestSet]:
+    return [
+        TestSet("heart", CMRxReconData(root, acs_lines=8, split=SPLIT, num_workers=0), [8]),
+        TestSet("knee", FastMRIKneeData(root / "knee", num_workers=0), [0.2, 0.1]),
+        TestSet("brain", FastMRIBrainData(root / "brain", num_workers=0), [0.2]),
+    ]
+
+
+test_sets.__test__ = False
+
+
+def run(root: Path, output: Path, **options) -> pd.DataFrame:
+    options = {"checkpoints": (), "accelerations": (2, 4), "num_workers": 0, "pictured": 1} | options
+    cross_domain(test_sets=test_sets(root), output=output, **options)
+    return read_records(output / "records.csv")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(synthetic, tmp_path_factory) -> Path:
+    """A network after one epoch."""
+    run_dir = tmp_path_factory.mktemp("runs") / "none"
+    data = {"root": str(synthetic), "acceleration": 4, "acs_lines": 8, "split": list(SPLIT), "num_workers": 0}
+    model = {
+        "method": "none",
+        "num_cascades": 1,
+        "decoder_widths": [4, 4, 4, 4],
+        "sens_chans": 2,
+        "sens_pools": 2,
+    }
+    trainer = {"max_epochs": 1, "default_root_dir": str(run_dir), "accelerator": "cpu", "logger": False}
+    trainer |= {"enable_progress_bar": False, "limit_train_batches": 2, "limit_val_batches": 1}
+    content = {"model": model, "data": {"class_path": "CMRxReconData", "init_args": data}, "trainer": trainer}
+    config = run_dir.with_suffix(".yaml")
+    config.write_text(yaml.safe_dump(content))
+    main(["fit", "--config", str(config)])
+    return run_dir / "checkpoints" / "best.ckpt"
+
+
+@pytest.fixture(scope="module")
+def records(synthetic, checkpoint, tmp_path_factory) -> pd.DataFrame:
+    return run(synthetic, tmp_path_factory.mktemp("results"), checkpoints=[str(checkpoint)])
+
+
+def test_every_slice_of_every_condition_has_one_row(records, synthetic):
+    slices = 0
+    for test_set in test_sets(synthetic):
+        test_set.data.setup()
+        volumes = test_set.data.volumes("test")
+        slices += sum(v.num_slices * v.num_frames for v in volumes) * len(test_set.centers)
+    zero_filled = records[records.method == "zero_filled"]
+    assert len(zero_filled) == slices * 2
+    # trained for x4, so evaluated at x4 alone
+    assert set(records[records.method == "none"].acceleration) == {4}
+    assert len(records[records.method == "none"]) == slices
+    assert records.synthetic.all() and (records.status == "ok").all()
+
+
+def test_all_methods_see_the_same_masks_and_none_of_the_training_subjects(records, checkpoint):
+    at_four = records[records.acceleration == 4]
+    assert (
+        at_four.groupby(["anatomy", "center", "volume", "slice", "frame"]).mask_sha256.nunique() == 1
+    ).all()
+    seen = torch.load(checkpoint, weights_only=True)["fm_unroll"]["subjects"]
+    tested = set(records[records.anatomy == "cardiac"].subject)
+    assert tested == set(seen["test"]) and not tested & {*seen["train"], *seen["val"]}
+
+
+def test_volume_metrics_equal_fastmri_on_the_files_themselves(records, synthetic):
+    table = volume_table(records)
+    path = sorted((synthetic / "knee").rglob("*.h5"))[0]
+    with h5py.File(path) as file:
+        kspace, target = torch.from_numpy(file["kspace"][()]), file["reconstruction_rss"][()]
+    mask = EquispacedSampling(4, 0.1)(kspace.shape[-1], path.stem)
+    image = rss(ifft2c(kspace * mask.lines)).numpy()
+    rows, columns = target.shape[1:]
+    top, left = (image.shape[1] - rows) // 2, (image.shape[2] - columns) // 2
+    image = image[:, top : top + rows, left : left + columns]
+    row = table[(table.volume == path.stem) & (table.method == "zero_filled") & (table.center == "0.10")]
+    row = row[row.acceleration == 4].squeeze()
+    assert row.ssim == pytest.approx(float(evaluate.ssim(target, image)[0]), abs=1e-5)
+    assert row.psnr_volume == pytest.approx(float(evaluate.psnr(target, image)), abs=1e-4)
+    assert row.nmse_volume == pytest.approx(float(evaluate.nmse(target, image)), rel=1e-4)
+    assert row.true_acceleration == mask.true_acceleration
+
+
+class Interruption(Exception):
+    """Stands for a killed process."""
+
+
+def test_interrupted_run_goes_on_to_the_same_bytes(synthetic, tmp_path, monkeypatch):
+    run(synthetic, tmp_path / "whole")
+    from fm_unroll.evaluation import protocol
+
+    finished = []
+
+    def interrupted_write(path, rows):
+        if len(finished) in {3, 7, 11}:
+            finished.append(None)
+            path.with_suffix(".part").write_text("torn")
+            raise Interruption
+        finished.append(path)
+        protocol_write(path, rows)
+
+    protocol_write = protocol.write_part
+    monkeypatch.setattr(protocol, "write_part", interrupted_write)
+    for _ in range(3):
+        with pytest.raises(Interruption):
+            run(synthetic, tmp_path / "parts")
+    run(synthetic, tmp_path / "parts")
+    written = [path for path in finished if path is not None]
+    assert len(written) == len(set(written)), "nothing is done twice"
+    assert (tmp_path / "parts/records.csv").read_bytes() == (tmp_path / "whole/records.csv").read_bytes()
+
+
+def test_pictures_hold_every_method(synthetic, checkpoint, tmp_path):
+    run(synthetic, tmp_path, checkpoints=[str(checkpoint)], accelerations=(4,))
+    for path in (tmp_path / "images").rglob("*.npz"):
+        with np.load(path) as picture:
+            assert {"target", "zero_filled", "none", "volume", "slice"} <= set(picture)
+            assert picture["target"].shape == picture["none"].shape
+    assert len(list((tmp_path / "images").rglob("*.npz"))) == 4
+
+
+def test_training_subjects_in_the_test_set_are_refused(synthetic, checkpoint, tmp_path, capsys):
+    leaking = TestSet("heart", CMRxReconData(synthetic, acs_lines=8, split=(0, 0, 1), num_workers=0), [8])
+    with pytest.raises(ValueError, match="trained on 4 test subjects of heart"):
+        cross_domain(test_sets=[leaking], checkpoints=[str(checkpoint)], output=tmp_path)
+
+
+def test_empty_test_set_and_absent_checkpoints_are_refused(synthetic, tmp_path):
+    empty = TestSet("heart", CMRxReconData(synthetic, split=(0.5, 0.5, 0), num_workers=0), [8])
+    with pytest.raises(ValueError, match="heart has no test subjects"):
+        cross_domain(test_sets=[empty], checkpoints=(), output=tmp_path)
+    with pytest.raises(ValueError, match="no checkpoint at nowhere"):
+        run(synthetic, tmp_path, checkpoints=["nowhere/*.ckpt"])
+    with pytest.raises(ValueError, match="unknown baseline 'bart'"):
+        run(synthetic, tmp_path, baselines=["bart"])
+
+
+def test_a_nan_image_is_recorded_as_failed(synthetic):
+    class Broken(torch.nn.Module):
+        def forward(self, kspace, mask, num_acs):
+            return rss(ifft2c(kspace)) * float("nan")
+
+    knee = test_sets(synthetic)[1]
+    knee.data.setup()
+    condition = Condition(knee, EquispacedSampling(4, 0.1))
+    method = Method("broken", Broken)
+    rows = evaluate_volume(
+        Broken(), method, condition, knee.data.volumes("test")[0], 2, 0, torch.device("cpu")
+    )
+    for record, _, _ in rows:
+        assert record.status == "failed" and np.isnan(record.ssim) and np.isnan(record.squared_error)
+        assert record.target_energy > 0

@@ -1,0 +1,100 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fm_unroll.cli import VERBS, main
+
+ROOT = Path(__file__).parents[1]
+
+
+def run_and_fail(capsys, *args: object) -> str:
+    """The one line on standard error with which a command ends."""
+    with pytest.raises(SystemExit) as exit_:
+        main([str(arg) for arg in args])
+    assert exit_.value.code == 2
+    message = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(message) == 1
+    return message[0]
+
+
+def test_overview_lists_every_verb_without_heavy_imports():
+    code = "import sys, fm_unroll.cli; fm_unroll.cli.main(['--help']); print(*sys.modules)"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    *overview, modules = output.splitlines()
+    assert all(any(line.strip().startswith(verb) for line in overview) for verb in VERBS)
+    assert not {"torch", "lightning", "numpy", "timm"} & set(modules.split())
+
+
+@pytest.mark.parametrize("verb", [verb for verb, (target, _) in VERBS.items() if isinstance(target, str)])
+def test_every_verb_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main([verb, "--help"])
+    assert exit_.value.code == 0
+    assert "usage" in capsys.readouterr().out
+
+
+def test_summary_counts_parameters(capsys):
+    main(["summary", "--config", str(ROOT / "configs/e2e_varnet_x8.yaml"), "--json"])
+    counts = json.loads(capsys.readouterr().out)
+    assert (counts["trainable"], counts["frozen"]) == (29_936_966, 0)
+    main(["summary", "--config", str(ROOT / "configs/clip_x8.yaml"), "--json"])
+    counts = json.loads(capsys.readouterr().out)
+    assert round(counts["trainable"] / 1e6, 1) == 56.4
+    assert round(counts["frozen"] / 1e6) == 43
+
+
+def test_data_check_describes_the_folder_and_fails_on_broken_files(synthetic, tmp_path, capsys):
+    main(["data", "check", str(synthetic), "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert report["layout"] == "CMRxRecon" and report["subjects"] == 6
+    assert report["contrasts"]["cine_sax"]["volumes"] == 6
+    broken = tmp_path / "multicoil_val" / "file1.h5"
+    broken.parent.mkdir()
+    broken.write_bytes(next((synthetic / "knee").rglob("*.h5")).read_bytes()[:3000])
+    with pytest.raises(SystemExit) as exit_:
+        main(["data", "check", str(tmp_path)])
+    assert exit_.value.code == 1
+    assert "file1.h5" in capsys.readouterr().out
+
+
+def test_unknown_words_are_answered_with_the_known_ones(capsys):
+    assert "choose one of fit" in run_and_fail(capsys, "train")
+    assert "synthesize, check" in run_and_fail(capsys, "data")
+    assert "did you mean clip" in run_and_fail(
+        capsys, "fit", "--model.method", "clp", "--data.root", "x", "--trainer.logger", "false"
+    )
+
+
+def test_missing_root_is_named(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = ROOT / "configs/demo/varnet.yaml"
+    assert "nowhere" in run_and_fail(capsys, "fit", "--config", config, "--data.root", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ("trainer: {callbacks: [{class_path: subprocess.Popen}]}", "only fm_unroll, lightning, torch"),
+        ("model: !!python/object/apply:os.system ['true']", "not plain YAML"),
+        ("model: [", "not plain YAML"),
+    ],
+)
+def test_dangerous_and_broken_configs_are_refused(content, words, tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text(content)
+    assert words in run_and_fail(capsys, "fit", "--config", config)
+    assert words in run_and_fail(capsys, "cross-domain", f"--config={config}")
+
+
+def test_missing_config_is_named(capsys):
+    assert "nothing.yaml is not a file" in run_and_fail(capsys, "fit", "--config", "nothing.yaml")
+
+
+def test_debug_shows_the_traceback():
+    from fm_unroll.errors import InputError
+
+    with pytest.raises(InputError):
+        main(["fit", "--config", "nothing.yaml", "--debug"])

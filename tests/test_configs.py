@@ -1,0 +1,36 @@
+"""Every shipped config is parsed and takes one step of training and validation."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fm_unroll.cli import main
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+FIT = sorted(path for path in CONFIGS.rglob("*.yaml") if "model" in yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize("config", FIT, ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_config_takes_a_step(config, synthetic, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = {
+        "--data.root": synthetic,
+        "--data.num_workers": 0,
+        # ACS lines of the real matrices do not fit into the tiny ones
+        "--data.acs_lines": 8,
+        # published weights cannot be had on every machine; one cascade has every part that twelve have
+        "--model.pretrained": "false",
+        "--model.num_cascades": 1,
+        "--trainer.accelerator": "cpu",
+        "--trainer.fast_dev_run": "true",
+        "--trainer.enable_progress_bar": "false",
+    }
+    main(["fit", "--config", str(config), *(str(word) for pair in arguments.items() for word in pair)])
+    assert not any(tmp_path.iterdir()), "a trial run leaves nothing behind"
+
+
+@pytest.mark.parametrize("config", CONFIGS.glob("*_x*.yaml"), ids=lambda path: path.stem)
+def test_config_trains_for_the_acceleration_in_its_name(config):
+    content = yaml.safe_load(config.read_text())
+    assert config.stem.endswith(f"_x{content['data']['init_args']['acceleration']}")

@@ -1,0 +1,190 @@
+"""Training from the command line to the checkpoint and back."""
+
+import importlib.metadata
+import json
+from pathlib import Path
+
+import h5py
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from fm_unroll.cli import main
+from fm_unroll.data import CMRxReconData
+from fm_unroll.data.undersampling import undersample
+from fm_unroll.errors import InputError
+from fm_unroll.metrics import score_slices, volume_metrics
+from fm_unroll.task import ReconstructionTask
+
+SMALL = {
+    "model": {
+        "method": "timm/vit_tiny_patch16_224",
+        "pretrained": False,
+        "num_cascades": 2,
+        "blocks": [1, 2, 3],
+        "decoder_widths": [8, 8, 8, 8],
+        "sens_chans": 2,
+        "sens_pools": 2,
+    },
+    "trainer": {
+        "max_epochs": 2,
+        "accelerator": "cpu",
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "log_every_n_steps": 1,
+    },
+}
+
+
+def config_for(root: Path, run_dir: Path, **trainer) -> Path:
+    """A config of a small run on the tiny data set."""
+    data = {"root": str(root), "acceleration": 4, "acs_lines": 8, "batch_size": 4, "num_workers": 0}
+    content = {
+        **SMALL,
+        "data": {"class_path": "CMRxReconData", "init_args": {**data, "split": [0.5, 0.25, 0.25]}},
+        "trainer": {**SMALL["trainer"], "default_root_dir": str(run_dir), **trainer},
+    }
+    path = run_dir.parent / f"{run_dir.name}.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run_dir(synthetic, tmp_path_factory) -> Path:
+    """A finished run of two epochs."""
+    run_dir = tmp_path_factory.mktemp("runs") / "finished"
+    main(["fit", "--config", str(config_for(synthetic, run_dir))])
+    return run_dir
+
+
+def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    return torch.load(checkpoint, weights_only=True)["state_dict"]
+
+
+def test_a_run_leaves_all_that_is_needed_to_repeat_it(run_dir, synthetic):
+    resolved = yaml.safe_load((run_dir / "config.yaml").read_text())
+    assert resolved["seed_everything"] == 0
+    assert resolved["model"]["learning_rate"] == 1e-3
+    assert resolved["data"]["init_args"]["root"] == str(synthetic)
+    provenance = json.loads((run_dir / "provenance.json").read_text())
+    assert provenance["packages"]["torch"] == importlib.metadata.version("torch")
+    split = json.loads((run_dir / "split.json").read_text())
+    parts = [set(split[part]) for part in ("train", "val", "test")]
+    assert len(set.union(*parts)) == sum(map(len, parts)) == 6
+    assert {path.name for path in (run_dir / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert len(list((run_dir / "panels").glob("epoch_*.png"))) == 2
+
+
+def test_training_lowers_the_loss(synthetic, tmp_path):
+    config = config_for(synthetic, tmp_path / "long", max_epochs=6, callbacks=[])
+    main(["fit", "--config", str(config), "--model.learning_rate", "0.003"])
+    losses = pd.read_csv(tmp_path / "long" / "metrics.csv")["train/loss"].dropna()
+    steps = len(losses) // 6
+    assert losses[-steps:].mean() < 0.97 * losses[:steps].mean()
+
+
+def test_logged_metrics_are_those_of_the_checkpoint(run_dir, synthetic):
+    """Recomputed without Lightning: every volume from its slices, then the mean over volumes."""
+    logged = pd.read_csv(run_dir / "metrics.csv").dropna(subset="val/ssim").iloc[-1]
+    task = ReconstructionTask.from_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+    data = CMRxReconData(synthetic, 4, 8, split=(0.5, 0.25, 0.25), num_workers=0)
+    data.setup()
+    volumes: dict[str, list[dict]] = {}
+    for batch in data.val_dataloader():
+        batch = undersample(batch, data.sampling, batch.volume)
+        with torch.no_grad():
+            scores = score_slices(task(batch), batch.target, batch.data_range)
+        volumes.setdefault(batch.volume[0], []).append(scores)
+    per_volume = [
+        volume_metrics({name: torch.cat([score[name] for score in scores]) for name in scores[0]})
+        for scores in volumes.values()
+    ]
+    for name in ("ssim", "psnr", "nmse"):
+        expected = torch.stack([volume[name] for volume in per_volume]).mean().item()
+        assert logged[f"val/{name}"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_resumed_run_ends_where_the_uninterrupted_one_does(run_dir, synthetic, tmp_path):
+    config = config_for(synthetic, tmp_path / "resumed", max_epochs=1)
+    main(["fit", "--config", str(config)])
+    main(["fit", "--resume", str(tmp_path / "resumed"), "--trainer.max_epochs", "2"])
+    expected = weights(run_dir / "checkpoints" / "last.ckpt")
+    resumed = weights(tmp_path / "resumed" / "checkpoints" / "last.ckpt")
+    assert expected.keys() == resumed.keys()
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in expected.items())
+
+
+def test_the_same_command_gives_the_same_weights(run_dir, synthetic, tmp_path):
+    main(["fit", "--config", str(config_for(synthetic, tmp_path / "again"))])
+    again = weights(tmp_path / "again" / "checkpoints" / "last.ckpt")
+    assert all(
+        torch.equal(again[name], tensor)
+        for name, tensor in weights(run_dir / "checkpoints" / "last.ckpt").items()
+    )
+
+
+def test_the_frozen_encoder_is_not_in_the_checkpoint_but_named_in_it(run_dir):
+    checkpoint = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)
+    assert not any("encoder" in name for name in checkpoint["state_dict"])
+    task = ReconstructionTask.from_checkpoint(run_dir / "checkpoints" / "best.ckpt")
+    assert checkpoint["fm_unroll"]["encoder"] == {
+        "name": "timm/vit_tiny_patch16_224",
+        "sha256": task.encoder.compute_sha256(),
+        "weights": "random",
+    }
+    optimised = sum(len(group["params"]) for group in checkpoint["optimizer_states"][0]["param_groups"])
+    assert optimised == len([p for p in task.parameters() if p.requires_grad])
+    assert not task.train().encoder.training
+
+
+def test_a_checkpoint_refuses_another_encoder(run_dir, tmp_path):
+    checkpoint = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint["fm_unroll"]["encoder"]["sha256"] = "0" * 64
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    with pytest.raises(InputError, match="trained over the encoder 000000000000"):
+        ReconstructionTask.from_checkpoint(tmp_path / "other.ckpt")
+
+
+def test_a_run_is_never_trained_over(run_dir, capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", str(run_dir / "config.yaml")])
+    assert "already holds a run" in capsys.readouterr().err
+
+
+def test_test_and_predict_take_a_checkpoint(run_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoint = ["--ckpt_path", str(run_dir / "checkpoints" / "best.ckpt")]
+    config = ["--config", str(run_dir / "config.yaml"), "--trainer.default_root_dir", str(tmp_path)]
+    main(["test", *config, *checkpoint])
+    main(["predict", *config, *checkpoint])
+    subject = json.loads((run_dir / "split.json").read_text())["test"][0]
+    with h5py.File(tmp_path / "reconstructions" / subject / "cine_sax.h5") as file:
+        assert file["reconstruction"].shape[:2] == (2, 2)
+        assert file["reconstruction"].dtype == "float32" and file["reconstruction"][()].max() > 0
+
+
+def test_checkpoints_that_are_none_are_refused(run_dir, tmp_path):
+    torn = tmp_path / "torn.ckpt"
+    torn.write_bytes((run_dir / "checkpoints" / "best.ckpt").read_bytes()[:1000])
+    foreign = tmp_path / "foreign.ckpt"
+    torch.save({"state_dict": {}}, foreign)
+    code = tmp_path / "code.ckpt"
+    torch.save({"fm_unroll": Path("x").exists}, code)
+    for path, words in [
+        (torn, "cannot be read"),
+        (foreign, "not a checkpoint of fm_unroll"),
+        (code, "cannot be read"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            ReconstructionTask.from_checkpoint(path)
+    with pytest.raises(InputError, match="is not a file"):
+        ReconstructionTask.from_checkpoint(tmp_path / "nothing.ckpt")
+
+
+def test_checkpoint_of_another_architecture_is_refused(run_dir, tmp_path):
+    checkpoint = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint["hyper_parameters"]["num_cascades"] = 3
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    with pytest.raises(InputError, match="of another architecture"):
+        ReconstructionTask.from_checkpoint(tmp_path / "other.ckpt")
