@@ -23,7 +23,7 @@ install: $(INSTALLED)  ## create .venv with pinned packages
 train = $(RUN) fit $(if $(wildcard $(DEMO)/$(1)/checkpoints/last.ckpt),--resume $(DEMO)/$(1),--config configs/demo/$(1).yaml)
 
 demo: $(INSTALLED)  ## synthesise data, train two small networks, evaluate them on three anatomies
-	$(RUN) data synthesize --root $(DATA)
+	$(RUN) data synthesize --root $(DATA) --workers 2
 	$(call train,varnet)
 	$(call train,foundation)
 	$(RUN) cross-domain --config configs/demo/cross_domain.yaml

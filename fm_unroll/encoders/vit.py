@@ -72,6 +72,13 @@ class FrozenEncoder(nn.Module):
             InputError: The image has another shape or values outside 0..1.
         """
         self._check_image(image)
+        return self.encode(image)
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Encode images that are known to be in 0..1: :meth:`forward` without a look at their values.
+
+        A look would make a GPU wait, once in every cascade.
+        """
         with torch.set_grad_enabled(self.gradient == "through" and torch.is_grad_enabled()):
             image = F.interpolate(image, self.image_size, mode="bilinear", align_corners=False)
             image = (image.expand(-1, 3, -1, -1) - self.mean) / self.std

@@ -1,15 +1,17 @@
 """The verb `data synthesize`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from tqdm import tqdm
+from tqdm.contrib.concurrent import process_map
 
 from fm_unroll.data.phantoms.contact_sheet import contact_sheet
 from fm_unroll.data.phantoms.sizes import SIZES
-from fm_unroll.data.phantoms.subjects import head_job, heart_jobs, knee_job
+from fm_unroll.data.phantoms.subjects import Job, head_job, heart_jobs, knee_job
 from fm_unroll.errors import InputError
 
 #: Raised whenever the same options would give other data.
@@ -27,6 +29,7 @@ def synthesize(
     heads: int = 6,
     accelerations: Sequence[int] = (),
     seed: int = 0,
+    workers: int = 1,
 ) -> None:
     """Write the embedded synthetic data set: hearts in CMRxRecon's layout, knees and heads in fastMRI's.
 
@@ -43,6 +46,7 @@ def synthesize(
         accelerations: also write hearts already undersampled; [4,8,10] gives AccFactor04, AccFactor08 and
             AccFactor10.
         seed: of all randomness.
+        workers: processes that write; the files do not depend on it.
 
     Raises:
         InputError: if an option is out of range or `root` holds something else.
@@ -66,17 +70,30 @@ def synthesize(
         "size": size,
     }
     scale = SIZES[size]
-    jobs = [
-        job
-        for subject in range(hearts)
-        for job in heart_jobs(root, scale.heart, seed, subject, sorted(set(accelerations)), attributes)
+    accelerations = sorted(set(accelerations))
+    people = [
+        *(
+            heart_jobs(root, scale.heart, seed, subject, accelerations, attributes)
+            for subject in range(hearts)
+        ),
+        *([knee_job(scale.knee, seed, subject, attributes)] for subject in range(knees)),
+        *([head_job(scale.head, seed, subject, attributes)] for subject in range(heads)),
     ]
-    jobs += [knee_job(scale.knee, seed, subject, attributes) for subject in range(knees)]
-    jobs += [head_job(scale.head, seed, subject, attributes) for subject in range(heads)]
-    for path, write in tqdm(jobs, desc="synthesize", unit="file"):
+    write = partial(_write_missing, root)
+    progress = {"desc": "synthesize", "unit": "subject"}
+    if workers > 1:
+        process_map(write, map(list, people), total=len(people), max_workers=workers, **progress)
+    else:
+        for jobs in tqdm(people, **progress):
+            write(jobs)
+    contact_sheet(root)
+
+
+def _write_missing(root: Path, jobs: Iterable[Job]) -> None:
+    """Write those files of one subject that are not there yet, in order: some derive from earlier ones."""
+    for path, write in jobs:
         if not (root / path).exists():
             write(root / path)
-    contact_sheet(root)
 
 
 def _claim(root: Path, options: dict[str, str | int]) -> None:

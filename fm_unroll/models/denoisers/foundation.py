@@ -85,7 +85,8 @@ class FoundationDenoiser(nn.Module):
         scaled = torch.view_as_real(image / scale).permute(0, 3, 1, 2)
         features = None
         if self.encoder is not None:
-            maps = self.fusion.token_maps(self.encoder(self.picture(image, low, high)), self.encoder)
+            tokens = self.encoder.encode(self.picture(image, low, high))
+            maps = self.fusion.token_maps(tokens, self.encoder)
             features = self.fusion(maps)
             # the coarse stages are joined by the maps of the blocks below the last, from deep to shallow
             for stage, depth in zip(self.stages, (-2, -3, -4), strict=True):

@@ -1,0 +1,156 @@
+import pytest
+import torch
+
+from fm_unroll.encoders import build_encoder
+from fm_unroll.errors import InputError
+from fm_unroll.models import build_model
+from fm_unroll.models.denoisers.foundation import FoundationDenoiser
+
+TINY = "timm/vit_tiny_patch16_224"
+WIDTHS = (8, 8, 8, 8)
+
+
+def small_encoder(**options):
+    return build_encoder(TINY, pretrained=False, blocks=(1, 2, 3, 4), **options)
+
+
+def denoiser(encoder=None, **options) -> FoundationDenoiser:
+    """A denoiser whose head is not zero, as after training."""
+    torch.manual_seed(0)
+    model = FoundationDenoiser(encoder, WIDTHS, **options)
+    torch.nn.init.normal_(model.head.weight, std=0.1)
+    return model
+
+
+def image(batch: int = 2, readout: int = 40, phase: int = 33) -> torch.Tensor:
+    return torch.randn(
+        batch, readout, phase, dtype=torch.complex64, generator=torch.Generator().manual_seed(2)
+    )
+
+
+def trainable(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def test_parameters_are_those_of_the_paper():
+    net = build_model("random", num_cascades=12)
+    assert round(trainable(net) / 1e6, 1) == 56.4
+    frozen = sum(p.numel() for p in net.parameters() if not p.requires_grad)
+    assert round(frozen / 1e6) == 43
+    encoders = {id(cascade.denoiser.encoder) for cascade in net.cascades}
+    assert len(encoders) == 1, "all cascades share one encoder"
+    wide = build_model("varnet_wide", num_cascades=12)
+    assert trainable(wide) == pytest.approx(trainable(net), rel=0.02)
+
+
+@pytest.mark.parametrize("readout, phase", [(40, 33), (17, 64), (224, 224)])
+@torch.no_grad()
+def test_output_has_the_matrix_of_the_input_and_scales_with_it(readout, phase):
+    model, x = denoiser(small_encoder()), image(1, readout, phase)
+    y = model(x)
+    assert y.shape == x.shape and y.dtype == torch.complex64
+    torch.testing.assert_close(model(1e-5 * x), 1e-5 * y, rtol=1e-3, atol=1e-9)
+
+
+@torch.no_grad()
+def test_slices_of_a_batch_do_not_see_each_other():
+    model, x = denoiser(small_encoder()), image(3)
+    torch.testing.assert_close(model(x)[1:2], model(x[1:2]), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_encoder_sees_percentiles_of_the_magnitude():
+    x = image()
+    x[:, 0, 0] = 1e6
+    model = denoiser(small_encoder())
+    seen = []
+    model.encoder.encode = lambda picture: (
+        seen.append(picture) or type(model.encoder).encode(model.encoder, picture)
+    )
+    model(x)
+    low = x[0].abs().flatten().quantile(0.01)
+    high = x[0].abs().flatten().quantile(0.99)
+    torch.testing.assert_close(seen[0][0, 0], ((x[0].abs() - low) / (high - low)).clamp(0, 1))
+
+
+@torch.no_grad()
+def test_real_and_imaginary_parts_can_be_shown():
+    x = image()
+    model = denoiser(small_encoder(), encoder_input="magnitude_phase")
+    low, high = torch.quantile(x.abs().flatten(1), torch.tensor([0.01, 0.99]), dim=1)[..., None, None]
+    picture = model.picture(x, low, high)
+    assert picture.shape == (2, 3, 40, 33) and picture.min() >= 0 and picture.max() <= 1
+    inside = x.abs() < high
+    torch.testing.assert_close(((2 * picture[:, 0] - 1) * high)[inside], x.real[inside], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(((2 * picture[:, 1] - 1) * high)[inside], x.imag[inside], rtol=1e-4, atol=1e-5)
+    assert not torch.equal(model(x), model(x.conj())), "the encoder sees the phase"
+
+
+def test_fusion_is_a_weighted_mean_of_normalised_tokens():
+    model = denoiser(small_encoder())
+    torch.nn.init.normal_(model.fusion.logits)
+    tokens = model.encoder(torch.rand(1, 1, 40, 33))
+    maps = model.fusion.token_maps(tokens, model.encoder)
+    expected = sum(
+        weight * torch.nn.functional.layer_norm(block[:, 1:], block.shape[-1:])
+        for weight, block in zip(model.fusion.logits.softmax(0), tokens, strict=True)
+    )
+    torch.testing.assert_close(model.fusion(maps), expected.mT.unflatten(2, (14, 14)))
+
+
+def test_mean_and_last_fusion_have_no_weights():
+    encoder = small_encoder()
+    assert denoiser(encoder, fusion="mean").fusion.weights().tolist() == [0.25] * 4
+    assert denoiser(encoder, fusion="last").fusion.weights().tolist() == [0, 0, 0, 1]
+    names = [name for name, _ in denoiser(encoder, fusion="last").named_parameters()]
+    assert "fusion.logits" not in names
+
+
+@pytest.mark.parametrize("gradient, reaches", [("through", True), ("detach", False)])
+def test_gradient_through_the_encoder_is_a_choice(gradient, reaches):
+    """Seen where nothing but the encoder connects input and output: the skip is silenced."""
+    model, x = denoiser(small_encoder(gradient=gradient)), image(1).requires_grad_()
+    scaled = x / 1.0
+    low, high = torch.quantile(x.detach().abs().flatten(), torch.tensor([0.01, 0.99])).reshape(2, 1, 1, 1)
+    features = model.encoder.encode(model.picture(scaled, low, high))
+    assert features[-1].requires_grad is reaches
+    model(x).abs().sum().backward()
+    assert x.grad.isfinite().all() and x.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in model.encoder.parameters())
+    assert all(p.grad is not None for name, p in model.named_parameters() if not name.startswith("encoder."))
+
+
+def test_decoder_can_be_shared_by_all_cascades():
+    sizes = {"num_cascades": 3, "pretrained": False, "blocks": (1, 2), "decoder_widths": WIDTHS}
+    shared, separate = build_model(TINY, **sizes, shared_decoder=True), build_model(TINY, **sizes)
+    denoiser_size = trainable(separate.cascades[0].denoiser)
+    assert trainable(separate) - trainable(shared) == 2 * denoiser_size
+    assert len({cascade.step_size for cascade in shared.cascades}) == 3
+
+
+def test_the_control_without_encoder_is_local():
+    """Without an encoder, a pixel knows its neighbourhood and the image's statistics alone."""
+    net = build_model("none", num_cascades=2)
+    assert not any("encoder" in name or "stages" in name for name, _ in net.named_parameters())
+    assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+def test_blocks_can_be_chosen():
+    net = build_model(TINY, num_cascades=1, pretrained=False, blocks=(2, 5), decoder_widths=WIDTHS)
+    assert net.cascades[0].denoiser.fusion.weights().shape == (2,)
+    assert len(net.cascades[0].denoiser.encoder.vit.blocks) == 5
+
+
+@pytest.mark.parametrize(
+    "method, options, words",
+    [
+        ("dinov", {}, "did you mean dinov"),
+        ("random", {"num_cascades": 0}, "1 or more"),
+        ("random", {"decoder_widths": (8, 8)}, "four positive numbers"),
+        (TINY, {"pretrained": False, "blocks": (1, 13)}, "12 blocks"),
+        ("dinov2", {"weights": "nowhere.safetensors"}, "nowhere.safetensors"),
+    ],
+)
+def test_impossible_models_say_why(method, options, words):
+    with pytest.raises(InputError, match=words):
+        build_model(method, **{"num_cascades": 1, **options})
