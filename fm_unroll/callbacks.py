@@ -1,6 +1,8 @@
 """What happens beside training: loggers, image panels, written reconstructions. Only this file knows W&B."""
 
+import csv
 import os
+import warnings
 from pathlib import Path
 
 import h5py
@@ -8,7 +10,9 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 from torch import Tensor
 from torchvision.utils import save_image
 
@@ -22,11 +26,11 @@ ERROR_GAIN = 5
 def default_loggers(run_dir: Path) -> list[dict]:
     """Logger settings for a run: W&B when it can be reached without a question, else CSV and TensorBoard."""
     folder = {"save_dir": str(run_dir), "name": "", "version": ""}
-    csv = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": folder}
+    metrics = {"class_path": "fm_unroll.callbacks.ContinuedCSVLogger", "init_args": folder}
     if wandb_is_ready():
         wandb = {"save_dir": str(run_dir), "name": "/".join(run_dir.parts[-2:])}
-        return [csv, {"class_path": "lightning.pytorch.loggers.WandbLogger", "init_args": wandb}]
-    return [csv, {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": folder}]
+        return [metrics, {"class_path": "lightning.pytorch.loggers.WandbLogger", "init_args": wandb}]
+    return [metrics, {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": folder}]
 
 
 def wandb_is_ready() -> bool:
@@ -39,6 +43,26 @@ def wandb_is_ready() -> bool:
     import wandb
 
     return wandb.login(prompt=False, verify=False)
+
+
+class ContinuedCSVLogger(CSVLogger):
+    """A CSVLogger that goes on in the ``metrics.csv`` of an interrupted run; Lightning's own deletes it.
+
+    Steps between the last checkpoint and the interruption appear twice.
+    """
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> ExperimentWriter:
+        """The writer, which has the rows of the interrupted run already."""
+        path = Path(self.log_dir, ExperimentWriter.NAME_METRICS_FILE)
+        if self._experiment is None and path.exists():
+            with path.open(newline="") as file:
+                rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Experiment logs directory")
+                super().experiment.metrics.extend(rows)
+        return super().experiment
 
 
 class ImagePanels(Callback):

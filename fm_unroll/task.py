@@ -16,6 +16,7 @@ from fm_unroll.errors import InputError
 from fm_unroll.losses import SSIMLoss
 from fm_unroll.metrics import score_slices, volume_metrics
 from fm_unroll.models import build_model
+from fm_unroll.models.insight import learned_weights
 
 
 class ReconstructionTask(LightningModule):
@@ -51,6 +52,15 @@ class ReconstructionTask(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Log the learning rate of the epoch."""
         self.log("train/learning_rate", self.optimizers().param_groups[0]["lr"])
+
+    def on_train_epoch_end(self) -> None:
+        """Log what the prior has learned so far."""
+        learned = learned_weights(self.network)
+        for cascade, step_size in enumerate(learned["step_sizes"], start=1):
+            self.log(f"step_size/cascade_{cascade}", step_size)
+        for cascade, weights in enumerate(learned["fusion"], start=1):
+            for block, weight in zip(learned["blocks"], weights, strict=True):
+                self.log(f"fusion/cascade_{cascade}_block_{block}", weight)
 
     def training_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""

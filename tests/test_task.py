@@ -113,6 +113,11 @@ def test_resumed_run_ends_where_the_uninterrupted_one_does(run_dir, synthetic, t
     resumed = weights(tmp_path / "resumed" / "checkpoints" / "last.ckpt")
     assert expected.keys() == resumed.keys()
     assert all(torch.equal(resumed[name], tensor) for name, tensor in expected.items())
+    logs = [pd.read_csv(folder / "metrics.csv") for folder in (run_dir, tmp_path / "resumed")]
+    for name in ("train/loss", "val/ssim", "fusion/cascade_1_block_2", "step_size/cascade_2"):
+        uninterrupted, continued = (log[["step", name]].dropna(ignore_index=True) for log in logs)
+        assert len(uninterrupted) >= 2
+        pd.testing.assert_frame_equal(uninterrupted, continued)
 
 
 def test_the_same_command_gives_the_same_weights(run_dir, synthetic, tmp_path):

@@ -20,9 +20,10 @@ from fm_unroll.data.undersampling import center_crop, undersample
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.methods import Method, baseline, default_device, trained
-from fm_unroll.evaluation.records import COLUMNS, KEY, SliceRecord, read_records
+from fm_unroll.evaluation.records import COLUMNS, KEY, SliceRecord, arm_names, read_records
 from fm_unroll.evaluation.report import print_summary
 from fm_unroll.metrics import score_slices
+from fm_unroll.models.insight import learned_weights
 from fm_unroll.physics import SamplingPattern
 from fm_unroll.provenance import provenance, write_json
 
@@ -133,8 +134,19 @@ def cross_domain(
                 progress.update()
     collect(output, work)
     records = read_records(output / "records.csv")
+    write_json(output / "priors.json", learned_priors(methods, records))
     print_summary(records)
     print(f"{len(records)} rows: {output / 'records.csv'}")
+
+
+def learned_priors(methods: Sequence[Method], records: pd.DataFrame) -> dict[str, dict[str, list]]:
+    """Step sizes and fusion weights of every trained method, under the names that the report uses."""
+    labels = dict(zip(records.checkpoint_sha256, arm_names(records), strict=True))
+    return {
+        labels[method.sha256]: learned_weights(method.load())
+        for method in methods
+        if method.sha256 and method.sha256 in labels
+    }
 
 
 def find_checkpoints(patterns: Sequence[str]) -> list[Path]:

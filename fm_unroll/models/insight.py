@@ -1,0 +1,22 @@
+"""What training decided about the prior: step sizes and fusion weights of every cascade."""
+
+from fm_unroll.models.unrolled import UnrolledNetwork
+
+
+def learned_weights(network: UnrolledNetwork) -> dict[str, list]:
+    """The few learned numbers of a network that mean something by themselves.
+
+    Args:
+        network: of any method.
+
+    Returns:
+        ``step_sizes``: mu of every cascade. With an encoder also ``blocks``, the numbers of the encoder's
+        blocks in use, and ``fusion``, for every cascade the weight of each block; empty lists without one.
+    """
+    denoisers = [cascade.denoiser for cascade in network.cascades]
+    fused = [denoiser for denoiser in denoisers if hasattr(denoiser, "fusion")]
+    return {
+        "step_sizes": [cascade.step_size.item() for cascade in network.cascades],
+        "blocks": list(fused[0].encoder.blocks) if fused else [],
+        "fusion": [denoiser.fusion.weights().tolist() for denoiser in fused],
+    }
