@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo cross-domain-eval test lint format clean
+.PHONY: help install demo demo-controls cross-domain-eval test lint format clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -19,15 +19,25 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 install: $(INSTALLED)  ## create .venv with pinned packages
 
-# A network that was begun is continued; one that is finished is left as it is.
-train = $(RUN) fit $(if $(wildcard $(DEMO)/$(1)/checkpoints/last.ckpt),--resume $(DEMO)/$(1),--config configs/demo/$(1).yaml)
+CONTROLS := runs/demo-controls
+
+# $(call train,run folder,config): a network that was begun is continued, one that is finished left as it is.
+train = $(RUN) fit $(if $(wildcard $(1)/checkpoints/last.ckpt),--resume $(1),--config $(2))
 
 demo: $(INSTALLED)  ## synthesise data, train two small networks, evaluate them on three anatomies
 	$(RUN) data synthesize --root $(DATA) --workers 2
-	$(call train,varnet)
-	$(call train,foundation)
+	$(call train,$(DEMO)/varnet,configs/demo/varnet.yaml)
+	$(call train,$(DEMO)/foundation,configs/demo/foundation.yaml)
 	$(RUN) cross-domain --config configs/demo/cross_domain.yaml
 	$(RUN) report $(DEMO)/records.csv
+
+demo-controls: $(INSTALLED)  ## the demo's prior with trained (WEIGHTS=dinov2_small file), random and no encoder
+	$(RUN) data synthesize --root $(DATA) --workers 2
+	$(if $(WEIGHTS),$(call train,$(CONTROLS)/pretrained,configs/demo/controls/pretrained.yaml --model.weights $(WEIGHTS)))
+	$(call train,$(CONTROLS)/random,configs/demo/controls/random.yaml)
+	$(call train,$(CONTROLS)/none,configs/demo/controls/none.yaml)
+	$(RUN) cross-domain --config configs/demo/controls/cross_domain.yaml
+	$(RUN) report $(CONTROLS)/records.csv
 
 # Without the real data, the demo's own protocol.
 PROTOCOL ?= $(if $(wildcard data/cmrxrecon),experiments/cross_domain.yaml,configs/demo/cross_domain.yaml)
@@ -49,5 +59,5 @@ format: $(INSTALLED)  ## repair style
 	$(VENV)/bin/ruff format .
 
 clean:  ## remove the demo's data and runs and all caches; .venv stays
-	rm -rf $(DATA) $(DEMO) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(DATA) $(DEMO) $(CONTROLS) .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

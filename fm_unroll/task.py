@@ -28,6 +28,7 @@ class ReconstructionTask(LightningModule):
         learning_rate: float = 1e-3,
         learning_rate_step: int = 40,
         learning_rate_factor: float = 0.1,
+        any_encoder: bool = False,
         **model,
     ) -> None:
         """Build the network.
@@ -37,6 +38,7 @@ class ReconstructionTask(LightningModule):
             learning_rate: Adam's.
             learning_rate_step: epochs after which the learning rate is multiplied once more by the factor.
             learning_rate_factor: that factor.
+            any_encoder: load checkpoints although they were trained over another encoder.
             model: the further keywords of :func:`fm_unroll.models.build_model`.
         """
         super().__init__()
@@ -131,10 +133,10 @@ class ReconstructionTask(LightningModule):
         """Refuse a checkpoint that was trained over another encoder."""
         expected = checkpoint["fm_unroll"]["encoder"]["sha256"]
         found = self.encoder.sha256 if self.encoder else ""
-        if found != expected:
+        if found != expected and not self.hparams.any_encoder:
             raise InputError(
                 f"the checkpoint was trained over the encoder {expected[:12] or '(none)'} (sha256), "
-                f"this is {found[:12] or '(none)'}: give the same --model.weights"
+                f"this is {found[:12] or '(none)'}: give its --model.weights, or --model.any_encoder true"
             )
 
     @property

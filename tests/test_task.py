@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -149,6 +150,20 @@ def test_a_checkpoint_refuses_another_encoder(run_dir, tmp_path):
     torch.save(checkpoint, tmp_path / "other.ckpt")
     with pytest.raises(InputError, match="trained over the encoder 000000000000"):
         ReconstructionTask.from_checkpoint(tmp_path / "other.ckpt")
+    checkpoint["hyper_parameters"]["any_encoder"] = True
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    ReconstructionTask.from_checkpoint(tmp_path / "other.ckpt")
+
+
+def test_the_encoder_stays_frozen_in_mixed_precision(run_dir, synthetic, tmp_path):
+    config = config_for(synthetic, tmp_path / "mixed", precision="bf16-mixed", max_epochs=1)
+    main(["fit", "--config", str(config), "--model.encoder_gradient", "through"])
+    task = ReconstructionTask.from_checkpoint(tmp_path / "mixed" / "checkpoints" / "last.ckpt")
+    before = ReconstructionTask.from_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+    assert task.encoder.compute_sha256() == before.encoder.compute_sha256()
+    losses = pd.read_csv(tmp_path / "mixed" / "metrics.csv")["train/loss"].dropna()
+    full = pd.read_csv(run_dir / "metrics.csv")["train/loss"].dropna()[: len(losses)]
+    assert len(losses) and np.abs(losses.to_numpy() - full.to_numpy()).max() < 0.02
 
 
 def test_a_run_is_never_trained_over(run_dir, capsys):
