@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from fm_unroll.errors import InputError
@@ -72,8 +71,3 @@ def trained(path: Path) -> Method:
         encoder=(facts["encoder"]["name"], facts["encoder"]["sha256"], facts["encoder"]["weights"]),
         trained_on=frozenset((facts["anatomy"], subject) for subject in subjects),
     )
-
-
-def default_device() -> torch.device:
-    """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

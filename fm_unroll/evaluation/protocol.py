@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+import torch.distributed
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -19,7 +21,7 @@ from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import center_crop, undersample
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation.methods import Method, baseline, default_device, trained
+from fm_unroll.evaluation.methods import Method, baseline, trained
 from fm_unroll.evaluation.records import COLUMNS, KEY, SliceRecord, arm_names, read_records
 from fm_unroll.evaluation.report import print_summary
 from fm_unroll.metrics import score_slices
@@ -28,6 +30,8 @@ from fm_unroll.physics import SamplingPattern
 from fm_unroll.provenance import provenance, write_json
 
 PROTOCOL_VERSION = 1
+
+Row = tuple[SliceRecord, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,36 @@ class Condition:
         return Path(self.test_set.data.anatomy, f"{self.pattern.center}_x{self.pattern.acceleration:g}")
 
 
+@dataclass(frozen=True)
+class Share:
+    """The part of the work that this process does: all of it, or every n-th volume under torchrun."""
+
+    rank: int
+    processes: int
+    device: torch.device
+
+    @classmethod
+    def of_this_process(cls) -> "Share":
+        """Read torchrun's environment."""
+        rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        if processes > 1:
+            torch.distributed.init_process_group("gloo")
+        if not torch.cuda.is_available():
+            return cls(rank, processes, torch.device("cpu"))
+        return cls(rank, processes, torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))))
+
+    def volumes(self, condition: Condition) -> list[Volume]:
+        """The test volumes of this process; a volume belongs to the same process for every method."""
+        return condition.test_set.data.volumes("test")[self.rank :: self.processes]
+
+    def finish(self) -> bool:
+        """Wait for the others; True in the one process that puts the results together."""
+        if self.processes > 1:
+            torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
+        return self.rank == 0
+
+
 def cross_domain(
     *,
     test_sets: list[TestSet],
@@ -75,7 +109,8 @@ def cross_domain(
     """Evaluate every method on every test set, centre and acceleration; write one row a slice.
 
     A volume's rows are written when it is finished: an interrupted run goes on where it stopped when the same
-    command is given again.
+    command is given again. ``torchrun --nproc-per-node N -m fm_unroll cross-domain ...`` shares the volumes
+    between N processes, one GPU each where there are GPUs.
 
     Args:
         test_sets: data sets and how their centre is sampled.
@@ -109,29 +144,34 @@ def cross_domain(
         or math.isnan(method.train_acceleration)
         or method.train_acceleration == condition.pattern.acceleration
     ]
-    total = sum(len(condition.test_set.data.volumes("test")) for _, condition in work)
-    device = default_device()
-    with tqdm(total=total, unit="volume", desc="cross-domain") as progress:
-        network, loaded = None, None
-        for method, condition in work:
-            folder = output / "parts" / method.folder / condition.folder
-            volumes = condition.test_set.data.volumes("test")
-            open_volumes = [volume for volume in volumes if not part_path(folder, volume).exists()]
-            progress.update(len(volumes) - len(open_volumes))
-            if not open_volumes:
+    share = Share.of_this_process()
+    open_work = [
+        (
+            method,
+            condition,
+            [v for v in share.volumes(condition) if not part_path(output, method, condition, v).exists()],
+        )
+        for method, condition in work
+    ]
+    total = sum(len(share.volumes(condition)) for _, condition in work)
+    left = sum(len(volumes) for _, _, volumes in open_work)
+    network, loaded = None, None
+    with tqdm(total=total, initial=total - left, unit="volume", desc="cross-domain") as progress:
+        for method, condition, volumes in open_work:
+            if not volumes:
                 continue
             if loaded is not method:
-                network, loaded = method.load().to(device).eval(), method
+                network, loaded = method.load().to(share.device).eval(), method
             progress.set_postfix_str(f"{method.name} {condition.folder}")
-            keep = {volume.name for volume in volumes[:pictured]}
-            for volume in open_volumes:
-                rows = list(
-                    evaluate_volume(network, method, condition, volume, batch_size, num_workers, device)
-                )
-                if volume.name in keep:
+            pictures = {volume.name for volume in condition.test_set.data.volumes("test")[:pictured]}
+            scored = score_volumes(network, method, condition, volumes, batch_size, num_workers, share.device)
+            for volume, rows in scored:
+                if volume.name in pictures:
                     save_picture(output / "images" / condition.folder, method, volume, rows)
-                write_part(part_path(folder, volume), [record for record, _, _ in rows])
+                write_part(part_path(output, method, condition, volume), [record for record, _, _ in rows])
                 progress.update()
+    if not share.finish():
+        return
     collect(output, work)
     records = read_records(output / "records.csv")
     write_json(output / "priors.json", learned_priors(methods, records))
@@ -183,69 +223,89 @@ def refuse_leakage(test_set: TestSet, methods: Sequence[Method]) -> None:
             )
 
 
-def evaluate_volume(
+def score_volumes(
     network: torch.nn.Module,
     method: Method,
     condition: Condition,
-    volume: Volume,
+    volumes: Sequence[Volume],
     batch_size: int,
     num_workers: int,
     device: torch.device,
-) -> Iterator[tuple[SliceRecord, Tensor, Tensor]]:
-    """Reconstruct and score the slices of one volume, in order.
+) -> Iterator[tuple[Volume, list[Row]]]:
+    """Reconstruct and score volumes one after another; a batch never spans two of them.
+
+    So a volume's figures do not depend, to the last bit, on which other volumes were still to be done.
 
     Yields:
-        The record, the reconstruction and the target of each slice.
+        A volume and, for every slice in order, its record, reconstruction and target.
     """
     data = condition.test_set.data
-    dataset = SliceDataset(data.root, data.reader, [volume])
+    dataset = SliceDataset(data.root, data.reader, volumes)
+    ends = np.cumsum([volume.num_slices * volume.num_frames for volume in volumes]).tolist()
+    batches = [
+        range(first, min(first + batch_size, end))
+        for start, end in zip([0, *ends], ends, strict=False)
+        for first in range(start, end, batch_size)
+    ]
     loader = DataLoader(
-        dataset,
-        batch_size,
-        num_workers=num_workers if len(dataset) > batch_size else 0,
-        collate_fn=KSpaceBatch.collate,
+        dataset, batch_sampler=batches, num_workers=num_workers, collate_fn=KSpaceBatch.collate
     )
+    rows: list[Row] = []
+    by_name = {volume.name: volume for volume in volumes}
     for full in loader:
-        batch = undersample(full.to(device), condition.pattern, full.volume)
-        with torch.inference_mode():
-            images = center_crop(network(batch.kspace, batch.mask, batch.num_acs), batch.crop)
-        scores = score_slices(images, batch.target, batch.data_range)
-        for row, (image, target) in enumerate(zip(images.cpu(), batch.target.cpu(), strict=True)):
-            measured = {name: values[row].item() for name, values in scores.items()}
-            failed = not math.isfinite(measured["squared_error"])
-            if failed:
-                measured.update(dict.fromkeys(("ssim", "psnr", "nmse", "squared_error"), math.nan))
-            record = SliceRecord(
-                protocol_version=PROTOCOL_VERSION,
-                method=method.name,
-                train_acceleration=method.train_acceleration,
-                seed=method.seed,
-                checkpoint_sha256=method.sha256,
-                encoder=method.encoder[0],
-                encoder_sha256=method.encoder[1],
-                encoder_weights=method.encoder[2],
-                dataset=condition.test_set.name,
-                anatomy=data.anatomy,
-                synthetic=volume.synthetic,
-                subject=volume.subject,
-                volume=volume.name,
-                slice=batch.slice[row],
-                frame=batch.frame[row],
-                contrast=volume.contrast,
-                acceleration=batch.acceleration,
-                true_acceleration=batch.true_acceleration[row],
-                center=condition.pattern.center,
-                acs_lines=batch.num_acs,
-                mask_sha256=hashlib.sha256(batch.mask[row].cpu().numpy().tobytes()).hexdigest(),
-                status="failed" if failed else "ok",
-                **{**measured, "pixels": int(measured["pixels"])},
-            )
-            yield record, image, target
+        volume = by_name[full.volume[0]]
+        rows += score_batch(network, method, condition, volume, full.to(device))
+        if len(rows) == volume.num_slices * volume.num_frames:
+            yield volume, rows
+            rows = []
 
 
-def part_path(folder: Path, volume: Volume) -> Path:
-    """The rows of one finished volume."""
-    return folder / f"{volume.name}.csv"
+def score_batch(
+    network: torch.nn.Module, method: Method, condition: Condition, volume: Volume, full: KSpaceBatch
+) -> Iterator[Row]:
+    """Reconstruct and score some fully sampled slices of one volume."""
+    batch = undersample(full, condition.pattern, full.volume)
+    with torch.inference_mode():
+        images = center_crop(network(batch.kspace, batch.mask, batch.num_acs), batch.crop)
+    scores = score_slices(images, batch.target, batch.data_range)
+    for row, (image, target) in enumerate(zip(images.cpu(), batch.target.cpu(), strict=True)):
+        measured = {name: values[row].item() for name, values in scores.items()}
+        failed = not math.isfinite(measured["squared_error"])
+        if failed:
+            measured.update(dict.fromkeys(("ssim", "psnr", "nmse", "squared_error"), math.nan))
+        record = SliceRecord(
+            protocol_version=PROTOCOL_VERSION,
+            method=method.name,
+            train_acceleration=method.train_acceleration,
+            seed=method.seed,
+            checkpoint_sha256=method.sha256,
+            encoder=method.encoder[0],
+            encoder_sha256=method.encoder[1],
+            encoder_weights=method.encoder[2],
+            dataset=condition.test_set.name,
+            anatomy=condition.test_set.data.anatomy,
+            synthetic=volume.synthetic,
+            subject=volume.subject,
+            volume=volume.name,
+            slice=batch.slice[row],
+            frame=batch.frame[row],
+            contrast=volume.contrast,
+            acceleration=batch.acceleration,
+            true_acceleration=batch.true_acceleration[row],
+            center=condition.pattern.center,
+            acs_lines=batch.num_acs,
+            mask_sha256=hashlib.sha256(batch.mask[row].cpu().numpy().tobytes()).hexdigest(),
+            status="failed" if failed else "ok",
+            **{**measured, "pixels": int(measured["pixels"])},
+        )
+        yield record, image, target
+
+
+def part_path(output: Path, method: Method, condition: Condition, volume: Volume) -> Path:
+    """Where the rows of one finished volume are: elsewhere if the checkpoint or the volume changes."""
+    digest = hashlib.sha256(repr(volume).encode()).hexdigest()[:12]
+    place = output / "parts" / method.folder / condition.test_set.name / condition.folder
+    return place / f"{volume.name}-{digest}.csv"
 
 
 def write_part(path: Path, records: Sequence[SliceRecord]) -> None:
@@ -256,9 +316,7 @@ def write_part(path: Path, records: Sequence[SliceRecord]) -> None:
     part.replace(path)
 
 
-def save_picture(
-    folder: Path, method: Method, volume: Volume, rows: Sequence[tuple[SliceRecord, Tensor, Tensor]]
-) -> None:
+def save_picture(folder: Path, method: Method, volume: Volume, rows: Sequence[Row]) -> None:
     """Add a method's image of the volume's middle slice to the pictures of one condition."""
     record, image, target = rows[len(rows) // 2]
     path = folder / f"{volume.name.replace('/', '_')}.npz"
@@ -282,7 +340,7 @@ def save_picture(
 def collect(output: Path, work: Sequence[tuple[Method, Condition]]) -> None:
     """Put the finished volumes of this protocol together as ``records.csv``, sorted."""
     parts = [
-        part_path(output / "parts" / method.folder / condition.folder, volume)
+        part_path(output, method, condition, volume)
         for method, condition in work
         for volume in condition.test_set.data.volumes("test")
     ]
@@ -292,3 +350,4 @@ def collect(output: Path, work: Sequence[tuple[Method, Condition]]) -> None:
     part = output / "records.csv.part"
     records.to_csv(part, index=False)
     part.replace(output / "records.csv")
+    read_records(output / "records.csv").to_parquet(output / "records.parquet")

@@ -1,5 +1,7 @@
 """The cross-domain run on real files of the tiny data set."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -13,7 +15,7 @@ from fastmri import evaluate
 from fm_unroll.cli import main
 from fm_unroll.data import CMRxReconData, FastMRIBrainData, FastMRIKneeData
 from fm_unroll.evaluation.methods import Method
-from fm_unroll.evaluation.protocol import Condition, TestSet, cross_domain, evaluate_volume
+from fm_unroll.evaluation.protocol import Condition, TestSet, cross_domain, score_volumes
 from fm_unroll.evaluation.records import read_records, volume_table
 from fm_unroll.physics import EquispacedSampling, ifft2c, rss
 
@@ -134,6 +136,32 @@ def test_interrupted_run_goes_on_to_the_same_bytes(synthetic, tmp_path, monkeypa
     assert (tmp_path / "parts/records.csv").read_bytes() == (tmp_path / "whole/records.csv").read_bytes()
 
 
+def test_processes_share_the_work(synthetic, tmp_path):
+    run(synthetic, tmp_path / "alone")
+    sets = [
+        ("heart", "CMRxReconData", {"root": str(synthetic), "acs_lines": 8, "split": list(SPLIT)}, [8]),
+        ("knee", "FastMRIKneeData", {"root": str(synthetic / "knee")}, [0.2, 0.1]),
+        ("brain", "FastMRIBrainData", {"root": str(synthetic / "brain")}, [0.2]),
+    ]
+    content = {
+        "test_sets": [
+            {"name": name, "data": {"class_path": class_path, "init_args": init_args}, "centers": centers}
+            for name, class_path, init_args, centers in sets
+        ],
+        "checkpoints": [],
+        "accelerations": [2, 4],
+        "output": str(tmp_path / "shared"),
+        "num_workers": 0,
+    }
+    config = tmp_path / "protocol.yaml"
+    config.write_text(yaml.safe_dump(content))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launch, "-m", "fm_unroll", "cross-domain", "--config", str(config)]
+    subprocess.run(command, check=True, capture_output=True)
+    alone, shared = (read_records(tmp_path / name / "records.csv") for name in ("alone", "shared"))
+    pd.testing.assert_frame_equal(alone, shared)
+
+
 def test_pictures_hold_every_method(synthetic, checkpoint, tmp_path):
     run(synthetic, tmp_path, checkpoints=[str(checkpoint)], accelerations=(4,))
     for path in (tmp_path / "images").rglob("*.npz"):
@@ -168,9 +196,9 @@ def test_a_nan_image_is_recorded_as_failed(synthetic):
     knee.data.setup()
     condition = Condition(knee, EquispacedSampling(4, 0.1))
     method = Method("broken", Broken)
-    rows = evaluate_volume(
-        Broken(), method, condition, knee.data.volumes("test")[0], 2, 0, torch.device("cpu")
-    )
+    volume = knee.data.volumes("test")[0]
+    ((scored, rows),) = score_volumes(Broken(), method, condition, [volume], 2, 0, torch.device("cpu"))
+    assert scored == volume and len(rows) == volume.num_slices
     for record, _, _ in rows:
         assert record.status == "failed" and np.isnan(record.ssim) and np.isnan(record.squared_error)
         assert record.target_energy > 0

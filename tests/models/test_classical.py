@@ -1,0 +1,209 @@
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from fm_unroll.errors import InputError
+from fm_unroll.metrics import psnr
+from fm_unroll.models.classical import CGSense, WaveletCS, ZeroFilled
+from fm_unroll.models.classical.calibration import estimate_sensitivities
+from fm_unroll.models.classical.cg_sense import conjugate_gradients
+from fm_unroll.models.classical.sense import SenseProblem
+from fm_unroll.models.classical.wavelet import analyse, soft_threshold, synthesise
+from fm_unroll.physics import EquispacedSampling, UniformSampling, expand, fft2c, ifft2c, rss
+
+METHODS = [CGSense, WaveletCS]
+
+
+def coil_maps(coils: int, readout: int, phase: int) -> torch.Tensor:
+    """Smooth maps of coils around the image, with root-sum-of-squares 1."""
+    rows, columns = torch.meshgrid(
+        torch.linspace(-1, 1, readout), torch.linspace(-1, 1, phase), indexing="ij"
+    )
+    angles = 2 * torch.pi * torch.arange(coils)[:, None, None] / coils
+    away = (rows - 1.2 * angles.cos()).square() + (columns - 1.2 * angles.sin()).square()
+    maps = torch.polar(torch.exp(-away / 2), angles + 0.8 * rows * angles.sin() + 0.5 * columns)
+    return maps / rss(maps)
+
+
+def scan(batch: int = 2, coils: int = 6, readout: int = 48, phase: int = 45, acceleration: float = 3):
+    """Noiseless undersampled k-space of textured discs; also the objects and the true maps."""
+    generator = torch.Generator().manual_seed(3)
+    rows, columns = torch.meshgrid(
+        torch.linspace(-1, 1, readout), torch.linspace(-1, 1, phase), indexing="ij"
+    )
+    inside = rows.square() + columns.square() < 0.6
+    image = torch.polar(
+        inside * (1 + 0.4 * torch.rand(batch, readout, phase, generator=generator)), 0.5 * rows - columns
+    )
+    maps = coil_maps(coils, readout, phase)
+    mask = UniformSampling(acceleration, acs_lines=15)(phase)
+    kspace = fft2c(expand(image, maps)) * mask.lines
+    return kspace, mask.lines[None, None, None], mask.num_acs, image, maps
+
+
+def known_maps(kspace, mask, num_acs, maps) -> SenseProblem:
+    """The problem with the true maps in place of the estimated ones."""
+    problem = SenseProblem.calibrate(kspace, mask, num_acs)
+    return SenseProblem(
+        problem.measured, problem.lines, maps.expand_as(kspace), problem.low_resolution, problem.scale
+    )
+
+
+def test_noiseless_object_is_recovered_from_half_of_the_lines():
+    kspace, mask, num_acs, image, maps = scan(acceleration=2)
+    problem = known_maps(kspace, mask, num_acs, maps)
+    solution = conjugate_gradients(problem.normal, problem.adjoint(), 200, 1e-6) * problem.scale
+    assert (solution - image).norm() / image.norm() < 1e-4
+
+
+def test_solution_is_that_of_dense_least_squares():
+    kspace, mask, _, _, _ = scan(batch=1, coils=3, readout=8, phase=9, acceleration=3)
+    mask[..., 1::2] = False
+    num_acs, penalty, floor = 1, 0.3, 0.2
+    kspace = torch.randn(kspace.shape, dtype=kspace.dtype, generator=torch.Generator().manual_seed(0)) * mask
+    maps = coil_maps(3, 8, 9)
+    problem = known_maps(kspace, mask, num_acs, maps)
+
+    pixels = torch.eye(72, dtype=torch.complex64).reshape(72, 8, 9)
+    system = (fft2c(expand(pixels, maps)) * mask).flatten(1).mT
+    weight = penalty / (problem.low_resolution + floor)
+    system = np.concatenate([system.numpy(), np.diag(weight.flatten().sqrt().numpy())])
+    right_side = np.concatenate([(kspace / problem.scale).flatten().numpy(), np.zeros(72)])
+    expected = np.linalg.lstsq(system.astype(complex), right_side)[0].reshape(1, 8, 9)
+
+    solution = CGSense(penalty, floor, max_iterations=200, tolerance=1e-6).solve(problem)
+    np.testing.assert_allclose(solution.numpy(), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_maps_are_the_true_ones_up_to_a_common_phase():
+    kspace, _, num_acs, image, maps = scan()
+    estimated = estimate_sensitivities(kspace, num_acs)
+    torch.testing.assert_close(rss(estimated), torch.ones(image.shape))
+    # |<estimated, true>| is 1 where they differ by a common phase
+    agreement = (estimated.conj() * maps).sum(1).abs()[image.abs() > 0]
+    assert agreement.min() > 0.99 and agreement.mean() > 0.999
+
+
+def test_image_over_the_maps_is_the_rss_image():
+    kspace, mask, _, image, _ = scan(acceleration=1)
+    problem = SenseProblem.calibrate(kspace, mask, 15)
+    combined = (problem.adjoint() * problem.scale).abs()
+    target = rss(ifft2c(kspace))
+    assert (combined - target).norm() / target.norm() < 1e-2
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("readout, phase", [(48, 45), (33, 64)])
+def test_undersampled_object_is_found(method, readout, phase):
+    kspace, mask, num_acs, image, _ = scan(readout=readout, phase=phase)
+    target, peak = image.abs(), image.abs().amax()
+    gain = psnr(method()(kspace, mask, num_acs), target, peak) - psnr(
+        ZeroFilled()(kspace, mask, num_acs), target, peak
+    )
+    assert (gain > 3).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_measured_lines_are_explained_better_than_by_the_zero_filled_image(method):
+    problem = SenseProblem.calibrate(*scan()[:3])
+
+    def misfit(image: torch.Tensor) -> torch.Tensor:
+        seen = fft2c(expand(image, problem.sensitivities)) * scan()[1]
+        return (seen - scan()[0] / problem.scale[:, None]).flatten(1).norm(dim=1)
+
+    assert (misfit(method().solve(problem)) < 0.3 * misfit(problem.adjoint())).all()
+
+
+@pytest.mark.parametrize("method", [ZeroFilled, *METHODS])
+def test_fully_sampled_scan_gives_its_rss_image(method):
+    kspace, mask, _, image, _ = scan(acceleration=1)
+    torch.testing.assert_close(method()(kspace, mask, 45), rss(ifft2c(kspace)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("scale", [1e-24, 1e-5, 1e4, 1e24])
+def test_image_scales_with_kspace(method, scale):
+    kspace, mask, num_acs, _, _ = scan()
+    image = method()(kspace, mask, num_acs)
+    assert (method()(scale * kspace, mask, num_acs) / scale - image).norm() / image.norm() < 1e-3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_order_of_coils_does_not_matter(method):
+    kspace, mask, num_acs, _, _ = scan()
+    image = method()(kspace, mask, num_acs)
+    assert (method()(kspace.flip(1), mask, num_acs) - image).norm() / image.norm() < 1e-3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_batch_gives_what_single_slices_give(method):
+    kspace, mask, num_acs, _, _ = scan(batch=3)
+    kspace[1] *= 1e-3
+    kspace[2] = kspace[2].flip(-2)
+    masks = mask.repeat(3, 1, 1, 1)
+    masks[1, ..., 2] = True
+    together = method()(kspace, masks, num_acs)
+    for slice_ in range(3):
+        alone = method()(kspace[slice_, None], masks[slice_, None], num_acs)
+        torch.testing.assert_close(together[slice_, None], alone, rtol=1e-3, atol=1e-4 * alone.max().item())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_silence_gives_silence_and_leaves_its_neighbours_alone(method):
+    kspace, mask, num_acs, _, _ = scan()
+    kspace[0] = 0
+    image = method()(kspace, mask, num_acs)
+    assert image[0].eq(0).all() and image[1].isfinite().all() and image[1].any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("num_acs", [1, 2, 15])
+def test_one_coil_and_few_acs_lines_are_enough(method, num_acs):
+    kspace, mask, _, _, _ = scan()
+    assert method()(kspace[:, :1], mask, num_acs).isfinite().all()
+    assert method()(kspace, mask, num_acs).isfinite().all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_wrong_input_is_refused(method):
+    kspace, mask, num_acs, _, _ = scan()
+    with pytest.raises(InputError, match="mask must be bool"):
+        method()(kspace, mask.float(), num_acs)
+
+
+@pytest.mark.parametrize("readout, phase", [(16, 24), (13, 7)])
+def test_wavelet_transform_keeps_the_energy_and_is_undone(readout, phase):
+    image = torch.randn(2, readout, phase, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    smooth, details = analyse(image, 3)
+    energy = smooth.norm() ** 2 + sum(band.norm() ** 2 for bands in details for band in bands)
+    torch.testing.assert_close(energy, image.norm() ** 2)
+    torch.testing.assert_close(synthesise(smooth, details), image)
+
+
+def test_one_level_of_shrinkage_is_cycle_spinning():
+    """The orthogonal Haar transform on all four shifts, written out."""
+    image = torch.randn(1, 12, 10, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    haar = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
+    spun = torch.zeros_like(image)
+    for shift in [(0, 0), (0, 1), (1, 0), (1, 1)]:
+        blocks = image.roll(shift, (-2, -1)).unfold(-2, 2, 2).unfold(-2, 2, 2).flatten(-2)
+        coefficients = blocks @ haar.to(blocks.dtype)
+        coefficients[..., 1:] = soft_threshold(coefficients[..., 1:], 0.6)
+        blocks = (coefficients @ haar.to(blocks.dtype).mT).unflatten(-1, (2, 2))
+        back = blocks.transpose(-3, -2).reshape(image.shape)
+        spun += back.roll((-shift[0], -shift[1]), (-2, -1)) / 4
+    # coefficients of the undecimated transform are half as long
+    torch.testing.assert_close(WaveletCS(threshold=0.3, levels=1).shrink(image), spun)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("acceleration, center_fraction, gain", [(4, 0.08, 2.5), (8, 0.04, 2.0)])
+def test_real_brain_beats_zero_filled(shared, method, acceleration, center_fraction, gain):
+    name = "file_brain_vfa_13coil"
+    with h5py.File(shared / f"data/fastmri_brain/multicoil_val/{name}.h5") as file:
+        kspace, target = torch.from_numpy(file["kspace"][:]), torch.from_numpy(file["reconstruction_rss"][:])
+    mask = EquispacedSampling(acceleration, center_fraction)(kspace.shape[-1], name)
+    measured = kspace * mask.lines, mask.lines[None, None, None], mask.num_acs
+    quality = psnr(method()(*measured), target, target.max())
+    assert (quality - psnr(ZeroFilled()(*measured), target, target.max())).mean() > gain
