@@ -7,11 +7,15 @@ from pathlib import Path
 from torch import nn
 
 from fm_unroll.errors import InputError
-from fm_unroll.models.classical import ZeroFilled
+from fm_unroll.models.classical import CGSense, WaveletCS, ZeroFilled
 from fm_unroll.provenance import file_sha256
 from fm_unroll.task import ReconstructionTask, read_checkpoint
 
-BASELINES: dict[str, Callable[[], nn.Module]] = {"zero_filled": ZeroFilled}
+BASELINES: dict[str, Callable[[], nn.Module]] = {
+    "zero_filled": ZeroFilled,
+    "cg_sense": CGSense,
+    "wavelet": WaveletCS,
+}
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ def build_model(
     encoder_gradient: Literal["through", "detach"] = "through",
     statistics: Literal["imagenet", "own"] = "imagenet",
     encoder_input: EncoderInput = "magnitude",
+    encoder_image_size: int = 224,
     decoder_widths: Sequence[int] = (384, 192, 128, 64),
     shared_decoder: bool = False,
 ) -> UnrolledNetwork:
@@ -59,6 +60,7 @@ def build_model(
         statistics: foundation denoisers: ImageNet's mean and deviation, as the paper says, or the encoder's
             own.
         encoder_input: foundation denoisers: what the encoder's three channels show.
+        encoder_image_size: foundation denoisers: side of the square that the encoder's picture is resized to.
         decoder_widths: foundation denoisers: channels of the four decoder stages.
         shared_decoder: foundation denoisers: one decoder for all cascades instead of one each.
 
@@ -86,6 +88,7 @@ def build_model(
             blocks=blocks,
             statistics=statistics,
             gradient=encoder_gradient,
+            image_size=encoder_image_size,
         )
 
     def denoiser() -> FoundationDenoiser:

@@ -1,4 +1,4 @@
-"""Reconstructions without training, with the networks' interface."""
+"""No reconstruction at all."""
 
 from torch import Tensor, nn
 

@@ -1,0 +1,121 @@
+"""Coil sensitivity maps from the ACS lines, without training: ESPIRiT.
+
+Uecker et al., "ESPIRiT - an eigenvalue approach to autocalibrating parallel MRI", Magn. Reson. Med. 71
+(2014), https://doi.org/10.1002/mrm.24751. Small patches of multi-coil k-space span a low-dimensional space.
+Projecting every patch of an image onto that space is, at each pixel, a small Hermitian matrix over coils
+with eigenvalues 0 to 1; where the object is, the eigenvector of eigenvalue 1 is the vector of sensitivities.
+
+Why ESPIRiT: gain of CG-SENSE over zero-filled in dB PSNR with the same solver at the same settings, mean over
+the slices of a real 13-coil head (equispaced lines) and of 12 simulated 6-coil hearts (24 ACS lines).
+
+    ====================================  =============  =============  =========
+    maps                                  head x4, 0.08  head x8, 0.04  hearts x4
+    ====================================  =============  =============  =========
+    ESPIRiT                                    6.05           3.91       7.21
+    low-resolution images over their RSS       6.40           3.66       6.05
+    Walsh et al. (2000), 7 x 7 window          5.91           2.91       7.06
+    ====================================  =============  =============  =========
+
+The maps are *not* cut off where the eigenvalue is below 1, as is often done: with few ACS lines that
+threshold cuts into the object, and in noisy background it leaves holes that a root-sum-of-squares target
+does not have. What noise the maps let in there is left to the solver's regularisation.
+"""
+
+import torch
+from torch import Tensor
+
+from fm_unroll.physics import ifft2c
+from fm_unroll.physics.sampling import center_lines
+
+KERNEL = 5
+SIGNAL_THRESHOLD = 0.05
+READOUT_WINDOW = 24
+POWER_ITERATIONS = 10
+
+
+def estimate_sensitivities(masked_kspace: Tensor, num_acs: int) -> Tensor:
+    """Estimate one set of ESPIRiT maps.
+
+    Args:
+        masked_kspace: complex64, ``(batch, coil, readout, phase)``; only its ACS lines are used.
+        num_acs: fully sampled centre lines.
+
+    Returns:
+        Maps of the same shape and dtype, with root-sum-of-squares 1 over coils everywhere, so that the
+        magnitude of an image over these maps is the root-sum-of-squares image; zero where there is no ACS
+        signal at all. Their phase is relative to the combination of coils that receives most signal, so that
+        an image over them has the smooth phase of the object.
+    """
+    # one slice at a time: the matrices of all pixels take (coils x 8 bytes) times as much memory as a slice
+    return torch.stack([_estimate(kspace, num_acs) for kspace in masked_kspace])
+
+
+def acs_images(masked_kspace: Tensor, num_acs: int) -> Tensor:
+    """Coil images of the ACS lines alone, of the shape of the k-space."""
+    acs = torch.zeros_like(masked_kspace)
+    lines = center_lines(masked_kspace.shape[-1], num_acs)
+    acs[..., lines] = masked_kspace[..., lines]
+    return ifft2c(acs)
+
+
+def _estimate(kspace: Tensor, num_acs: int) -> Tensor:
+    """Maps of one slice, ``(coil, readout, phase)``."""
+    coils, readout, phase = kspace.shape
+    matrices = _pixel_matrices(_projection_kernels(kspace, num_acs), readout, phase)
+    # the ACS image is close to the eigenvector already, which makes the power method short
+    vectors = acs_images(kspace, num_acs).flatten(1).mT[..., None]
+    for _ in range(POWER_ITERATIONS):
+        vectors = _normalise(matrices @ vectors, dim=1)
+    maps = vectors.reshape(readout, phase, coils).movedim(-1, 0)
+
+    acs = kspace[..., center_lines(phase, num_acs)].flatten(1)
+    strongest = torch.linalg.eigh(acs @ acs.mH).eigenvectors[:, -1]
+    reference = torch.einsum("c,crp->rp", strongest.conj(), maps)
+    return maps * torch.where(reference == 0, 1, torch.sgn(reference).conj())
+
+
+def _projection_kernels(kspace: Tensor, num_acs: int) -> Tensor:
+    """Convolution that projects k-space patches onto the span of the ACS patches, averaged over overlaps.
+
+    Returns:
+        ``(coil out, coil in, readout shift, phase shift)``, shifts centred.
+    """
+    coils, readout, phase = kspace.shape
+    window = kspace[:, center_lines(readout, min(readout, READOUT_WINDOW)), center_lines(phase, num_acs)]
+    height, width = (min(KERNEL, size) for size in window.shape[1:])
+    patches = window.unfold(1, height, 1).unfold(2, width, 1).movedim(0, 2).flatten(2).flatten(0, 1)
+    energies, vectors = torch.linalg.eigh(patches.mT @ patches.conj())
+    signal = vectors * (energies > SIGNAL_THRESHOLD**2 * energies[-1])
+    projector = (signal @ signal.mH).unflatten(1, (coils, height, width)).unflatten(0, (coils, height, width))
+    kernels = projector.new_zeros(coils, coils, 2 * height - 1, 2 * width - 1)
+    for row in range(height):
+        for column in range(width):
+            shifts = (
+                slice(height - 1 - row, 2 * height - 1 - row),
+                slice(width - 1 - column, 2 * width - 1 - column),
+            )
+            kernels[:, :, *shifts] += projector[..., row, column].movedim(-1, 1)
+    return kernels / (height * width)
+
+
+def _pixel_matrices(kernels: Tensor, readout: int, phase: int) -> Tensor:
+    """The convolution as one matrix over coils at every pixel: ``(readout * phase, coil, coil)``."""
+    coils, _, rows, columns = kernels.shape
+    # few shifts and many pixels: two small dense products are cheaper than padding to the FFT's size
+    along_readout = _harmonics(readout, rows, kernels) @ kernels.permute(2, 3, 0, 1).flatten(1)
+    matrices = _harmonics(phase, columns, kernels) @ along_readout.unflatten(1, (columns, coils * coils))
+    return matrices.reshape(readout * phase, coils, coils)
+
+
+def _harmonics(num_pixels: int, num_shifts: int, like: Tensor) -> Tensor:
+    """exp(2 pi i shift pixel / num_pixels), both centred: ``(num_pixels, num_shifts)``."""
+    pixels = torch.arange(num_pixels, device=like.device) - num_pixels // 2
+    shifts = torch.arange(num_shifts, device=like.device) - num_shifts // 2
+    angles = 2 * torch.pi / num_pixels * torch.outer(pixels, shifts)
+    return torch.polar(torch.ones_like(angles), angles).to(like.dtype)
+
+
+def _normalise(vectors: Tensor, dim: int) -> Tensor:
+    """Unit vectors; zero stays zero."""
+    length = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
+    return vectors / length.masked_fill(length == 0, 1)

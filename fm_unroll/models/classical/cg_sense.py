@@ -1,0 +1,98 @@
+"""CG-SENSE: the regularised least-squares image over sensitivity maps, by conjugate gradients."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from fm_unroll.models.classical.sense import SenseProblem
+
+
+class CGSense(nn.Module):
+    """Iterative SENSE with a Tikhonov penalty weighted by the low-resolution image.
+
+    Minimises ||A x - measured||^2 + penalty * sum |x|^2 / (low_resolution + floor) by conjugate gradients on
+    the normal equations (Pruessmann et al., Magn. Reson. Med. 46, 2001). Maps: ESPIRiT, see
+    :mod:`fm_unroll.models.classical.calibration`. Output: see :meth:`SenseProblem.combine`.
+
+    The weight keeps the background down, where the maps are noise and an even penalty lets a solution grow:
+    it is worth 2.5 dB on a real head at x4. Penalty, floor and iterations were tuned on one real 13-coil head
+    and on simulated 6-coil hearts.
+
+    What remains: amplified noise in the middle of the object, and from x8 aliased edges; aliasing where the
+    object itself wraps around, which one set of maps cannot describe; a background that is darker than the
+    target's noise floor, since noise is kept of the measured lines only. The last costs SSIM, not anatomy.
+    """
+
+    def __init__(
+        self,
+        penalty: float = 1.5e-3,
+        floor: float = 1e-2,
+        max_iterations: int = 30,
+        tolerance: float = 1e-3,
+    ) -> None:
+        """Choose the regularisation and when to stop.
+
+        Args:
+            penalty: weight of the penalty; has no unit, because maps and low-resolution image have none.
+            floor: of the low-resolution image, as a fraction of its maximum.
+            max_iterations: conjugate-gradient steps at most.
+            tolerance: a slice is done when the norm of its normal equations' residual falls below this
+                fraction of the first.
+        """
+        super().__init__()
+        self.penalty = penalty
+        self.floor = floor
+        self.max_iterations = max_iterations
+        self.tolerance = tolerance
+
+    def forward(self, masked_kspace: Tensor, mask: Tensor, num_acs: int) -> Tensor:
+        """Arguments, result and errors as in :meth:`fm_unroll.models.UnrolledNetwork.forward`."""
+        problem = SenseProblem.calibrate(masked_kspace, mask, num_acs)
+        return problem.combine(self.solve(problem))
+
+    def solve(self, problem: SenseProblem) -> Tensor:
+        """The minimiser, complex64, ``(batch, readout, phase)``."""
+        weight = self.penalty / (problem.low_resolution + self.floor)
+        return conjugate_gradients(
+            lambda image: problem.normal(image) + weight * image,
+            problem.adjoint(),
+            self.max_iterations,
+            self.tolerance,
+        )
+
+
+def conjugate_gradients(
+    operator: Callable[[Tensor], Tensor], right_side: Tensor, max_iterations: int, tolerance: float
+) -> Tensor:
+    """Solve operator(x) = right_side for every slice of a batch on its own, from x = 0.
+
+    Args:
+        operator: linear, Hermitian and positive definite on each slice.
+        right_side: complex, ``(batch, readout, phase)``.
+        max_iterations: steps at most.
+        tolerance: a slice is done when its residual's norm is below this fraction of its right side's.
+
+    Returns:
+        x, of the shape of ``right_side``. The same for a slice whatever else is in its batch.
+    """
+    solution = torch.zeros_like(right_side)
+    residual = direction = right_side
+    energy = inner(residual, residual)
+    enough = tolerance**2 * energy
+    for _ in range(max_iterations):
+        active = energy > enough
+        if not active.any():
+            break
+        image = operator(direction)
+        step = torch.where(active, energy / inner(direction, image), 0)
+        solution = solution + step * direction
+        residual = residual - step * image
+        previous, energy = energy, inner(residual, residual)
+        direction = residual + torch.where(active, energy / previous, 0) * direction
+    return solution
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Real part of each slice's inner product: ``(batch, 1, 1)``."""
+    return (a.conj() * b).real.sum((-2, -1), keepdim=True)
