@@ -46,8 +46,8 @@ def main(args: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: status 2 with one line on standard error, when something given cannot be used.
     """
-    # Set before torch is loaded: its threads wait for each other by spinning, by default so long that they are
-    # an order of magnitude slower where cores are shared with reading processes. Microseconds are enough.
+    # Set before torch is loaded: its threads wait for each other by spinning, by default so long that they
+    # are an order of magnitude slower where cores are shared with reading processes. Microseconds suffice.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     args = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in args
