@@ -6,7 +6,7 @@ from fastmri.models import VarNet
 from fm_unroll.errors import InputError
 from fm_unroll.models import build_model
 from fm_unroll.models.cascade import Cascade
-from fm_unroll.physics import EquispacedSampling, UniformSampling, expand, fft2c, ifft2c, reduce
+from fm_unroll.physics import EquispacedSampling, UniformSampling, expand, fft2c, ifft2c, reduce, rss
 from fm_unroll.physics.fourier import HybridSpace
 
 SMALL = {"num_cascades": 3, "chans": 4, "pools": 2, "sens_chans": 3, "sens_pools": 2}
@@ -92,10 +92,20 @@ def test_cascade_is_equation_4_in_kspace():
 def test_image_scales_with_kspace(method):
     torch.manual_seed(0)
     net = build_model(method, **SMALL, **SMALL_DECODER).eval()
+    for name, parameter in net.named_parameters():
+        if "head" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
     kspace, mask, acs = masked_scan()
     image = net(kspace, mask, acs)
     for scale in (1e-5, 1e4):
         assert (net(scale * kspace, mask, acs) / scale - image).norm() / image.norm() < 1e-4
+
+
+@torch.no_grad()
+def test_untrained_foundation_network_returns_the_zero_filled_image():
+    kspace, mask, acs = masked_scan()
+    image = build_model(TINY_VIT, **SMALL, **SMALL_DECODER)(kspace, mask, acs)
+    torch.testing.assert_close(image, rss(ifft2c(kspace)))
 
 
 @torch.no_grad()
