@@ -22,6 +22,7 @@ from fm_unroll.data.undersampling import center_crop, undersample
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.methods import Method, baseline, trained
+from fm_unroll.evaluation.perceptual import haarpsi
 from fm_unroll.evaluation.records import COLUMNS, KEY, SliceRecord, arm_names, read_records
 from fm_unroll.evaluation.report import print_summary
 from fm_unroll.metrics import score_slices
@@ -268,6 +269,7 @@ def score_batch(
     with torch.inference_mode():
         images = center_crop(network(batch.kspace, batch.mask, batch.num_acs), batch.crop)
     scores = score_slices(images, batch.target, batch.data_range)
+    scores["haarpsi"] = haarpsi(images, batch.target, batch.data_range)
     for row, (image, target) in enumerate(zip(images.cpu(), batch.target.cpu(), strict=True)):
         measured = {name: values[row].item() for name, values in scores.items()}
         failed = not math.isfinite(measured["squared_error"])
