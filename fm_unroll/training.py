@@ -59,11 +59,16 @@ class ReconstructionCLI(LightningCLI):
         checkpoints = run_dir / "checkpoints"
         if self.subcommand == "fit" and not config.ckpt_path and not trainer.fast_dev_run:
             refuse_overwriting(checkpoints)
-        for callback in trainer.callbacks or []:
-            if callback.class_path.endswith(".ModelCheckpoint") and callback.init_args.dirpath is None:
-                callback.init_args.dirpath = str(checkpoints)
+        keepers = [c for c in trainer.callbacks or [] if c.class_path.endswith(".ModelCheckpoint")]
+        for callback in keepers:
+            callback.init_args.dirpath = callback.init_args.dirpath or str(checkpoints)
+        if trainer.fast_dev_run:
+            # Lightning would still write last.ckpt, and a trial would then stand in the way of the real run
+            trainer.callbacks = [callback for callback in trainer.callbacks or [] if callback not in keepers]
+            trainer.enable_checkpointing = False
         if trainer.logger is None or trainer.logger is True:
-            trainer.logger = default_loggers(run_dir) if self.subcommand == "fit" else False
+            recorded = self.subcommand == "fit" and not trainer.fast_dev_run
+            trainer.logger = default_loggers(run_dir) if recorded else False
 
 
 class SaveRun(SaveConfigCallback):
