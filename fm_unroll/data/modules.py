@@ -56,12 +56,16 @@ class KSpaceData(LightningDataModule, ABC):
 
     def prepare_data(self) -> None:
         """Index the files once, on one process; later processes find the result in the cache."""
-        measure_maxima(build_index(self.root, self.reader), self.reader)
+        self.read_index()
+
+    def read_index(self) -> Index:
+        """The index with every target's maximum; quick once it is in the cache."""
+        return measure_maxima(build_index(self.root, self.reader), self.reader)
 
     def setup(self, stage: str | None = None) -> None:
         """Load the index and split it by subject."""
         if self.index is None:
-            self.index = measure_maxima(build_index(self.root, self.reader), self.reader)
+            self.index = self.read_index()
             self.subjects = split_subjects(
                 {volume.subject for volume in self.index.volumes}, self.split, self.split_seed
             )

@@ -1,12 +1,12 @@
 """Published weights: the Hugging Face hub's cache on this machine, downloads into it, and their SHA-256."""
 
-import hashlib
 import re
 from pathlib import Path
 
 from fm_unroll.encoders.registry import EncoderSpec
 from fm_unroll.encoders.weights import OPEN_CLIP_CONFIG, OPEN_CLIP_FILES
 from fm_unroll.errors import InputError
+from fm_unroll.provenance import file_sha256
 
 
 def cached_weights(spec: EncoderSpec) -> Path | None:
@@ -90,9 +90,3 @@ def check_sha256(path: Path, spec: EncoderSpec) -> str:
             f"`python -m fm_unroll encoders fetch {spec.name}` again"
         )
     return digest
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
