@@ -3,6 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from fm_unroll.encoders.hub import cached_weights, fetch_weights
 from fm_unroll.encoders.registry import IMAGENET, EncoderSpec, find_encoder
 from fm_unroll.encoders.weights import load_weights, locate_weights
 from fm_unroll.errors import InputError
+from fm_unroll.precision import bfloat16_or_warning, has_bfloat16
 
 
 class FrozenEncoder(nn.Module):
@@ -31,6 +33,8 @@ class FrozenEncoder(nn.Module):
         num_prefix_tokens: Class and register tokens, which come before the patches.
         grid: Rows and columns of patches.
         gradient: `through` lets gradients reach the image, `detach` computes the tokens without any.
+        precision: Arithmetic of the blocks: `float32`, `bfloat16`, or `auto`, which is bfloat16 on GPUs that
+            have it, and elsewhere whatever surrounds the encoder.
     """
 
     def __init__(
@@ -41,12 +45,14 @@ class FrozenEncoder(nn.Module):
         blocks: tuple[int, ...],
         statistics: Literal["imagenet", "own"],
         gradient: Literal["through", "detach"],
+        precision: Literal["auto", "float32", "bfloat16"] = "auto",
     ):
         super().__init__()
         self.name = spec.name
         self.weights_label = weights_label
         self.blocks = blocks
         self.gradient = gradient
+        self.precision = precision
         self.width: int = vit.embed_dim
         self.num_prefix_tokens: int = vit.num_prefix_tokens
         self.grid: tuple[int, int] = vit.patch_embed.grid_size
@@ -79,7 +85,9 @@ class FrozenEncoder(nn.Module):
 
         A look would make a GPU wait, once in every cascade.
         """
-        with torch.set_grad_enabled(self.gradient == "through" and torch.is_grad_enabled()):
+        dtype = image.dtype
+        gradients = torch.set_grad_enabled(self.gradient == "through" and torch.is_grad_enabled())
+        with gradients, self._arithmetic(image.device.type):
             image = F.interpolate(image, self.image_size, mode="bilinear", align_corners=False)
             image = (image.expand(-1, 3, -1, -1) - self.mean) / self.std
             maps = self.vit.forward_intermediates(
@@ -89,9 +97,19 @@ class FrozenEncoder(nn.Module):
                 output_fmt="NLC",
                 intermediates_only=True,
             )
-            if self.num_prefix_tokens == 0:
-                return maps
-            return [torch.cat([prefix, patches], dim=1) for patches, prefix in maps]
+        if self.num_prefix_tokens > 0:
+            maps = [torch.cat([prefix, patches], dim=1) for patches, prefix in maps]
+        return [tokens.to(dtype) for tokens in maps]
+
+    def _arithmetic(self, device: str) -> AbstractContextManager:
+        """The precision of the blocks on a device; sums of their residual stream stay in float32."""
+        if self.precision == "float32":
+            return torch.autocast(device, enabled=False)
+        if self.precision == "auto":
+            low = device == "cuda" and has_bfloat16(device)
+        else:
+            low = bfloat16_or_warning(device)
+        return torch.autocast(device, torch.bfloat16) if low else nullcontext()
 
     @cached_property
     def sha256(self) -> str:
@@ -157,6 +175,7 @@ def build_encoder(
     seed: int = 0,
     gradient: Literal["through", "detach"] = "through",
     image_size: int = 224,
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
 ) -> FrozenEncoder:
     """Build a frozen encoder; only its first `max(blocks)` blocks are ever built.
 
@@ -170,13 +189,17 @@ def build_encoder(
         seed: Seed of random weights; the state of torch's global generator neither matters nor changes.
         gradient: Whether gradients pass `through` the encoder to the image, or are `detach`ed.
         image_size: Side of the square that images are resized to, in pixels.
+        precision: Arithmetic of the blocks, see `FrozenEncoder`.
 
     Raises:
         InputError: A value cannot be used, or the weights do not fit or are not to be had.
     """
     spec = find_encoder(name)
     blocks = tuple(blocks)
-    _check_arguments(spec, weights, pretrained, blocks, statistics, gradient, image_size)
+    _check_arguments(spec, weights, pretrained, blocks, image_size)
+    _check_choice("statistics", statistics, ("imagenet", "own"))
+    _check_choice("gradient", gradient, ("through", "detach"))
+    _check_choice("precision", precision, ("auto", "float32", "bfloat16"))
     vit = build_vit(spec, max(blocks), image_size, seed)
     label = "random"
     if weights is not None:
@@ -186,7 +209,7 @@ def build_encoder(
     elif pretrained and spec.files:
         load_weights(vit, cached_weights(spec) or fetch_weights(spec), spec)
         label = "pretrained"
-    return FrozenEncoder(vit, spec, label, blocks, statistics, gradient)
+    return FrozenEncoder(vit, spec, label, blocks, statistics, gradient, precision)
 
 
 def build_vit(spec: EncoderSpec, num_blocks: int, image_size: int, seed: int = 0) -> nn.Module:
@@ -233,8 +256,6 @@ def _check_arguments(
     weights: str | Path | None,
     pretrained: bool,
     blocks: tuple[int, ...],
-    statistics: str,
-    gradient: str,
     image_size: int,
 ) -> None:
     if weights is not None and not pretrained:
@@ -245,9 +266,10 @@ def _check_arguments(
         raise InputError(f"blocks {list(blocks)}: give ascending numbers, the first block is 1")
     if max(blocks) > spec.depth:
         raise InputError(f"{spec.name} has {spec.depth} blocks, block {max(blocks)} is not one of them")
-    if statistics not in ("imagenet", "own"):
-        raise InputError(f"statistics '{statistics}': choose imagenet or own")
-    if gradient not in ("through", "detach"):
-        raise InputError(f"gradient '{gradient}': choose through or detach")
     if image_size < spec.patch or image_size % spec.patch:
         raise InputError(f"image_size {image_size}: {spec.name} needs a multiple of {spec.patch} pixels")
+
+
+def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{what} '{value}': choose {', '.join(choices[:-1])} or {choices[-1]}")

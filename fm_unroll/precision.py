@@ -1,0 +1,25 @@
+"""Which low-precision arithmetic a device has in hardware."""
+
+import warnings
+from functools import lru_cache
+
+import torch
+
+
+@lru_cache
+def has_bfloat16(device: str) -> bool:
+    """Whether a kind of device (``cuda``, ``cpu``, ...) computes in bfloat16 faster than in float32."""
+    if device == "cuda":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "cpu":
+        known = torch.cpu.get_capabilities()
+        return any(known.get(instructions, False) for instructions in ("avx512_bf16", "amx_bf16", "bf16"))
+    return False
+
+
+@lru_cache
+def bfloat16_or_warning(device: str) -> bool:
+    """:func:`has_bfloat16` for those who asked for it: says once that they do not get it."""
+    if not has_bfloat16(device):
+        warnings.warn(f"{device} has no bfloat16 arithmetic: float32 is used", stacklevel=2)
+    return has_bfloat16(device)
