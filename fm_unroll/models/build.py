@@ -39,6 +39,8 @@ def build_model(
     encoder_image_size: int = 224,
     decoder_widths: Sequence[int] = (384, 192, 128, 64),
     shared_decoder: bool = False,
+    encoder_precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    checkpoint_cascades: Literal["none", "all"] | int = "none",
 ) -> UnrolledNetwork:
     """Build an unrolled network.
 
@@ -63,19 +65,27 @@ def build_model(
         encoder_image_size: foundation denoisers: side of the square that the encoder's picture is resized to.
         decoder_widths: foundation denoisers: channels of the four decoder stages.
         shared_decoder: foundation denoisers: one decoder for all cascades instead of one each.
+        encoder_precision: foundation denoisers: arithmetic of the frozen encoder. ``auto``: bfloat16 on GPUs
+            that have it, elsewhere what surrounds it.
+        checkpoint_cascades: cascades that trade time for memory in training: ``all``, ``none``, or one in
+            every so many. A checkpointed cascade computes its activations a second time.
 
     Returns:
         The network, on the CPU.
 
     Raises:
-        InputError: unknown method (with the nearest names), or weights that do not fit.
+        InputError: unknown method (with the nearest names), a number out of range, weights that do not fit.
     """
     if num_cascades < 1:
         raise InputError(f"num_cascades is {num_cascades}: give 1 or more")
+    checkpoint_every = {"none": 0, "all": 1}.get(checkpoint_cascades, checkpoint_cascades)
+    if checkpoint_every < 0:
+        raise InputError(f"checkpoint_cascades is {checkpoint_cascades}: give all, none, or a whole number")
     sensitivity = SensitivityModel(sens_chans, sens_pools)
     if method in UNET_CHANNELS:
         chans = chans or UNET_CHANNELS[method]
-        return UnrolledNetwork(sensitivity, [NormUnet(chans, pools) for _ in range(num_cascades)])
+        unets = [NormUnet(chans, pools) for _ in range(num_cascades)]
+        return UnrolledNetwork(sensitivity, unets, checkpoint_every)
     if method not in list_methods() and not method.startswith("timm/"):
         near = difflib.get_close_matches(method, list_methods()) or list_methods()
         raise InputError(f"unknown method {method!r}: did you mean {', '.join(near)}?")
@@ -89,10 +99,11 @@ def build_model(
             statistics=statistics,
             gradient=encoder_gradient,
             image_size=encoder_image_size,
+            precision=encoder_precision,
         )
 
     def denoiser() -> FoundationDenoiser:
         return FoundationDenoiser(encoder, decoder_widths, encoder_input=encoder_input, fusion=fusion)
 
     denoisers = [denoiser()] * num_cascades if shared_decoder else [denoiser() for _ in range(num_cascades)]
-    return UnrolledNetwork(sensitivity, denoisers)
+    return UnrolledNetwork(sensitivity, denoisers, checkpoint_every)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from fm_unroll.errors import InputError
 from fm_unroll.models.cascade import Cascade
@@ -17,11 +18,21 @@ from fm_unroll.physics.sampling import center_lines
 class UnrolledNetwork(nn.Module):
     """Masked multi-coil k-space to image, for any denoiser."""
 
-    def __init__(self, sensitivity: SensitivityModel, denoisers: Sequence[nn.Module]) -> None:
-        """Chain one cascade for each denoiser behind a sensitivity estimator."""
+    def __init__(
+        self, sensitivity: SensitivityModel, denoisers: Sequence[nn.Module], checkpoint_every: int = 0
+    ) -> None:
+        """Chain one cascade for each denoiser behind a sensitivity estimator.
+
+        Args:
+            sensitivity: the estimator.
+            denoisers: one for each cascade; the same one may stand in several.
+            checkpoint_every: of every so many cascades, the first keeps no activations in training; they are
+                computed once more in the backward pass. 1: of all cascades, 0: of none.
+        """
         super().__init__()
         self.sensitivity = sensitivity
         self.cascades = nn.ModuleList(Cascade(denoiser) for denoiser in denoisers)
+        self.checkpoint_every = checkpoint_every
 
     def forward(self, masked_kspace: Tensor, mask: Tensor, num_acs: int) -> Tensor:
         """Reconstruct.
@@ -47,8 +58,13 @@ class UnrolledNetwork(nn.Module):
         lines = space.enter_lines(mask)
         sensitivities = self.sensitivity(space.to_image(measured * space.enter_lines(acs)))
         kspace = measured
-        for cascade in self.cascades:
-            kspace = cascade(kspace, measured, lines, sensitivities)
+        for number, cascade in enumerate(self.cascades):
+            inputs = (kspace, measured, lines, sensitivities)
+            if torch.is_grad_enabled() and self.checkpoint_every and number % self.checkpoint_every == 0:
+                # nothing in a cascade is random, so there is no random state to put back
+                kspace = checkpoint(cascade, *inputs, use_reentrant=False, preserve_rng_state=False)
+            else:
+                kspace = cascade(*inputs)
         return rss(space.to_image(kspace))
 
     def load_fastmri_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
