@@ -8,6 +8,7 @@ import torch
 import torch.distributed
 from lightning.pytorch import LightningModule
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import center_crop
@@ -16,6 +17,7 @@ from fm_unroll.errors import InputError
 from fm_unroll.losses import SSIMLoss
 from fm_unroll.metrics import score_slices, volume_metrics
 from fm_unroll.models import build_model
+from fm_unroll.models.compilation import compile_denoisers
 from fm_unroll.models.insight import learned_weights
 
 
@@ -29,6 +31,7 @@ class ReconstructionTask(LightningModule):
         learning_rate_step: int = 40,
         learning_rate_factor: float = 0.1,
         any_encoder: bool = False,
+        compile: bool = False,
         **model,
     ) -> None:
         """Build the network.
@@ -39,6 +42,7 @@ class ReconstructionTask(LightningModule):
             learning_rate_step: epochs after which the learning rate is multiplied once more by the factor.
             learning_rate_factor: that factor.
             any_encoder: load checkpoints although they were trained over another encoder.
+            compile: compile the denoisers for training by ``torch.compile``; the first steps take minutes.
             model: the further keywords of :func:`fm_unroll.models.build_model`.
         """
         super().__init__()
@@ -46,10 +50,20 @@ class ReconstructionTask(LightningModule):
         self.network = build_model(method, **model)
         self.loss = SSIMLoss()
         self.scores: dict[tuple[str, int, int], dict[str, Tensor]] = {}
+        # What never changes need not be sent between processes. Sending buffers would even stall validation,
+        # in which processes differ in their number of batches.
+        constants = [name for name, parameter in self.named_parameters() if not parameter.requires_grad]
+        constants += [name for name, _ in self.named_buffers()]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, constants)
 
     def forward(self, batch: KSpaceBatch) -> Tensor:
         """Reconstruct a batch: float32, ``(batch, *crop)``."""
         return center_crop(self.network(batch.kspace, batch.mask, batch.num_acs), batch.crop)
+
+    def on_fit_start(self) -> None:
+        """Compile, now that the network is on its device."""
+        if self.hparams.compile:
+            compile_denoisers(self.network, self.device)
 
     def on_train_epoch_start(self) -> None:
         """Log the learning rate of the epoch."""
@@ -74,7 +88,7 @@ class ReconstructionTask(LightningModule):
     def validation_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
         """Score every slice; returns the reconstructions for the image panels."""
         require_target(batch)
-        reconstruction = self(batch)
+        reconstruction = self.predict_step(batch, batch_idx)
         scores = score_slices(reconstruction, batch.target, batch.data_range)
         for row, key in enumerate(zip(batch.volume, batch.slice, batch.frame, strict=True)):
             self.scores[key] = {name: values[row] for name, values in scores.items()}
@@ -83,8 +97,9 @@ class ReconstructionTask(LightningModule):
     test_step = validation_step
 
     def predict_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
-        """Reconstruct; no target is needed."""
-        return self(batch)
+        """Reconstruct, in float32 whatever the precision of training; no target is needed."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's metrics."""
@@ -180,7 +195,7 @@ def read_checkpoint(path: Path) -> dict:
     if not Path(path).is_file():
         raise InputError(f"checkpoint {path} is not a file")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise InputError(f"checkpoint {path} cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(checkpoint, dict) or "fm_unroll" not in checkpoint:
