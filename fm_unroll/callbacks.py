@@ -3,16 +3,18 @@
 import csv
 import os
 import warnings
+from datetime import timedelta
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torchvision.utils import save_image
 
@@ -63,6 +65,32 @@ class ContinuedCSVLogger(CSVLogger):
                 warnings.filterwarnings("ignore", "Experiment logs directory")
                 super().experiment.metrics.extend(rows)
         return super().experiment
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """The state of training in ``last.ckpt``: every few minutes, after every epoch, and at SIGTERM.
+
+    Always between two steps, so that a resumed run repeats none and skips none. SIGTERM reaches all processes
+    of a run together; another error may be one process's own, which must not wait here for the others.
+    """
+
+    def __init__(self, minutes: float = 10, dirpath: str | None = None) -> None:
+        """Choose how much work an unannounced end may cost."""
+        super().__init__(
+            dirpath,
+            filename="last",
+            train_time_interval=timedelta(minutes=minutes),
+            enable_version_counter=False,
+        )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save, after validation and early stopping."""
+        trainer.save_checkpoint(self.format_checkpoint_name({}))
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save if this is SIGTERM."""
+        if isinstance(exception, SIGTERMException) and trainer.state.fn == "fit":
+            trainer.save_checkpoint(self.format_checkpoint_name({}))
 
 
 class ImagePanels(Callback):

@@ -4,6 +4,7 @@ import os
 import warnings
 from pathlib import Path
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
@@ -12,8 +13,9 @@ from fm_unroll.callbacks import default_loggers
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.split import write_split
 from fm_unroll.errors import InputError
-from fm_unroll.provenance import provenance, write_json
-from fm_unroll.task import ReconstructionTask
+from fm_unroll.precision import has_bfloat16
+from fm_unroll.provenance import file_sha256, provenance, write_json
+from fm_unroll.task import ReconstructionTask, read_checkpoint
 
 RECIPE = Path(__file__).with_name("recipe.yaml")
 
@@ -23,12 +25,14 @@ def run(args: list[str]) -> None:
 
     Args:
         args: the command line from the verb on. ``fit --resume RUN_DIR`` stands for that run's own config and
-            its last checkpoint.
+            its latest checkpoint.
     """
     args = resume(args)
     # Lightning warns of a command line given twice, and of the encoder, which is in eval mode on purpose.
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")
     warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+    # It also warns that a run resumed within an epoch starts that epoch's data anew: the sampler does not.
+    warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
     defaults = {"default_config_files": [str(RECIPE)]}
     ReconstructionCLI(
         ReconstructionTask,
@@ -53,13 +57,15 @@ class ReconstructionCLI(LightningCLI):
         """Settle the run folder, the loggers and where checkpoints go."""
         config = self.config[self.subcommand]
         trainer = config.trainer
+        if trainer.precision is None and self.subcommand == "fit":
+            trainer.precision = default_precision(trainer.accelerator)
         if trainer.default_root_dir is None:
             trainer.default_root_dir = str(run_folder(config))
         run_dir = Path(trainer.default_root_dir)
         checkpoints = run_dir / "checkpoints"
         if self.subcommand == "fit" and not config.ckpt_path and not trainer.fast_dev_run:
             refuse_overwriting(checkpoints)
-        keepers = [c for c in trainer.callbacks or [] if c.class_path.endswith(".ModelCheckpoint")]
+        keepers = [c for c in trainer.callbacks or [] if c.class_path.endswith("Checkpoint")]
         for callback in keepers:
             callback.init_args.dirpath = callback.init_args.dirpath or str(checkpoints)
         if trainer.fast_dev_run:
@@ -69,6 +75,26 @@ class ReconstructionCLI(LightningCLI):
         if trainer.logger is None or trainer.logger is True:
             recorded = self.subcommand == "fit" and not trainer.fast_dev_run
             trainer.logger = default_loggers(run_dir) if recorded else False
+
+    def after_validate(self) -> None:
+        """Keep the metrics."""
+        self.write_metrics()
+
+    def after_test(self) -> None:
+        """Keep the metrics."""
+        self.write_metrics()
+
+    def write_metrics(self) -> None:
+        """Write what was measured, and of which checkpoint, as ``validate.json`` or ``test.json``."""
+        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+            checkpoint = self.config[self.subcommand].ckpt_path
+            metrics = {name: value.item() for name, value in self.trainer.callback_metrics.items()}
+            content = {"metrics": metrics, "checkpoint": checkpoint, "provenance": provenance()}
+            if checkpoint:
+                content["checkpoint_sha256"] = file_sha256(Path(checkpoint))
+            run_dir = Path(self.trainer.default_root_dir)
+            run_dir.mkdir(parents=True, exist_ok=True)
+            write_json(run_dir / f"{self.subcommand}.json", content)
 
 
 class SaveRun(SaveConfigCallback):
@@ -107,15 +133,45 @@ def refuse_overwriting(checkpoints: Path) -> None:
         )
 
 
+def default_precision(accelerator: str) -> str:
+    """Training's default: ``bf16-mixed`` where the device computes in bfloat16, else ``32-true``.
+
+    Fourier transforms, data consistency, normalisation and loss stay in float32, and so does every
+    validation; the convolutions and the encoder's blocks do not.
+    """
+    on_gpu = accelerator in {"auto", "gpu", "cuda"} and torch.cuda.is_available()
+    return "bf16-mixed" if has_bfloat16("cuda" if on_gpu else "cpu") else "32-true"
+
+
 def resume(args: list[str]) -> list[str]:
     """Spell out ``--resume RUN_DIR``."""
     if "--resume" not in args:
         return args
     position = args.index("--resume")
     run_dir = Path(*args[position + 1 : position + 2])
-    config, checkpoint = run_dir / "config.yaml", run_dir / "checkpoints" / "last.ckpt"
-    for path in (config, checkpoint):
-        if not path.is_file():
-            raise InputError(f"cannot resume {run_dir}: {path} is missing")
-    spelled_out = ["--config", str(config), "--ckpt_path", str(checkpoint)]
+    config = run_dir / "config.yaml"
+    if not config.is_file():
+        raise InputError(f"cannot resume {run_dir}: {config} is missing")
+    spelled_out = ["--config", str(config), "--ckpt_path", str(latest_checkpoint(run_dir))]
     return [*args[:position], *spelled_out, *args[position + 2 :]]
+
+
+def latest_checkpoint(run_dir: Path) -> Path:
+    """The checkpoint of a run that has seen most training steps; one that cannot be read is passed over.
+
+    Raises:
+        InputError: there is none.
+    """
+    readable = []
+    for path in [*run_dir.glob("checkpoints/*.ckpt"), *run_dir.glob("hpc_ckpt_*.ckpt")]:
+        try:
+            steps = read_checkpoint(path)["global_step"]
+        except InputError as error:
+            warnings.warn(f"{error}: passed over", stacklevel=2)
+            continue
+        readable.append((steps, path.stat().st_mtime_ns, path))
+    if not readable:
+        raise InputError(
+            f"cannot resume {run_dir}: {run_dir / 'checkpoints'} has no checkpoint to go on from"
+        )
+    return max(readable)[-1]

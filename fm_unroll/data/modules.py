@@ -77,8 +77,14 @@ class KSpaceData(LightningDataModule, ABC):
         return [volume for volume in self.index.volumes if volume.subject in chosen]
 
     def train_dataloader(self) -> DataLoader:
-        """Shuffled batches of equal matrix size."""
-        return self.loader("train", shuffle=True)
+        """Shuffled batches of equal matrix size; after a resumption, from where the epoch was left."""
+        loader = self.loader("train", shuffle=True)
+        if self.trainer is not None:
+            epochs = self.trainer.fit_loop.epoch_progress.current
+            batches = self.trainer.fit_loop.epoch_loop.batch_progress.current
+            under_way = epochs.ready > epochs.processed
+            loader.batch_sampler.resume(epochs.processed, batches.processed if under_way else 0)
+        return loader
 
     def val_dataloader(self) -> DataLoader:
         """Every slice of the validation subjects, once."""

@@ -53,6 +53,7 @@ class EqualShapeBatchSampler(Sampler[list[int]]):
         self.num_replicas = num_replicas
         self.rank = rank
         self.epoch = 0
+        self._resumed = (0, 0)
         groups: dict[Hashable, int] = {}
         group = np.array([groups.setdefault(key, len(groups)) for key in keys])
         items = np.arange(len(keys))
@@ -69,6 +70,11 @@ class EqualShapeBatchSampler(Sampler[list[int]]):
         """Choose the epoch whose batches the next iteration gives."""
         self.epoch = epoch
 
+    def resume(self, epoch: int, batches: int) -> None:
+        """Go on within an epoch: leave out its first batches, which were given before an interruption."""
+        self.epoch = epoch
+        self._resumed = (epoch, batches)
+
     def __len__(self) -> int:
         """Batches this process gets in every epoch."""
         batches = sum(-(-len(items) // self.batch_size) for items in self._groups)
@@ -82,7 +88,9 @@ class EqualShapeBatchSampler(Sampler[list[int]]):
         batches = [batch for items in self._groups for batch in self._cut(random.permutation(items))]
         order = random.permutation(len(batches))
         # the first batches once more, until they divide evenly
-        for number in np.resize(order, len(self) * self.num_replicas)[self.rank :: self.num_replicas]:
+        own = np.resize(order, len(self) * self.num_replicas)[self.rank :: self.num_replicas]
+        epoch, given = self._resumed
+        for number in own[given if epoch == self.epoch else 0 :]:
             yield batches[number].tolist()
 
     def _cut(self, items: np.ndarray) -> list[np.ndarray]:
