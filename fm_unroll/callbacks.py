@@ -21,6 +21,7 @@ from torchvision.utils import save_image
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import center_crop
 from fm_unroll.physics import ifft2c, rss
+from fm_unroll.task import gather
 
 ERROR_GAIN = 5
 
@@ -131,8 +132,9 @@ class ImagePanels(Callback):
                 logger.experiment.add_image("val/panel", image[None], trainer.global_step)
             elif isinstance(logger, WandbLogger):
                 logger.log_image("val/panel", [image.numpy()], step=trainer.global_step)
-        if trainer.log_dir and trainer.loggers:
-            folder = Path(trainer.log_dir, "panels")
+        if trainer.loggers:
+            # not log_dir, which all processes would have to ask for together
+            folder = Path(trainer.default_root_dir, "panels")
             folder.mkdir(parents=True, exist_ok=True)
             save_image(image, folder / f"epoch_{trainer.current_epoch:03d}.png")
 
@@ -177,9 +179,16 @@ class ReconstructionWriter(BasePredictionWriter):
                 )
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what is left: volumes that were limited or split over processes."""
-        for volume in list(self.slices):
-            write_volume(Path(trainer.default_root_dir, "reconstructions"), volume, self.slices.pop(volume))
+        """Write what is left: volumes that were limited, or that lie with several processes."""
+        volumes, self.slices = self.slices, {}
+        rest = gather(
+            {(volume, index): image for volume, images in volumes.items() for index, image in images.items()}
+        )
+        together: dict[str, dict[tuple[int, int], np.ndarray]] = {}
+        for (volume, index), image in rest.items():
+            together.setdefault(volume, {})[index] = image
+        for volume, images in together.items() if trainer.is_global_zero else ():
+            write_volume(Path(trainer.default_root_dir, "reconstructions"), volume, images)
 
 
 def write_volume(folder: Path, volume: str, slices: dict[tuple[int, int], np.ndarray]) -> None:

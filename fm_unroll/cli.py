@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str | dict[str, str], str]] = {
     ),
     "summary": ("fm_unroll.summary:summary", "parameters of a config's network, trainable and frozen"),
     "cross-domain": ("fm_unroll.evaluation.protocol:cross_domain", "every method on every anatomy and mask"),
+    "bench": ("fm_unroll.benchmark.bench:bench", "time and memory against peers, as ratios from one run"),
     "report": ("fm_unroll.evaluation.report:report", "tables, figures and a page from RECORDS.csv"),
 }
 

@@ -1,4 +1,4 @@
-"""Which low-precision arithmetic a device has in hardware."""
+"""Which low-precision arithmetic a device has in hardware, and what training does with it."""
 
 import warnings
 from functools import lru_cache
@@ -23,3 +23,16 @@ def bfloat16_or_warning(device: str) -> bool:
     if not has_bfloat16(device):
         warnings.warn(f"{device} has no bfloat16 arithmetic: float32 is used", stacklevel=2)
     return has_bfloat16(device)
+
+
+def default_precision(accelerator: str) -> str:
+    """Training's precision unless another is asked for: ``bf16-mixed`` where it is faster, else ``32-true``.
+
+    Convolutions and the encoder's blocks are then in bfloat16; Fourier transforms, data consistency,
+    normalisation and loss stay in float32, and so does all validation.
+
+    Args:
+        accelerator: as given to Lightning's trainer.
+    """
+    on_gpu = accelerator in {"auto", "gpu", "cuda"} and torch.cuda.is_available()
+    return "bf16-mixed" if has_bfloat16("cuda" if on_gpu else "cpu") else "32-true"

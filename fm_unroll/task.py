@@ -196,8 +196,9 @@ def read_checkpoint(path: Path) -> dict:
         raise InputError(f"checkpoint {path} is not a file")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise InputError(f"checkpoint {path} cannot be read: {str(error).splitlines()[0]}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"checkpoint {path} cannot be read: {reason}") from None
     if not isinstance(checkpoint, dict) or "fm_unroll" not in checkpoint:
         raise InputError(f"{path} is not a checkpoint of fm_unroll")
     # LightningCLI's own note of how it built the task

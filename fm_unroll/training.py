@@ -4,7 +4,6 @@ import os
 import warnings
 from pathlib import Path
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
@@ -13,7 +12,7 @@ from fm_unroll.callbacks import default_loggers
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.split import write_split
 from fm_unroll.errors import InputError
-from fm_unroll.precision import has_bfloat16
+from fm_unroll.precision import default_precision
 from fm_unroll.provenance import file_sha256, provenance, write_json
 from fm_unroll.task import ReconstructionTask, read_checkpoint
 
@@ -131,16 +130,6 @@ def refuse_overwriting(checkpoints: Path) -> None:
             f"{run_dir} already holds a run: continue it with `fit --resume {run_dir}`, "
             "give another --trainer.default_root_dir, or delete it"
         )
-
-
-def default_precision(accelerator: str) -> str:
-    """Training's default: ``bf16-mixed`` where the device computes in bfloat16, else ``32-true``.
-
-    Fourier transforms, data consistency, normalisation and loss stay in float32, and so does every
-    validation; the convolutions and the encoder's blocks do not.
-    """
-    on_gpu = accelerator in {"auto", "gpu", "cuda"} and torch.cuda.is_available()
-    return "bf16-mixed" if has_bfloat16("cuda" if on_gpu else "cpu") else "32-true"
 
 
 def resume(args: list[str]) -> list[str]:

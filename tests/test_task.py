@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from training_runs import config_for, same_weights
 
 from fm_unroll.cli import main
 from fm_unroll.data import CMRxReconData
@@ -18,38 +19,6 @@ from fm_unroll.errors import InputError
 from fm_unroll.metrics import score_slices, volume_metrics
 from fm_unroll.task import ReconstructionTask
 
-SMALL = {
-    "model": {
-        "method": "timm/vit_tiny_patch16_224",
-        "pretrained": False,
-        "num_cascades": 2,
-        "blocks": [1, 2, 3],
-        "decoder_widths": [8, 8, 8, 8],
-        "sens_chans": 2,
-        "sens_pools": 2,
-    },
-    "trainer": {
-        "max_epochs": 2,
-        "accelerator": "cpu",
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "log_every_n_steps": 1,
-    },
-}
-
-
-def config_for(root: Path, run_dir: Path, **trainer) -> Path:
-    """A config of a small run on the tiny data set."""
-    data = {"root": str(root), "acceleration": 4, "acs_lines": 8, "batch_size": 4, "num_workers": 0}
-    content = {
-        **SMALL,
-        "data": {"class_path": "CMRxReconData", "init_args": {**data, "split": [0.5, 0.25, 0.25]}},
-        "trainer": {**SMALL["trainer"], "default_root_dir": str(run_dir), **trainer},
-    }
-    path = run_dir.parent / f"{run_dir.name}.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
-
 
 @pytest.fixture(scope="module")
 def run_dir(synthetic, tmp_path_factory) -> Path:
@@ -57,10 +26,6 @@ def run_dir(synthetic, tmp_path_factory) -> Path:
     run_dir = tmp_path_factory.mktemp("runs") / "finished"
     main(["fit", "--config", str(config_for(synthetic, run_dir))])
     return run_dir
-
-
-def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    return torch.load(checkpoint, weights_only=True)["state_dict"]
 
 
 def test_a_run_leaves_all_that_is_needed_to_repeat_it(run_dir, synthetic):
@@ -110,10 +75,8 @@ def test_resumed_run_ends_where_the_uninterrupted_one_does(run_dir, synthetic, t
     config = config_for(synthetic, tmp_path / "resumed", max_epochs=1)
     main(["fit", "--config", str(config)])
     main(["fit", "--resume", str(tmp_path / "resumed"), "--trainer.max_epochs", "2"])
-    expected = weights(run_dir / "checkpoints" / "last.ckpt")
-    resumed = weights(tmp_path / "resumed" / "checkpoints" / "last.ckpt")
-    assert expected.keys() == resumed.keys()
-    assert all(torch.equal(resumed[name], tensor) for name, tensor in expected.items())
+    checkpoints = [folder / "checkpoints" / "last.ckpt" for folder in (run_dir, tmp_path / "resumed")]
+    assert same_weights(*checkpoints)
     logs = [pd.read_csv(folder / "metrics.csv") for folder in (run_dir, tmp_path / "resumed")]
     for name in ("train/loss", "val/ssim", "fusion/cascade_1_block_2", "step_size/cascade_2"):
         uninterrupted, continued = (log[["step", name]].dropna(ignore_index=True) for log in logs)
@@ -123,10 +86,8 @@ def test_resumed_run_ends_where_the_uninterrupted_one_does(run_dir, synthetic, t
 
 def test_the_same_command_gives_the_same_weights(run_dir, synthetic, tmp_path):
     main(["fit", "--config", str(config_for(synthetic, tmp_path / "again"))])
-    again = weights(tmp_path / "again" / "checkpoints" / "last.ckpt")
-    assert all(
-        torch.equal(again[name], tensor)
-        for name, tensor in weights(run_dir / "checkpoints" / "last.ckpt").items()
+    assert same_weights(
+        tmp_path / "again" / "checkpoints" / "last.ckpt", run_dir / "checkpoints" / "last.ckpt"
     )
 
 

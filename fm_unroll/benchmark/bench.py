@@ -1,0 +1,323 @@
+"""The verb ``bench``: every row of the table, measured one after the other."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch.utils.benchmark import Timer
+
+from fm_unroll.benchmark import data, limits
+from fm_unroll.benchmark.growth import exponents
+from fm_unroll.benchmark.memory import peak_memory
+from fm_unroll.benchmark.networks import (
+    Scan,
+    Size,
+    cascade_physics,
+    distance,
+    foundation_network,
+    foundation_step,
+    our_step,
+    precision_effect,
+    varnet_network,
+    varnet_step,
+)
+from fm_unroll.benchmark.quality import volume_scores
+from fm_unroll.benchmark.timing import Pair, Ratio, time_in_turn
+from fm_unroll.errors import InputError
+from fm_unroll.precision import default_precision
+from fm_unroll.provenance import provenance, write_json
+
+FULL, QUICK = Size(), Size(coils=4, readout=192, phase=106, cascades=2)
+LARGEST_EXPONENT = 1.1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How much is measured, and where."""
+
+    size: Size
+    device: torch.device
+    precision: str
+    seconds: float
+    frames: int
+    slices: int
+    read: int
+    growth: Size
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        what: what is measured.
+        peer: against what.
+        least: the ratio aimed at on two CPU cores and on one data-centre GPU; None: not aimed at there.
+        measure: the measurement; None where it cannot be made.
+    """
+
+    what: str
+    peer: str
+    least: dict[str, float | None]
+    measure: Callable[[Setting], Ratio | None]
+
+
+def timed(pair: Callable[[Setting], Pair]) -> Callable[[Setting], Ratio]:
+    """A row whose ratio is one of times."""
+    return lambda setting: time_in_turn(pair(setting), setting.seconds)
+
+
+ROWS = (
+    Row(
+        "cascade physics, forward and backward",
+        "fastMRI VarNetBlock, same weights",
+        {"cpu": 2.5, "cuda": 2.5},
+        timed(lambda s: cascade_physics(s.size, s.device)),
+    ),
+    Row(
+        "E2E-VarNet training step, float32",
+        "fastMRI VarNet, float32",
+        {"cpu": 1.2, "cuda": 1.5},
+        timed(lambda s: varnet_step(s.size, s.device, "32-true")),
+    ),
+    Row(
+        "E2E-VarNet training step, default precision",
+        "fastMRI VarNet, float32",
+        {"cpu": 1.7, "cuda": 3},
+        timed(lambda s: varnet_step(s.size, s.device, s.precision)),
+    ),
+    Row(
+        "foundation prior training step, default precision",
+        "straightforward, float32",
+        {"cpu": 2, "cuda": 4},
+        timed(lambda s: foundation_step(s.size, s.device, s.precision)),
+    ),
+    Row(
+        "the same with all cascades checkpointed",
+        "straightforward, float32",
+        {"cpu": None, "cuda": None},
+        timed(lambda s: foundation_step(s.size, s.device, s.precision, "all")),
+    ),
+    Row(
+        "foundation prior peak memory",
+        "straightforward, float32",
+        {"cpu": None, "cuda": None},
+        lambda s: memory_ratio(s, "ours"),
+    ),
+    Row(
+        "the same with all cascades checkpointed",
+        "straightforward, float32",
+        {"cpu": 3, "cuda": 3},
+        lambda s: memory_ratio(s, "ours, checkpointed"),
+    ),
+    Row(
+        "slices from a gzipped .mat, chunks of a coil image",
+        "whole file an item (PromptMR)",
+        {"cpu": 5, "cuda": None},
+        lambda s: reading_ratio(s, data.COIL_IMAGES, packed=False),
+    ),
+    Row(
+        "slices from a gzipped .mat, chunks that span slices",
+        "whole file an item (PromptMR)",
+        {"cpu": None, "cuda": None},
+        lambda s: reading_ratio(s, data.SPANNING, packed=False),
+    ),
+    Row(
+        "slices from its packed copy",
+        "whole file an item (PromptMR)",
+        {"cpu": 5, "cuda": None},
+        lambda s: reading_ratio(s, data.SPANNING, packed=True),
+    ),
+    Row(
+        "SSIM, PSNR, NMSE of a volume",
+        "fastmri.evaluate",
+        {"cpu": 5, "cuda": 50},
+        timed(lambda s: volume_scores(s.slices, s.size.readout, s.size.phase, s.device)),
+    ),
+    Row(
+        "start of `--help`",
+        "import lightning.pytorch",
+        {"cpu": 1 / 1.3, "cuda": 1 / 1.3},
+        lambda s: start_ratio(s),
+    ),
+)
+
+
+def bench(
+    *,
+    quick: bool = False,
+    output: Path = Path("experiments/benchmarks"),
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> None:
+    """Time this package and its peers in turn; write the table of ratios as json and markdown.
+
+    Args:
+        quick: small sizes, a minute or two; the aims are for the full ones.
+        output: folder for the results.
+        device: where networks and metrics run.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("no GPU is at hand: give --device cpu")
+    setting = Setting(
+        size=QUICK if quick else FULL,
+        device=torch.device(device),
+        precision=default_precision(device),
+        seconds=3 if quick else 30,
+        frames=2 if quick else 12,
+        slices=4 if quick else 36,
+        read=3 if quick else 12,
+        growth=Size(2, 96, 96, 1) if quick else Size(4, 256, 160, 2),
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    name = f"{device}{'_quick' if quick else ''}"
+    measured = []
+    print(f"{machine(setting.device)}; {setting.size}; training precision {setting.precision}", flush=True)
+    for row in ROWS:
+        ratio = row.measure(setting)
+        measured.append((row, ratio))
+        print(line(row, ratio, device), flush=True)
+    growth = exponents(setting.growth, setting.device)
+    moved = precision_effect(setting.size, setting.device)
+    steps = list(step_limits(setting, output, name))
+    text = "\n".join(markdown(setting, measured, growth, moved, steps))
+    (output / f"{name}.md").write_text(text + "\n")
+    content = {
+        "machine": machine(setting.device),
+        "size": asdict(setting.size),
+        "training_precision": setting.precision,
+        "rows": [
+            {"what": row.what, "peer": row.peer, "least": row.least, "ratio": ratio and asdict(ratio)}
+            for row, ratio in measured
+        ],
+        "growth_exponents": {name: {"time": t, "memory": m} for name, (t, m) in growth.items()},
+        "image_moved_by_training_precision": moved,
+        "steps": steps,
+        "provenance": provenance(),
+    }
+    write_json(output / f"{name}.json", content)
+    print(f"{output / name}.md and .json, {name}_*_profile.png")
+
+
+def memory_ratio(setting: Setting, side: Literal["ours", "ours, checkpointed"]) -> Ratio | None:
+    """Peak memory of the straightforward version over ours, one process each."""
+    peaks = [peak_memory(one, setting.size, setting.device, setting.precision) for one in ("peer", side)]
+    return None if None in peaks else Ratio.of(peaks[:1], peaks[1:], "GiB")
+
+
+def reading_ratio(setting: Setting, chunks: tuple[int, ...], packed: bool) -> Ratio:
+    """Slices in random order, ours over the peer's."""
+    with tempfile.TemporaryDirectory() as folder:
+        root, copy = Path(folder, "original"), Path(folder, "packed")
+        data.write_cine(root, frames=setting.frames, chunks=chunks)
+        random = torch.Generator().manual_seed(0)
+        items = [
+            (
+                int(torch.randint(10, (), generator=random)),
+                int(torch.randint(setting.frames, (), generator=random)),
+            )
+            for _ in range(setting.read)
+        ]
+        if packed:
+            data.pack_cine(root, copy)
+
+        def ours():
+            return data.read_packed(root, copy, items) if packed else data.read_ours(root, items)
+
+        def peer():
+            return data.read_peer(root, items)
+
+        difference = max(distance(*pair) for pair in zip(ours(), peer(), strict=True))
+        return time_in_turn(Pair(ours, peer, difference, 1e-5), setting.seconds)
+
+
+def start_ratio(setting: Setting) -> Ratio:
+    """Time of importing Lightning over time of our help page."""
+
+    def run(*arguments: str) -> Callable[[], object]:
+        return lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+
+    ours, peer = run("-m", "fm_unroll", "--help"), run("-c", "import lightning.pytorch")
+    return time_in_turn(Pair(ours, peer, 0.0, 0.0), setting.seconds)
+
+
+def step_limits(setting: Setting, output: Path, name: str) -> Iterator[dict]:
+    """Arithmetic and traffic of both networks' steps, the card's bound, and a picture of the profile."""
+    card = limits.card_of(setting.device)
+    networks = {"varnet": varnet_network(setting.size), "foundation": foundation_network(setting.size)}
+    for method, network in networks.items():
+        scan = Scan.simulate(setting.size, setting.device)
+        step = our_step(network.to(setting.device), scan, setting.precision)
+        work = limits.Work.of(step, network)
+        facts = {"method": method, **asdict(work)}
+        if card is not None:
+            seconds = Timer("step()", globals={"step": step}).timeit(5).median
+            facts |= {"bound_s": work.bound(card), "seconds": seconds}
+            facts["flop_utilisation"] = work.utilisation(card, seconds)
+        title = f"{method}: one training step, {setting.precision}, on {machine(setting.device)}"
+        limits.draw_profile(step, setting.device, title, output / f"{name}_{method}_profile.png")
+        yield facts
+
+
+def machine(device: torch.device) -> str:
+    """What the numbers were measured on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.cpu.get_capabilities().get('cpu_name', 'CPU')}, {torch.get_num_threads()} threads"
+
+
+def line(row: Row, ratio: Ratio | None, device: str) -> str:
+    """A row for the terminal."""
+    return f"{row.what:52}{row.peer:38}{' '.join(cells(row, ratio, device))}"
+
+
+def cells(row: Row, ratio: Ratio | None, device: str) -> tuple[str, str, str]:
+    """Ratio with its spread, the aim, and whether it is met."""
+    least = row.least[device]
+    aim = f"{least:.2g}x" if least else "-"
+    if ratio is None:
+        return "not measured", aim, "-"
+    spread = f" ({ratio.low:.2f} to {ratio.high:.2f}, {ratio.rounds} rounds)" if ratio.rounds > 1 else ""
+    met = "-" if not least else "met" if ratio.median >= least else f"missed by {least / ratio.median:.2f}x"
+    return f"{ratio.median:.2f}x{spread}", aim, met
+
+
+def markdown(
+    setting: Setting,
+    measured: Sequence[tuple[Row, Ratio | None]],
+    growth: dict[str, tuple[float, float]],
+    moved: dict[str, float],
+    steps: Sequence[dict],
+) -> Iterator[str]:
+    """The results as a page; the other kind of device stands there as not measured."""
+    device = setting.device.type
+    other = {"cpu": "cuda", "cuda": "cpu"}[device]
+    yield f"# Ours against peers on {machine(setting.device)}\n"
+    yield f"{setting.size}; batch 1; training precision {setting.precision}. Ratios: peer over ours, median"
+    yield "and range over rounds measured in turn, in one run. Results were compared before any timing.\n"
+    yield "| what | against | ratio | aim | |"
+    yield "|---|---|---|---|---|"
+    for row, ratio in measured:
+        yield f"| {row.what} | {row.peer} | {' | '.join(cells(row, ratio, device))} |"
+    yield f"\nOn a {'GPU' if other == 'cuda' else 'CPU'}: not measured in this run.\n"
+    yield "| cost of an E2E-VarNet step against | time grows as n^ | memory as n^ | aim |"
+    yield "|---|---|---|---|"
+    for name, exponents_ in growth.items():
+        met = "met" if max(exponents_) <= LARGEST_EXPONENT else "missed"
+        yield f"| {name} | {exponents_[0]:.2f} | {exponents_[1]:.2f} | at most {LARGEST_EXPONENT}: {met} |"
+    yield f"\nImages move by this much (relative norm, random weights) in {setting.precision}: "
+    yield ", ".join(f"{name} {value:.1e}" for name, value in moved.items()) + ".\n"
+    for facts in steps:
+        yield f"- {facts['method']}: {facts['operations'] / 1e12:.2f} TFLOP and at least"
+        yield f"  {facts['traffic'] / 2**30:.1f} GiB of traffic a step" + (
+            f"; bound {1e3 * facts['bound_s']:.0f} ms, measured {1e3 * facts['seconds']:.0f} ms, "
+            f"{100 * facts['flop_utilisation']:.0f} % of the card's bfloat16 peak."
+            if "bound_s" in facts
+            else "."
+        )
