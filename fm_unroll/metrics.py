@@ -1,8 +1,9 @@
 """Image quality: SSIM, PSNR and NMSE of slices and of volumes, on any device, batched.
 
-Two conventions, never mixed. *Slice*: every slice has its own figure; the data range is still its target
+Three conventions, never mixed. *Slice*: every slice has its own figure; the data range is still its target
 volume's maximum. *Volume*: what ``fastmri.evaluate`` computes; errors are summed over the volume before the
-ratio is taken, SSIM is averaged over slices.
+ratio is taken, SSIM is averaged over slices. *Challenge*: that of the CMRxRecon 2023 challenge, always under
+its own name, because it forgives errors of scale that the other two count.
 """
 
 import torch
@@ -82,6 +83,32 @@ def score_slices(prediction: Tensor, target: Tensor, data_range: Tensor) -> dict
         "data_range": data_range,
     }
     return {name: value.cpu() for name, value in scores.items()}
+
+
+def challenge_scores(prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Metrics of each slice as the CMRxRecon 2023 challenge computes them (its ``Evaluation.py``).
+
+    Prediction and target are each divided by their own maximum in the slice, and the data range is 1. Here
+    the whole image counts; for its ranking, the challenge kept the centre of a few slices and frames.
+
+    Args:
+        prediction: float, ``(batch, readout, phase)``.
+        target: the same shape.
+
+    Returns:
+        ``challenge_ssim``, ``challenge_psnr`` (dB), ``challenge_nmse``: ``(batch,)`` each, on the CPU,
+        computed in float64 where the device has it; NaN where an image has no positive maximum.
+    """
+    precision = torch.float32 if prediction.device.type == "mps" else torch.float64
+    maxima = [image.to(precision).amax((-2, -1), keepdim=True) for image in (prediction, target)]
+    prediction, target = (
+        image / maximum.masked_fill(maximum <= 0, torch.nan)
+        for image, maximum in zip((prediction, target), maxima, strict=True)
+    )
+    unit = torch.ones(len(target), dtype=precision, device=target.device)
+    scores = {"ssim": ssim(prediction, target, unit), "psnr": psnr(prediction, target, unit)}
+    scores["nmse"] = nmse(prediction, target)
+    return {f"challenge_{name}": value.cpu() for name, value in scores.items()}
 
 
 def volume_metrics(scores: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from fm_unroll.errors import InputError
+
 PACKAGES = ("torch", "lightning", "timm", "open_clip_torch", "fastmri", "numpy")
 
 
@@ -55,3 +57,22 @@ def write_json(path: Path, content: dict) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(content, indent=2) + "\n")
     part.replace(path)
+
+
+def read_json(path: Path) -> dict:
+    """An object from a JSON file; empty where there is no file.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: not a json file ({error}); delete it or run the evaluation again"
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds a {type(content).__name__}, expected an object")
+    return content

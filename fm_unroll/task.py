@@ -138,6 +138,7 @@ class ReconstructionTask(LightningModule):
                 "weights": encoder.weights_label if encoder else "",
             },
             "anatomy": data.anatomy,
+            "synthetic": any(volume.synthetic for volume in data.index.volumes),
             "acceleration": float(data.sampling.acceleration),
             "sampling": repr(data.sampling),
             "subjects": {stage: list(subjects) for stage, subjects in data.subjects.items()},

@@ -4,10 +4,10 @@ import pytest
 import torch
 from fastmri import evaluate
 from fastmri.losses import SSIMLoss as FastMRISSIMLoss
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from fm_unroll.losses import SSIMLoss
-from fm_unroll.metrics import nmse, psnr, score_slices, ssim, volume_metrics
+from fm_unroll.metrics import challenge_scores, nmse, psnr, score_slices, ssim, volume_metrics
 from fm_unroll.physics import EquispacedSampling, ifft2c, rss
 
 
@@ -49,6 +49,28 @@ def test_slice_metrics_are_those_of_the_single_slice_with_the_given_range():
         assert psnr(prediction, target, data_range)[row].item() == pytest.approx(expected, abs=1e-4)
         expected = squared.sum() / np.square(target[row].numpy()).sum()
         assert nmse(prediction, target, data_range)[row].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_challenge_metrics_are_those_of_images_divided_by_their_own_maximum():
+    prediction, target = image_pair(1e-4)
+    target = target * torch.tensor([1.0, 0.2, 3.0, 1.0, 1.0])[:, None, None]
+    ours = challenge_scores(prediction, target)
+    for row in range(5):
+        true, made = (image[row].double().numpy() / image[row].max().item() for image in (target, prediction))
+        expected = structural_similarity(true, made, data_range=true.max())
+        assert ours["challenge_ssim"][row].item() == pytest.approx(expected, abs=1e-6)
+        expected = peak_signal_noise_ratio(true, made, data_range=true.max())
+        assert ours["challenge_psnr"][row].item() == pytest.approx(expected, abs=1e-6)
+        expected = np.linalg.norm(true - made) ** 2 / np.linalg.norm(true) ** 2
+        assert ours["challenge_nmse"][row].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_challenge_metrics_forgive_a_wrong_scale_and_the_others_do_not():
+    _, target = image_pair(1)
+    assert challenge_scores(0.5 * target, target)["challenge_nmse"].max() < 1e-12
+    assert nmse(0.5 * target, target).tolist() == pytest.approx([0.25] * 5)
+    black = torch.zeros_like(target)
+    assert all(value.isnan().all() for value in challenge_scores(black, target).values())
 
 
 @pytest.mark.parametrize("unit", [1, 1e4])

@@ -3,7 +3,7 @@
 import base64
 import functools
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,15 +15,15 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from pandas.api.typing import DataFrameGroupBy
 from PIL import Image
 from scipy.ndimage import uniform_filter
 
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation.records import arm_names
+from fm_unroll.evaluation.records import BASELINE
+from fm_unroll.evaluation.selection import PLACE, Extreme, Place
 from fm_unroll.evaluation.statistics import MIN_SUBJECTS
 from fm_unroll.evaluation.tables import (
-    BASELINE,
-    FOUNDATION,
     METRICS,
     MISSING,
     SYNTHETIC,
@@ -79,6 +79,10 @@ COLORS = {
     "wavelet": "#5a5a5a",
 }
 MARKERS = dict(zip(COLORS, "osD^vPXxx+", strict=True))
+# for encoders registered elsewhere
+SPARE = (("#8E44AD", "*"), ("#B03A2E", "h"), ("#1F618D", "<"), ("#7D6608", ">"), ("#117A65", "p"))
+CLASSICAL = ("zero_filled", "cg_sense", "wavelet")
+CONTROLS = ("random", "none", "varnet_wide")
 MARKS = (
     f"* p < 0.05, ** p < 0.01, *** p < 0.001 after Holm's correction, and a 95 % interval without zero;"
     f" n/t: not tested (fewer than {MIN_SUBJECTS} subjects).  In brackets: true acceleration."
@@ -127,18 +131,23 @@ def _two_lines(name: str) -> str:
     return name.replace(" (", "\n(")
 
 
-def _line(arm: str) -> dict:
-    method = base_method(arm)
-    dashes = (
-        "-" if method in (*FOUNDATION, BASELINE) and "[" not in arm else "--" if method in COLORS else ":"
-    )
-    classical = method in ("zero_filled", "cg_sense", "wavelet")
-    return {
-        "color": COLORS.get(method, "#333333"),
-        "marker": MARKERS.get(method, "."),
-        "linestyle": ":" if classical else dashes,
-        "label": method_name(arm),
-    }
+def _lines(arms: Iterable[str]) -> dict[str, dict]:
+    """A line style for every arm: dotted without training, dashed for controls and unpublished weights."""
+    arms = order_arms(set(arms))
+    others = [arm for arm in arms if base_method(arm) not in COLORS]
+    styles = {}
+    for arm in arms:
+        method = base_method(arm)
+        spare = None if method in COLORS else SPARE[others.index(arm) % len(SPARE)]
+        color, marker = spare or (COLORS[method], MARKERS[method])
+        control = method in CONTROLS or "[" in arm
+        styles[arm] = {
+            "color": color,
+            "marker": marker,
+            "linestyle": ":" if method in CLASSICAL else "--" if control else "-",
+            "label": method_name(arm),
+        }
+    return styles
 
 
 def _panels(data: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -230,6 +239,7 @@ def difference_curves(comparisons: pd.DataFrame, crossings: pd.DataFrame) -> Fig
     metric = METRICS[comparisons.metric.iloc[0]]
     label = f"Δ {metric.label} to {method_name(comparisons.baseline.iloc[0])}"
     figure = _curves(comparisons.dropna(subset="difference"), "difference", label)
+    styles = _lines(comparisons.arm)
     for axis, ((dataset, _, center), _) in zip(
         figure.axes, comparisons.groupby(["dataset", "anatomy", "center"], sort=False), strict=False
     ):
@@ -238,14 +248,14 @@ def difference_curves(comparisons: pd.DataFrame, crossings: pd.DataFrame) -> Fig
             subset="crossing"
         )
         for row in here.itertuples():
-            axis.plot(
-                row.crossing, 0, "o", markersize=7, mfc="none", mec=_line(row.arm)["color"], mew=1.2, zorder=5
-            )
+            color = styles[row.arm]["color"]
+            axis.plot(row.crossing, 0, "o", markersize=7, mfc="none", mec=color, mew=1.2, zorder=5)
     return figure
 
 
 def _curves(data: pd.DataFrame, column: str, label: str) -> Figure:
     panels = _panels(data)
+    styles = _lines(data.arm)
     rows = -(-len(panels) // 3)
     figure = Figure(figsize=(WIDTH, 2.05 * rows + 0.55), layout="constrained")
     columns = min(len(panels), 3)
@@ -253,7 +263,7 @@ def _curves(data: pd.DataFrame, column: str, label: str) -> Figure:
     for axis, (title, group) in zip(axes, panels, strict=False):
         for arm in order_arms(set(group.arm)):
             line = group[group.arm == arm].sort_values("true_acceleration")
-            style = _line(arm)
+            style = styles[arm]
             axis.plot(line.true_acceleration, line[column], **style, markeredgewidth=0.8, clip_on=False)
             axis.fill_between(
                 line.true_acceleration, line.low, line.high, color=style["color"], alpha=0.12, linewidth=0
@@ -287,12 +297,7 @@ class StoredSlice:
     """The reconstructions of one slice that the run stored as pictures.
 
     Attributes:
-        anatomy: ``cardiac``, ``knee`` or ``brain``.
-        center: sampling of the centre.
-        acceleration: nominal acceleration.
-        volume: id of the volume.
-        slice: index of the slice.
-        frame: index of the frame.
+        place: where it stands in the records.
         contrast: contrast or view.
         target: float32 (readout, phase).
         images: arm -> float32 (readout, phase), in the order of the tables.
@@ -300,12 +305,7 @@ class StoredSlice:
         synthetic: whether it is a phantom.
     """
 
-    anatomy: str
-    center: str
-    acceleration: float
-    volume: str
-    slice: int
-    frame: int
+    place: Place
     contrast: str
     target: np.ndarray
     images: dict[str, np.ndarray]
@@ -315,99 +315,57 @@ class StoredSlice:
     @property
     def title(self) -> str:
         """Where the slice is from, in one line."""
-        place = f"{self.anatomy}, {center_name(self.center)}, {times(self.acceleration)}"
-        frame = f", frame {self.frame}" if self.frame else ""
-        return f"{place}: {self.volume}, slice {self.slice}{frame} ({self.contrast})"
+        place = self.place
+        condition = f"{place.anatomy}, {center_name(place.center)}, {times(place.acceleration)}"
+        frame = f", frame {place.frame}" if place.frame else ""
+        return f"{condition}: {place.volume}, slice {place.slice}{frame} ({self.contrast})"
 
 
-def read_slices(folder: Path, records: pd.DataFrame) -> list[StoredSlice]:
-    """Read the pictures a run stored: ``<anatomy>/<center>_x<acceleration>/*.npz``.
+def read_slices(folder: Path, shown: pd.DataFrame) -> dict[Place, StoredSlice]:
+    """Read the pictures a run stored.
 
     Args:
         folder: the run's ``images`` folder; need not exist.
-        records: as `fm_unroll.evaluation.records.read_records` returns them; gives every picture its SSIM.
-            Where a method has several runs, the record whose squared error is nearest to the picture's is the
-            picture's.
+        shown: as `fm_unroll.evaluation.selection.shown_runs` returns them; gives every picture its SSIM.
 
     Raises:
         InputError: a file that lies outside the folder (a link), cannot be read or lacks a key, or whose
             slice is not in the records.
     """
-    named = records.assign(arm=arm_names(records))
-    places = named.groupby(["anatomy", "center", "acceleration", "volume", "slice", "frame"])
-    paths = sorted(folder.glob("*/*_x*/*.npz"))
-    for path in paths:
+    slices = {}
+    rows_at = shown.groupby(list(PLACE))
+    for path in sorted(folder.glob("*.npz")):
         if not path.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{path}: a link out of {folder}; copy the file instead")
-    return [_read_slice(path, places) for path in paths]
+        stored = _read_slice(path, rows_at)
+        slices[stored.place] = stored
+    return slices
 
 
-def _read_slice(path: Path, places) -> StoredSlice:
-    center, _, acceleration = path.parent.name.rpartition("_x")
+def _read_slice(path: Path, rows_at: DataFrameGroupBy) -> StoredSlice:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored}
-        volume, contrast = str(arrays.pop("volume")), str(arrays.pop("contrast"))
-        number, frame = int(arrays.pop("slice")), int(arrays.pop("frame"))
-        arrays.pop("subject")
-        target = arrays.pop("target")
-        key = (path.parents[1].name, center, float(acceleration), volume, number, frame)
+        target = arrays["target"]
+        place = Place(*(arrays[name].item() for name in PLACE))
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise InputError(
             f"{path}: not a stored slice ({error}); delete it or run the evaluation again"
         ) from error
-    if key not in places.groups:
+    if place not in rows_at.groups:
         raise InputError(f"{path}: its slice is not in the records; delete it or run the evaluation again")
-    rows = places.get_group(key)
-    images, ssim = {}, {}
-    for method, image in arrays.items():
-        mine = rows[rows.method == method]
-        if mine.empty:
-            raise InputError(f"{path}: {method} has no record of this slice; run the evaluation again")
-        distance = (mine.squared_error - np.square(image - target, dtype=float).sum()).abs().fillna(np.inf)
-        row = mine.loc[distance.idxmin() if np.isfinite(image).all() else mine.ssim.isna().idxmax()]
-        images[row.arm], ssim[row.arm] = image, float(row.ssim)
+    rows = rows_at.get_group(place).set_index("arm")
+    images = {name.partition("/")[2]: image for name, image in arrays.items() if name.startswith("image/")}
+    if strange := images.keys() - set(rows.index):
+        raise InputError(f"{path}: {min(strange)} has no record of this slice; run the evaluation again")
     return StoredSlice(
-        *key,
-        contrast=contrast,
+        place=place,
+        contrast=rows.contrast.iloc[0],
         target=target,
         images={arm: images[arm] for arm in order_arms(images)},
-        ssim=ssim,
+        ssim={arm: float(rows.ssim[arm]) for arm in images},
         synthetic=bool(rows.synthetic.any()),
     )
-
-
-def representative(slices: Sequence[StoredSlice]) -> list[StoredSlice]:
-    """One slice a condition: the one with the baseline's median SSIM (zero-filling's where it has none)."""
-    chosen = []
-    frame = pd.DataFrame([{"key": (s.anatomy, s.center, s.acceleration), "slice": s} for s in slices])
-    for _, group in frame.groupby("key", sort=False) if len(frame) else ():
-        method = (
-            BASELINE if all(np.isfinite(s.ssim.get(BASELINE, np.nan)) for s in group.slice) else "zero_filled"
-        )
-        ranked = sorted(group.slice, key=lambda s: (s.ssim.get(method, np.nan), s.volume, s.slice, s.frame))
-        chosen.append(ranked[(len(ranked) - 1) // 2])
-    return chosen
-
-
-def extremes(slices: Sequence[StoredSlice]) -> list[tuple[str, str, StoredSlice]]:
-    """Best and worst stored slice of every foundation prior, by its SSIM minus the baseline's.
-
-    Returns:
-        (``best`` or ``worst``, arm, slice), two a prior.
-    """
-    arms = {arm for item in slices for arm in item.ssim if base_method(arm) in FOUNDATION}
-    found = []
-    for arm in order_arms(arms):
-        gains = [
-            (item.ssim[arm] - item.ssim[BASELINE], item)
-            for item in slices
-            if {arm, BASELINE} <= item.ssim.keys()
-        ]
-        gains = sorted((gain for gain in gains if np.isfinite(gain[0])), key=lambda pair: pair[0])
-        if gains:
-            found += [("best", arm, gains[-1][1]), ("worst", arm, gains[0][1])]
-    return found
 
 
 def _zoom_box(item: StoredSlice) -> tuple[int, int, int]:
@@ -464,38 +422,41 @@ def panel(item: StoredSlice) -> Figure:
 
 
 @styled
-def extreme_cases(cases: Sequence[tuple[str, str, StoredSlice]], stored: int) -> Figure:
+def extreme_cases(cases: Sequence[tuple[Extreme, StoredSlice]], searched: int) -> Figure:
     """Best and worst cases: target, baseline, prior, and both error maps on one scale.
 
     Args:
-        cases: as `extremes` returns them.
-        stored: number of stored slices they were chosen from.
+        cases: extremes and their pictures.
+        searched: number of slices they were chosen from.
     """
-    items = [item for _, _, item in cases]
-    peaks, worst = _scales(items, [BASELINE, *(arm for _, arm, _ in cases)])
-    label = 1.15
+    items = [item for _, item in cases]
+    peaks, worst = _scales(items, [BASELINE, *(case.arm for case, _ in cases)])
+    label = 1.25
     cell = (WIDTH - label) / 5
     heights = [cell * item.target.shape[0] / item.target.shape[1] for item in items]
     figure, axis = _sheet(WIDTH, HEAD + sum(heights) + FOOT)
-    for x, title in enumerate(("Target", method_name(BASELINE), "Prior", "Error, VarNet", "Error, prior")):
+    baseline = method_name(BASELINE)
+    for x, title in enumerate(("Target", baseline, "Prior", f"Error, {baseline}", "Error, prior")):
         axis.text(label + (x + 0.5) * cell, HEAD - 0.06, title, ha="center", fontweight="bold")
     y = HEAD
-    for (kind, method, item), peak, height in zip(cases, peaks, heights, strict=True):
+    for (case, item), peak, height in zip(cases, peaks, heights, strict=True):
         box = _zoom_box(item)
-        gain = signed(item.ssim[method] - item.ssim[BASELINE], 3)
+        gain = signed(item.ssim[case.arm] - item.ssim[BASELINE], 3)
         place = (
-            f"{item.anatomy}, {times(item.acceleration)}\n{center_name(item.center).replace(' fraction', '')}"
+            f"{item.place.anatomy}, {times(item.place.acceleration)}\n"
+            f"{center_name(item.place.center).replace(' fraction', '')}\n"
+            f"{item.place.volume}\nslice {item.place.slice}, {item.contrast}"
         )
-        text = f"{_two_lines(method_name(method))}\n{kind}: {gain}\n{place}"
+        text = f"{_two_lines(method_name(case.arm))}\n{case.kind}: {gain}\n{place}"
         axis.text(0.05, y + height / 2, text, va="center", fontsize=6.5, linespacing=1.5)
         _paste(axis, item.target, label, y, cell, box, peak)
-        for column, name in ((1, BASELINE), (2, method)):
+        for column, name in ((1, BASELINE), (2, case.arm)):
             image = item.images[name]
             _paste(axis, image, label + column * cell, y, cell, box, peak, item.ssim[name])
             error = np.abs(image - item.target) / peak
             _paste(axis, error, label + (column + 2) * cell, y, cell, box, worst, cmap="inferno")
         y += height
-    title = f"Largest differences in SSIM to {method_name(BASELINE)} among the {stored} stored slices"
+    title = f"Largest differences in SSIM to {baseline} among {searched} slices"
     _finish_sheet(
         figure, axis, title, worst, label + 3 * cell, 2 * cell, any(item.synthetic for item in items)
     )
@@ -592,8 +553,9 @@ def fusion_weights(priors: dict[str, dict]) -> Figure:
         bar.set_label("fusion weight")
         bar.outline.set_visible(False)
     if stepped:
+        styles = _lines(stepped)
         for label, prior in stepped.items():
-            axes[-1].plot(range(1, len(prior["step_sizes"]) + 1), prior["step_sizes"], **_line(label))
+            axes[-1].plot(range(1, len(prior["step_sizes"]) + 1), prior["step_sizes"], **styles[label])
         axes[-1].set(xlabel="cascade", title="Step size μ")
         axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         axes[-1].legend(fontsize=6.5)

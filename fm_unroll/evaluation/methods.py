@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from fm_unroll.errors import InputError
+from fm_unroll.evaluation.records import arm_name
 from fm_unroll.models.classical import CGSense, WaveletCS, ZeroFilled
 from fm_unroll.provenance import file_sha256
 from fm_unroll.task import ReconstructionTask, read_checkpoint
@@ -29,7 +30,8 @@ class Method:
         seed: of the training; NaN for baselines.
         sha256: of the checkpoint file; empty for baselines.
         encoder: name, sha256 and weights label of the frozen encoder; empty strings without one.
-        trained_on: ``(anatomy, subject)`` pairs seen in training or used for early stopping.
+        trained_on: ``(anatomy, synthetic, subject)`` of all subjects seen in training or used for early
+            stopping.
     """
 
     name: str
@@ -38,7 +40,17 @@ class Method:
     seed: float = float("nan")
     sha256: str = ""
     encoder: tuple[str, str, str] = ("", "", "")
-    trained_on: frozenset[tuple[str, str]] = frozenset()
+    trained_on: frozenset[tuple[str, bool, str]] = frozenset()
+
+    @property
+    def arm(self) -> str:
+        """What it is called in every comparison."""
+        return arm_name(self.name, self.encoder[2])
+
+    @property
+    def trained_on_synthetic(self) -> bool:
+        """Whether it was trained on phantoms."""
+        return any(synthetic for _, synthetic, _ in self.trained_on)
 
     @property
     def folder(self) -> str:
@@ -73,5 +85,5 @@ def trained(path: Path) -> Method:
         seed=facts["seed"],
         sha256=file_sha256(path),
         encoder=(facts["encoder"]["name"], facts["encoder"]["sha256"], facts["encoder"]["weights"]),
-        trained_on=frozenset((facts["anatomy"], subject) for subject in subjects),
+        trained_on=frozenset((facts["anatomy"], facts["synthetic"], subject) for subject in subjects),
     )

@@ -1,12 +1,14 @@
 """One row a slice: the schema of ``records.csv``, its reader, and the step from slices to volumes.
 
-Everything the evaluation says derives from these rows. Two conventions of PSNR and NMSE are in use in the
-field and both are kept, always by name:
+Everything the evaluation says derives from these rows. Three conventions are in use in the field and all are
+kept, always by name:
 
 - *slice*: the metric of every slice, then the mean over the slices of the volume;
-- *volume* (``fastmri.evaluate``): squared error and energy summed over the volume, then one ratio.
+- *volume* (``fastmri.evaluate``): squared error and energy summed over the volume, then one ratio;
+- *challenge* (CMRxRecon 2023): every slice after prediction and target were divided by their own maxima.
 
-SSIM is the mean over slices in both (the data range is the volume's maximum), so it has one name.
+SSIM is the mean over slices in the first two (the data range is the volume's maximum), so it has one name
+there.
 """
 
 from dataclasses import MISSING, dataclass, fields
@@ -17,6 +19,8 @@ import pandas as pd
 
 from fm_unroll.errors import InputError
 
+BASELINE = "varnet"
+CONTROL = "random"
 ANATOMIES = ("cardiac", "knee", "brain")
 RUN = ("method", "train_acceleration", "seed", "checkpoint_sha256")
 CONDITION = ("dataset", "anatomy", "center", "acceleration")
@@ -39,6 +43,7 @@ class SliceRecord:
         encoder: name of the frozen encoder; empty without one.
         encoder_sha256: SHA-256 of the encoder's weights; empty without an encoder.
         encoder_weights: ``pretrained``, ``random``, ``file:NAME``, or empty without an encoder.
+        trained_on_synthetic: whether the model was trained on phantoms; false for untrained methods.
         dataset: display name of the data set.
         anatomy: ``cardiac``, ``knee`` or ``brain``.
         synthetic: whether the data are phantoms.
@@ -59,6 +64,10 @@ class SliceRecord:
         squared_error: sum over pixels of (reconstruction - target)^2.
         target_energy: sum over pixels of target^2.
         pixels: number of pixels of the slice.
+        challenge_ssim: structural similarity by the challenge's convention
+            (:func:`fm_unroll.metrics.challenge_scores`).
+        challenge_psnr: peak signal-to-noise ratio by the challenge's convention, dB.
+        challenge_nmse: normalised mean squared error by the challenge's convention.
         status: ``ok``, or ``failed`` (not finite): a failed row carries NaN metrics and is counted, never
             averaged.
         haarpsi: Haar wavelet perceptual similarity; NaN where not computed.
@@ -73,6 +82,7 @@ class SliceRecord:
     encoder: str
     encoder_sha256: str
     encoder_weights: str
+    trained_on_synthetic: bool
     dataset: str
     anatomy: str
     synthetic: bool
@@ -93,6 +103,9 @@ class SliceRecord:
     squared_error: float
     target_energy: float
     pixels: int
+    challenge_ssim: float
+    challenge_psnr: float
+    challenge_nmse: float
     status: str
     haarpsi: float = float("nan")
     lpips: float = float("nan")
@@ -101,6 +114,7 @@ class SliceRecord:
 COLUMNS = tuple(field.name for field in fields(SliceRecord))
 _REQUIRED = tuple(field.name for field in fields(SliceRecord) if field.default is MISSING)
 _MEASURED = ("ssim", "psnr", "nmse", "squared_error")
+_AVERAGED = ("ssim", "psnr", "nmse", "challenge_ssim", "challenge_psnr", "challenge_nmse", "haarpsi", "lpips")
 
 
 def read_records(path: Path) -> pd.DataFrame:
@@ -205,10 +219,21 @@ def check_pairing(records: pd.DataFrame) -> None:
             )
 
 
-def arm_names(records: pd.DataFrame) -> pd.Series:
+def arm_name(method: str, encoder_weights: str) -> str:
     """Name what is compared: the method, and in brackets its encoder's weights unless pretrained."""
-    expected = records.encoder_weights.isin(["", "pretrained"]) | (records.method == records.encoder_weights)
-    return records.method.where(expected, records.method + " [" + records.encoder_weights + "]")
+    expected = encoder_weights in ("", "pretrained", method)
+    return method if expected else f"{method} [{encoder_weights}]"
+
+
+def arm_names(records: pd.DataFrame) -> pd.Series:
+    """The arm of every row, see :func:`arm_name`."""
+    pairs = zip(records.method, records.encoder_weights, strict=True)
+    return pd.Series([arm_name(*pair) for pair in pairs], index=records.index, dtype=object)
+
+
+def prior_arms(records: pd.DataFrame) -> set[str]:
+    """The arms whose prior is a frozen encoder: all that have one but the control with random weights."""
+    return set(arm_names(records[(records.encoder != "") & (records.method != CONTROL)]))
 
 
 def volume_table(records: pd.DataFrame) -> pd.DataFrame:
@@ -219,11 +244,12 @@ def volume_table(records: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row a run, condition and volume. Identity: `RUN`, `CONDITION`, `VOLUME`, ``arm`` (the method, with
-        the encoder's weights in brackets where they are not the pretrained ones), ``synthetic``,
-        ``true_acceleration``.
+        the encoder's weights in brackets where they are not the pretrained ones), ``contrast``,
+        ``synthetic``, ``true_acceleration``.
         Counts: ``slices`` (rows of this run), ``expected`` (slices any run has of this volume), ``failed``.
-        Metrics: ``ssim``, ``psnr_volume``, ``nmse_volume``, ``psnr_slice``, ``nmse_slice``, ``haarpsi``,
-        ``lpips``; all NaN where a slice failed.
+        Metrics: ``ssim``, ``psnr_volume``, ``nmse_volume``, ``psnr_slice``, ``nmse_slice``,
+        ``challenge_ssim``, ``challenge_psnr``, ``challenge_nmse``, ``haarpsi``, ``lpips``; all NaN where a
+        slice failed.
 
     Raises:
         InputError: the methods do not share masks and targets, or one volume has several data ranges.
@@ -240,24 +266,21 @@ def volume_table(records: pd.DataFrame) -> pd.DataFrame:
     rows = records.assign(arm=arm_names(records), failed=records.status == "failed")
     grouped = rows.groupby([*RUN, "arm", *place], dropna=False, sort=True)
     table = grouped.agg(
+        contrast=("contrast", "first"),
         synthetic=("synthetic", "any"),
         true_acceleration=("true_acceleration", "mean"),
         slices=("slice", "size"),
         failed=("failed", "sum"),
     )
     sums = grouped[["squared_error", "target_energy", "pixels"]].sum(skipna=False)
-    means = grouped[["ssim", "psnr", "nmse", "haarpsi", "lpips"]].mean(skipna=False)
+    means = grouped[list(_AVERAGED)].mean(skipna=False)
+    means = means.rename(columns={"psnr": "psnr_slice", "nmse": "nmse_slice"})
     with np.errstate(divide="ignore"):
         peak = grouped.data_range.max() ** 2 * sums.pixels / sums.squared_error
-        table = table.assign(
-            ssim=means.ssim,
-            psnr_volume=10 * np.log10(peak),
-            nmse_volume=sums.squared_error / sums.target_energy,
-            psnr_slice=means.psnr,
-            nmse_slice=means.nmse,
-            haarpsi=means.haarpsi,
-            lpips=means.lpips,
-        ).reset_index()
+        table = table.join(means).assign(
+            psnr_volume=10 * np.log10(peak), nmse_volume=sums.squared_error / sums.target_energy
+        )
+    table = table.reset_index()
     distinct = records.drop_duplicates([*place, *SLICE]).groupby(place, sort=False).size()
     table.insert(
         table.columns.get_loc("failed"),

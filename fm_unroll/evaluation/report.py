@@ -2,7 +2,6 @@
 
 import hashlib
 import inspect
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation import figures, statistics, tables
-from fm_unroll.evaluation.records import read_records, volume_table
+from fm_unroll.evaluation import figures, selection, statistics, tables
+from fm_unroll.evaluation.records import BASELINE, CONTROL, prior_arms, read_records, volume_table
+from fm_unroll.provenance import read_json
 
 TEMPLATES = Path(__file__).parent / "templates"
-BASELINE_NAME = tables.METHODS[tables.BASELINE]
-CONTROL = "random"
+BASELINE_NAME = tables.METHODS[BASELINE]
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,9 @@ class Analysis:
         records: one row a slice.
         volumes: one row a run, condition and volume.
         arms: all arms in the order of the tables.
+        priors: those whose prior is a frozen encoder.
         means: as `statistics.describe` returns them.
+        contrasts: the same by contrast, of the data sets that have several.
         comparisons: trained methods minus the baseline; empty without the baseline.
         controls: foundation priors minus the same architecture with a random encoder (SSIM); empty without
             one.
@@ -39,7 +40,9 @@ class Analysis:
     records: pd.DataFrame
     volumes: pd.DataFrame
     arms: list[str]
+    priors: list[str]
     means: pd.DataFrame
+    contrasts: pd.DataFrame
     comparisons: pd.DataFrame
     controls: pd.DataFrame
     crossings: pd.DataFrame
@@ -48,6 +51,26 @@ class Analysis:
     def synthetic(self) -> bool:
         """Whether any record is synthetic."""
         return bool(self.records.synthetic.any())
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The stored slices that the report shows.
+
+    Attributes:
+        typical: of every condition the slice with the median SSIM.
+        extremes: the best and the worst slice of every prior.
+        searched: number of slices that both were chosen from.
+    """
+
+    typical: list[figures.StoredSlice]
+    extremes: list[tuple[selection.Extreme, figures.StoredSlice]]
+    searched: int
+
+    def each_once(self) -> list[figures.StoredSlice]:
+        """Typical slices, then the extreme ones among the others."""
+        items = [*self.typical, *(item for _, item in self.extremes)]
+        return list({item.place: item for item in items}.values())
 
 
 def analyse(records: pd.DataFrame) -> Analysis:
@@ -63,17 +86,29 @@ def analyse(records: pd.DataFrame) -> Analysis:
     found = statistics.conditions(volumes)
     arms = tables.order_arms(volumes.arm.unique())
     trained = [arm for arm in arms if volumes.loc[volumes.arm == arm, "train_acceleration"].notna().all()]
-    priors = [arm for arm in arms if tables.base_method(arm) in tables.FOUNDATION]
-    comparisons = statistics.compare(found, tables.BASELINE, trained, tables.MAIN)
+    priors = [arm for arm in arms if arm in prior_arms(records)]
+    comparisons = statistics.compare(found, BASELINE, trained, tables.MAIN)
     return Analysis(
         records=records,
         volumes=volumes,
         arms=arms,
+        priors=priors,
         means=statistics.describe(found, arms),
+        contrasts=_by_contrast(volumes, arms),
         comparisons=comparisons,
         controls=statistics.compare(found, CONTROL, priors),
         crossings=statistics.crossings(comparisons[comparisons.metric == "ssim"]),
     )
+
+
+def _by_contrast(volumes: pd.DataFrame, arms: list[str]) -> pd.DataFrame:
+    means = [
+        statistics.describe(statistics.conditions(group), arms, tables.MAIN).assign(contrast=contrast)
+        for _, domain in volumes.groupby(["anatomy", "dataset"])
+        if domain.contrast.nunique() > 1
+        for contrast, group in domain.groupby("contrast")
+    ]
+    return pd.concat(means) if means else pd.DataFrame(columns=["dataset", "anatomy"])
 
 
 def print_summary(records: pd.DataFrame) -> None:
@@ -99,9 +134,15 @@ def report(records: Path, out: Path | None = None) -> None:
         InputError: records, pictures or one of the json files cannot be used.
     """
     analysis = analyse(read_records(records))
-    slices = figures.read_slices(records.parent / "images", analysis.records)
+    shown = selection.shown_runs(analysis.records)
+    stored = figures.read_slices(records.parent / "images", shown)
+    pictures = Pictures(
+        typical=[stored[place] for place in selection.typical(shown) if place in stored],
+        extremes=[(case, stored[case.place]) for case in selection.extremes(shown) if case.place in stored],
+        searched=len(shown.drop_duplicates(list(selection.PLACE))),
+    )
     priors = _read_priors(records.parent / "priors.json")
-    provenance = _read_json(records.parent / "provenance.json")
+    provenance = read_json(records.parent / "provenance.json")
     out = out or records.parent
     for folder in (out / "tables", out / "figures"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,9 +150,9 @@ def report(records: Path, out: Path | None = None) -> None:
     for table in (table for group in made.values() for table in group):
         for suffix, text in ((".csv", table.csv()), (".md", table.markdown()), (".tex", table.latex())):
             (out / "tables" / f"{table.name}{suffix}").write_text(text, encoding="utf-8")
-    drawn = _figures(analysis, slices, priors, out / "figures")
+    drawn = _figures(analysis, pictures, priors, out / "figures")
     page = out / "report.html"
-    page.write_text(_page(analysis, slices, made, drawn, provenance, records), encoding="utf-8")
+    page.write_text(_page(analysis, pictures, made, drawn, provenance, records), encoding="utf-8")
     print(f"{page}\n{out / 'tables'}: {sum(map(len, made.values()))} tables (csv, md, tex)")
     print(f"{out / 'figures'}: {sum(map(len, drawn.values()))} figures (png, pdf)")
 
@@ -120,9 +161,11 @@ def _tables(analysis: Analysis) -> dict[str, list[tables.Table]]:
     compared = len(analysis.crossings) > 0
     return {
         "results": tables.result_tables(analysis.means),
+        "contrasts": tables.contrast_tables(analysis.contrasts),
+        "challenge": tables.challenge_tables(analysis.means),
         "comparisons": tables.comparison_tables(analysis.comparisons),
         "controls": tables.comparison_tables(analysis.controls),
-        "crossings": [tables.crossing_table(analysis.crossings, tables.BASELINE)] if compared else [],
+        "crossings": [tables.crossing_table(analysis.crossings, BASELINE)] if compared else [],
         "published": tables.published_tables(analysis.means, tables.read_published()),
         "runs": [tables.run_table(analysis.volumes, analysis.records)],
     }
@@ -137,7 +180,7 @@ class Drawn:
 
 
 def _figures(
-    analysis: Analysis, slices: list[figures.StoredSlice], priors: dict[str, dict], folder: Path
+    analysis: Analysis, pictures: Pictures, priors: dict[str, dict], folder: Path
 ) -> dict[str, list[Drawn]]:
     drawn: dict[str, list[Drawn]] = {
         "regime": [],
@@ -175,15 +218,19 @@ def _figures(
                 figures.degradation_curves(analysis.means, metric),
                 caption,
             )
-    for item in figures.representative(slices):
-        name = tables.file_name("panel", item.anatomy, item.center, f"x{item.acceleration:g}")
+    for item in pictures.typical:
+        place = item.place
+        name = tables.file_name(
+            "panel", place.anatomy, place.dataset, place.center, f"x{place.acceleration:g}"
+        )
         add("panels", name, figures.panel(item), item.title)
-    if cases := figures.extremes(slices):
+    if pictures.extremes:
         caption = (
             f"Best and worst case of each prior, by its SSIM minus that of {BASELINE_NAME},"
-            f" among the {len(slices)} stored slices."
+            f" among all {pictures.searched} slices."
         )
-        add("extremes", "extreme_cases", figures.extreme_cases(cases, len(slices)), caption)
+        figure = figures.extreme_cases(pictures.extremes, pictures.searched)
+        add("extremes", "extreme_cases", figure, caption)
     if priors:
         caption = "Learned weights of the encoder's blocks and step sizes, over cascades."
         add("priors", "priors", figures.fusion_weights(priors), caption)
@@ -192,7 +239,7 @@ def _figures(
 
 def _page(
     analysis: Analysis,
-    slices: list[figures.StoredSlice],
+    pictures: Pictures,
     made: dict[str, list[tables.Table]],
     drawn: dict[str, list[Drawn]],
     provenance: dict,
@@ -205,7 +252,7 @@ def _page(
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # methods keep the order of the tables
     return environment.get_template("report.html").render(
         synthetic=tables.SYNTHETIC if analysis.synthetic else "",
-        headline=tables.headline(ssim, analysis.crossings, analysis.synthetic),
+        headline=tables.headline(analysis.priors, ssim, analysis.crossings, analysis.synthetic),
         notices=tables.notices(analysis.records, analysis.means),
         counts={
             "reconstructed slice": len(analysis.records),
@@ -215,24 +262,18 @@ def _page(
         },
         tables=made,
         figures=drawn,
-        wipe=_wipe(slices),
-        stored=len(slices),
+        wipe=[_wipe_slice(item) for item in pictures.each_once()],
         rules=_rules(),
         provenance={
+            "wall time": _duration(provenance.pop("wall_time_s", None)),
             "records": {
                 "file": records.name,
                 "sha256": hashlib.sha256(records.read_bytes()).hexdigest(),
                 "protocol version": int(analysis.records.protocol_version.iloc[0]),
-            }
+            },
         }
         | provenance,
     )
-
-
-def _wipe(slices: list[figures.StoredSlice]) -> list[dict]:
-    """What the slider shows: the slices of the panels and of the extreme cases, each once."""
-    chosen = [*figures.representative(slices), *(item for _, _, item in figures.extremes(slices))]
-    return [_wipe_slice(item) for item in {item.title: item for item in chosen}.values()]
 
 
 def _wipe_slice(item: figures.StoredSlice) -> dict:
@@ -247,6 +288,13 @@ def _wipe_slice(item: figures.StoredSlice) -> dict:
     return {"title": item.title, "height": height, "width": width, "pictures": pictures, "scores": scores}
 
 
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "not noted"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def _rules() -> list[str]:
     """The rules of the statistics, from the one place where they stand: the docstring of `statistics`."""
     bullets = inspect.getdoc(statistics).split("\n- ")[1:]
@@ -256,22 +304,8 @@ def _rules() -> list[str]:
     return [" ".join(bullet.replace("**", "").split()) for bullet in named]
 
 
-def _read_json(path: Path) -> dict:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: not a json file ({error}); delete it or run the evaluation again"
-        ) from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a {type(content).__name__}, expected an object")
-    return content
-
-
 def _read_priors(path: Path) -> dict[str, dict]:
-    priors = _read_json(path)
+    priors = read_json(path)
     for label, prior in priors.items():
         if not isinstance(prior, dict) or not {"fusion", "step_sizes", "blocks"} <= prior.keys():
             raise InputError(f"{path}: {label}: expected the keys fusion, step_sizes and blocks")

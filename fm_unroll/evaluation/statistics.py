@@ -30,7 +30,18 @@ from scipy import stats
 
 from fm_unroll.evaluation.records import ANATOMIES, CONDITION, VOLUME
 
-METRICS = ("ssim", "psnr_volume", "nmse_volume", "psnr_slice", "nmse_slice", "haarpsi", "lpips")
+METRICS = (
+    "ssim",
+    "psnr_volume",
+    "nmse_volume",
+    "psnr_slice",
+    "nmse_slice",
+    "challenge_ssim",
+    "challenge_psnr",
+    "challenge_nmse",
+    "haarpsi",
+    "lpips",
+)
 MIN_SUBJECTS = 6
 RESAMPLES = 5000
 LEVEL = 0.95
@@ -87,21 +98,27 @@ def conditions(volumes: pd.DataFrame) -> list[Condition]:
     """
     found = [_align(key, group) for key, group in volumes.groupby(list(CONDITION), sort=True)]
     return sorted(
-        found, key=lambda c: (ANATOMIES.index(c.anatomy), c.dataset, _center_order(c.center), c.acceleration)
+        found, key=lambda c: (ANATOMIES.index(c.anatomy), c.dataset, center_order(c.center), c.acceleration)
     )
 
 
-def _center_order(center: str) -> tuple[float, str]:
+def center_order(center: str) -> tuple[float, str]:
+    """A key that puts larger center fractions first, and numbers of ACS lines before them."""
     try:
         return -float(center), center
     except ValueError:
         return -np.inf, center
 
 
+def nearest_training(train_accelerations: pd.Series, acceleration: float) -> float:
+    """The training acceleration whose models are taken at an acceleration; NaN where nothing was trained."""
+    trained = np.sort(train_accelerations.dropna().unique())
+    return trained[np.abs(np.log(trained / acceleration)).argmin()] if len(trained) else np.nan
+
+
 def _align(key: tuple, group: pd.DataFrame) -> Condition:
     dataset, anatomy, center, acceleration = key
-    trained = np.sort(group.train_acceleration.dropna().unique())
-    nearest = trained[np.abs(np.log(trained / acceleration)).argmin()] if len(trained) else np.nan
+    nearest = nearest_training(group.train_acceleration, acceleration)
     places = group.drop_duplicates(list(VOLUME)).sort_values(list(VOLUME))
     values: dict[str, list[pd.DataFrame]] = {}
     missing: dict[str, str] = {}

@@ -11,12 +11,10 @@ import numpy as np
 import pandas as pd
 
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation.records import CONDITION, RUN
+from fm_unroll.evaluation.records import BASELINE, CONDITION, CONTROL, RUN
 from fm_unroll.evaluation.statistics import MIN_SUBJECTS
 
 PUBLISHED = Path(__file__).parents[2] / "experiments" / "published" / "arxiv_2604_22557.csv"
-BASELINE = "varnet"
-FOUNDATION = ("clip", "dinov2", "biomedclip")
 METHODS = {
     "varnet": "E2E-VarNet",
     "clip": "CLIP",
@@ -62,13 +60,28 @@ METRICS = {
     "nmse_volume": Metric("NMSE", 4, False, "volume convention"),
     "psnr_slice": Metric("PSNR (slice)", 2, True, "slice convention, dB"),
     "nmse_slice": Metric("NMSE (slice)", 4, False, "slice convention"),
+    "challenge_ssim": Metric("Challenge SSIM", 4, True, "challenge convention"),
+    "challenge_psnr": Metric("Challenge PSNR", 2, True, "challenge convention, dB"),
+    "challenge_nmse": Metric("Challenge NMSE", 4, False, "challenge convention"),
     "haarpsi": Metric("HaarPSI", 4, True, "mean over slices"),
     "lpips": Metric("LPIPS", 4, False, "mean over slices"),
 }
 MAIN = ("ssim", "psnr_volume", "nmse_volume")
+PERCEPTUAL = ("haarpsi", "lpips")
+CHALLENGE = ("challenge_ssim", "challenge_psnr", "challenge_nmse")
 CONVENTION = (
     "SSIM: mean over slices, data range of the volume;"
     " PSNR (dB) and NMSE: volume convention (fastmri.evaluate)."
+)
+
+CHALLENGE_CONVENTION = (
+    "Convention of the CMRxRecon 2023 challenge: target and reconstruction are each divided by their own"
+    " maximum in the slice, which hides errors of scale; whole images, mean over slices."
+    " Not comparable with any other table here."
+)
+BACKGROUND = (
+    "SSIM counts the noisy background like the anatomy: CG-SENSE and L1-wavelet leave it darker than the"
+    " root-sum-of-squares target, which costs them SSIM where PSNR and NMSE hardly change."
 )
 
 
@@ -252,17 +265,19 @@ def notices(records: pd.DataFrame, means: pd.DataFrame) -> list[str]:
         means: as `fm_unroll.evaluation.statistics.describe` returns them.
     """
     found = []
-    encoders = records[records.method.isin(FOUNDATION)]
-    for weights, group in encoders[~encoders.encoder_weights.isin(["", "pretrained"])].groupby(
-        "encoder_weights"
-    ):
-        names = ", ".join(METHODS[m] for m in order_arms(set(group.method)))
+    encoders = records[(records.encoder != "") & (records.method != CONTROL)]
+    foreign = encoders[~encoders.encoder_weights.isin(["", "pretrained"])]
+    for weights, group in foreign.groupby("encoder_weights"):
+        names = ", ".join(method_name(m) for m in order_arms(set(group.method)))
         kind = (
-            "random weights"
+            "random weights: a control, not a foundation model"
             if weights == "random"
-            else f"weights from the file {weights.removeprefix('file:')}"
+            else f"weights from the file {weights.removeprefix('file:')}, not the published pretrained ones"
         )
-        found.append(f"{names}: the frozen encoder carries {kind}, not the published pretrained ones.")
+        found.append(f"{names}: the frozen encoder carries {kind}.")
+    if records.trained_on_synthetic.any():
+        trained = order_arms(set(records[records.trained_on_synthetic].method))
+        found.append(f"Trained on phantoms: {', '.join(map(method_name, trained))}.")
     failed = records[records.status == "failed"]
     if len(failed):
         by_method = ", ".join(f"{method_name(m)} {n}" for m, n in failed.groupby("method").size().items())
@@ -295,33 +310,39 @@ def notices(records: pd.DataFrame, means: pd.DataFrame) -> list[str]:
             f"{_range(seeds)} training seeds a method:"
             " intervals cover subjects and seeds, tests subjects only."
         )
+    if set(records.method) & {"cg_sense", "wavelet"}:
+        found.append(BACKGROUND)
     return found
 
 
-def headline(comparisons: pd.DataFrame, crossing_table: pd.DataFrame, synthetic: bool) -> list[str]:
+def headline(
+    priors: Iterable[str], comparisons: pd.DataFrame, crossing_table: pd.DataFrame, synthetic: bool
+) -> list[str]:
     """The answer in a few sentences: which prior, where, by how much, and is it more than chance.
 
     Args:
+        priors: as `fm_unroll.evaluation.records.prior_arms` returns them.
         comparisons: SSIM of the trained methods minus the baseline.
         crossing_table: as `fm_unroll.evaluation.statistics.crossings` returns it.
         synthetic: whether any record is synthetic.
     """
-    priors = comparisons[comparisons.arm.map(base_method).isin(FOUNDATION)].dropna(subset="difference")
-    if priors.empty:
+    found = comparisons[comparisons.arm.isin(set(priors))].dropna(subset="difference")
+    if found.empty:
         return [
-            f"The records hold no foundation prior beside {METHODS[BASELINE]}: there is nothing to compare."
+            f"The records hold no frozen-encoder prior beside {METHODS[BASELINE]}:"
+            " there is nothing to compare."
         ]
     where = "On phantoms, " if synthetic else ""
-    better, worse = (int((priors.clear & (sign * priors.difference > 0)).sum()) for sign in (1, -1))
-    untested = int(priors.p_holm.isna().sum())
+    better, worse = (int((found.clear & (sign * found.difference > 0)).sum()) for sign in (1, -1))
+    untested = int(found.p_holm.isna().sum())
     sentence = (
-        f"{where}foundation priors against {METHODS[BASELINE]} in SSIM: better in {better}, worse in {worse}"
-        f" of {len(priors)} comparisons beyond chance"
+        f"{where}frozen-encoder priors against {METHODS[BASELINE]} in SSIM:"
+        f" better in {better}, worse in {worse} of {len(found)} comparisons beyond chance"
         " (p < 0.05 after Holm's correction and a 95 % interval without zero)"
     )
     sentence += f"; {untested} could not be tested (fewer than {MIN_SUBJECTS} subjects)." if untested else "."
-    found = [sentence[0].upper() + sentence[1:]]
-    for (dataset, anatomy), group in priors.groupby(["dataset", "anatomy"], sort=False):
+    sentences = [sentence[0].upper() + sentence[1:]]
+    for (dataset, anatomy), group in found.groupby(["dataset", "anatomy"], sort=False):
         best = group.loc[group.difference.idxmax()]
         lead = "largest gain" if best.difference > 0 else "smallest loss"
         text = (
@@ -330,15 +351,15 @@ def headline(comparisons: pd.DataFrame, crossing_table: pd.DataFrame, synthetic:
             f" at {times(best.acceleration)}, {center_name(best.center)}"
         )
         here = crossing_table[(crossing_table.dataset == dataset) & (crossing_table.anatomy == anatomy)]
-        here = here[here.arm.map(base_method).isin(FOUNDATION)].dropna(subset="crossing")
+        here = here[here.arm.isin(set(found.arm))].dropna(subset="crossing")
         if len(here):
             first = here.loc[here.crossing.idxmin()]
             text += (
                 f"; {method_name(first.arm)} is the first to overtake, from a true acceleration of"
                 f" {first.crossing:.1f} ({center_name(first.center)})"
             )
-        found.append(text + ".")
-    return found
+        sentences.append(text + ".")
+    return sentences
 
 
 # --- tables
@@ -359,47 +380,96 @@ def result_tables(means: pd.DataFrame) -> list[Table]:
     Args:
         means: as `fm_unroll.evaluation.statistics.describe` returns them.
     """
-    return [_result_table(*domain) for domain in _domains(means)]
+    made = []
+    for dataset, anatomy, group in _domains(means):
+        extra = [m for m in PERCEPTUAL if group[group.metric == m]["mean"].notna().any()]
+        made.append(
+            _mean_table(
+                name=file_name("results", anatomy, dataset),
+                caption=f"{domain_name(dataset, anatomy)}: mean over volumes and seeds.",
+                blocks=[("", group[group.metric.isin([*MAIN, *extra])])],
+                convention=CONVENTION,
+            )
+        )
+    return made
 
 
-def _result_table(dataset: str, anatomy: str, means: pd.DataFrame) -> Table:
-    extra = [m for m in ("haarpsi", "lpips") if means[means.metric == m]["mean"].notna().any()]
-    metrics = [*MAIN, *extra]
-    centers = list(dict.fromkeys(means.center))
-    lookup = means.set_index(["center", "acceleration", "arm", "metric"]).sort_index()
-    marks = {
-        (center, acceleration, arm, metric): mark
-        for (center, acceleration, metric), group in means.groupby(["center", "acceleration", "metric"])
-        for mark, arm in _ranking(group)
-    }
-    body = []
-    for acceleration in sorted(means.acceleration.unique()):
-        at = means[means.acceleration == acceleration]
-        first = Cell(f"{times(acceleration)}", small=_acceleration_note(at, centers))
-        for arm in order_arms(set(means.arm)):
-            row = [first, Cell(method_name(arm))]
-            for key in [(center, acceleration, arm, metric) for center in centers for metric in metrics]:
-                row.append(
-                    _mean_cell(lookup.loc[key] if key in lookup.index else None, key[-1], marks.get(key, ""))
-                )
-            body.append(tuple(row))
-            first = Cell("")
-    spans = tuple((center_name(center), len(metrics)) for center in centers)
+def challenge_tables(means: pd.DataFrame) -> list[Table]:
+    """Means by the challenge's own convention, one table a data set, apart from all other metrics.
+
+    Args:
+        means: as `fm_unroll.evaluation.statistics.describe` returns them.
+    """
+    return [
+        _mean_table(
+            name=file_name("challenge", anatomy, dataset),
+            caption=f"{domain_name(dataset, anatomy)}: mean over volumes and seeds, challenge convention.",
+            blocks=[("", group[group.metric.isin(CHALLENGE)])],
+            convention=CHALLENGE_CONVENTION,
+        )
+        for dataset, anatomy, group in _domains(means)
+    ]
+
+
+def contrast_tables(means: pd.DataFrame) -> list[Table]:
+    """Means by contrast or view, one table a data set that has several.
+
+    Args:
+        means: as `fm_unroll.evaluation.statistics.describe` returns them, with a further column ``contrast``.
+    """
+    return [
+        _mean_table(
+            name=file_name("contrasts", anatomy, dataset),
+            caption=f"{domain_name(dataset, anatomy)}, by contrast: mean over volumes and seeds.",
+            blocks=list(group.groupby("contrast", sort=True)),
+            convention=CONVENTION,
+        )
+        for dataset, anatomy, group in _domains(means)
+    ]
+
+
+def _mean_table(name: str, caption: str, blocks: list[tuple[str, pd.DataFrame]], convention: str) -> Table:
+    """Methods in rows, centers and metrics in columns; accelerations below each other, blocks likewise."""
+    means = pd.concat([block for _, block in blocks])
+    metrics, centers = list(dict.fromkeys(means.metric)), list(dict.fromkeys(means.center))
+    notes = [note for heading, block in blocks for note in _sample_notes(block, heading)]
     return Table(
-        name=file_name("results", anatomy, dataset),
-        caption=f"{domain_name(dataset, anatomy)}: mean over volumes and seeds.",
+        name=name,
+        caption=caption,
         header=(
-            (("", 1), ("", 1), *spans),
+            (("", 1), ("", 1), *((center_name(center), len(metrics)) for center in centers)),
             (
                 ("Acceleration", 1),
                 ("Method", 1),
                 *((METRICS[m].heading, 1) for _ in centers for m in metrics),
             ),
         ),
-        body=tuple(body),
-        notes=_notes(means, *_sample_notes(means), CONVENTION + " Second line: 95 % interval."),
+        body=tuple(row for heading, block in blocks for row in _mean_rows(heading, block, centers, metrics)),
+        notes=_notes(means, *notes, convention + " Second line: 95 % interval."),
         data=means,
     )
+
+
+def _mean_rows(
+    heading: str, means: pd.DataFrame, centers: Sequence[str], metrics: Sequence[str]
+) -> Iterable[tuple[Cell, ...]]:
+    lookup = means.set_index(["center", "acceleration", "arm", "metric"]).sort_index()
+    marks = {
+        (center, acceleration, arm, metric): mark
+        for (center, acceleration, metric), group in means.groupby(["center", "acceleration", "metric"])
+        for mark, arm in _ranking(group)
+    }
+    for acceleration in sorted(means.acceleration.unique()):
+        at = means[means.acceleration == acceleration]
+        text = " ".join(filter(None, (heading, times(acceleration))))
+        first = Cell(text, small=_acceleration_note(at, centers))
+        for arm in order_arms(set(means.arm)):
+            row = [first, Cell(method_name(arm))]
+            for key in [(center, acceleration, arm, metric) for center in centers for metric in metrics]:
+                found = lookup.loc[key] if key in lookup.index else None
+                row.append(_mean_cell(found, key[-1], marks.get(key, ""), leads=key[-1] == metrics[0]))
+            yield tuple(row)
+            first = Cell("")
 
 
 def _ranking(group: pd.DataFrame) -> list[tuple[str, str]]:
@@ -408,14 +478,13 @@ def _ranking(group: pd.DataFrame) -> list[tuple[str, str]]:
     return list(zip(("best", "second"), order, strict=False)) if len(order) > 1 else []
 
 
-def _mean_cell(row: pd.Series | None, metric: str, mark: str) -> Cell:
+def _mean_cell(row: pd.Series | None, metric: str, mark: str, leads: bool) -> Cell:
+    """A mean; the leading metric of a table carries the interval, or how much failed."""
     if row is None:
         return Cell(MISSING)
     if row.status == "failed":
-        return Cell("failed", small=f"{row.failed} volumes" if metric == "ssim" else "")
-    return Cell(
-        number(row["mean"], metric), mark, interval(row.low, row.high, metric) if metric == "ssim" else ""
-    )
+        return Cell("failed", small=f"{row.failed} volumes" if leads else "")
+    return Cell(number(row["mean"], metric), mark, interval(row.low, row.high, metric) if leads else "")
 
 
 def _acceleration_note(at: pd.DataFrame, centers: Sequence[str]) -> str:
@@ -426,10 +495,11 @@ def _acceleration_note(at: pd.DataFrame, centers: Sequence[str]) -> str:
     return note + (f"; models of {times(off[0])}" if off else "")
 
 
-def _sample_notes(means: pd.DataFrame) -> list[str]:
+def _sample_notes(means: pd.DataFrame, heading: str) -> list[str]:
     one = means.drop_duplicates([*CONDITION, "arm"])
     sizes = one.drop_duplicates(list(CONDITION))
     counts = f"{_range(sizes.subjects)} subjects, {_range(sizes.volumes)} volumes a condition"
+    counts = f"{heading}: {counts}" if heading else counts
     out = sizes[sizes.excluded > 0]
     excluded = "; ".join(f"{r.center}, {times(r.acceleration)}: {r.excluded}" for r in out.itertuples())
     gaps = one[(one.note != "") & (one.note != "not run")]
@@ -655,6 +725,7 @@ def run_table(volumes: pd.DataFrame, records: pd.DataFrame) -> Table:
         expected=("expected", "sum"),
         failed=("failed", "sum"),
     )
+    printed = [m for m in METRICS if m not in (*PERCEPTUAL, *CHALLENGE)]
     data = (
         data.join(grouped[list(METRICS)].mean(skipna=False))
         .reset_index()
@@ -670,12 +741,10 @@ def run_table(volumes: pd.DataFrame, records: pd.DataFrame) -> Table:
             f"{row.slices}" + (f" of {row.expected}" if row.slices < row.expected else ""),
             str(row.failed),
         ]
-        cells += [
-            number(getattr(row, metric), metric) for metric in METRICS if metric not in ("haarpsi", "lpips")
-        ]
+        cells += [number(getattr(row, metric), metric) for metric in printed]
         body.append(tuple(Cell(text) for text in cells))
     columns = ["Method", "Trained at", "Seed", "Checkpoint", "Tested at", "Slices", "Failed"]
-    columns += [METRICS[m].heading for m in METRICS if m not in ("haarpsi", "lpips")]
+    columns += [METRICS[m].heading for m in printed]
     return Table(
         name="runs",
         caption="Every run at every condition: mean over its volumes, none where a slice failed.",

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter
 
-from fm_unroll.evaluation.records import COLUMNS, SliceRecord
+from fm_unroll.evaluation.records import COLUMNS, SliceRecord, read_records
+from fm_unroll.evaluation.selection import PLACE, pictured, shown_runs
 
 CENTERS = {"cardiac": ("24 ACS lines",), "knee": ("0.08", "0.04"), "brain": ("0.08", "0.04")}
 DATASETS = {"cardiac": "Phantom heart", "knee": "Phantom knee", "brain": "Phantom head"}
@@ -82,7 +83,7 @@ def _record(method, seed, where, shared, synthetic, encoder_weights) -> SliceRec
     weights = "" if not encoder else "random" if method == "random" else encoder_weights
     pixels, data_range = 96 * 80, 4.0 + 0.1 * subject
     return SliceRecord(
-        protocol_version=1,
+        protocol_version=2,
         method=method,
         train_acceleration=np.nan if untrained else acceleration,
         seed=seed,
@@ -90,6 +91,7 @@ def _record(method, seed, where, shared, synthetic, encoder_weights) -> SliceRec
         encoder=encoder,
         encoder_sha256=sha(encoder) if encoder else "",
         encoder_weights=weights,
+        trained_on_synthetic=synthetic and not untrained,
         dataset=DATASETS[anatomy],
         anatomy=anatomy,
         synthetic=synthetic,
@@ -110,32 +112,23 @@ def _record(method, seed, where, shared, synthetic, encoder_weights) -> SliceRec
         squared_error=nmse * target_energy,
         target_energy=target_energy,
         pixels=pixels,
+        challenge_ssim=min(ssim + 0.01, 1.0),
+        challenge_psnr=10 * np.log10(pixels / (nmse * target_energy)) + 10,
+        challenge_nmse=0.9 * nmse,
         status="ok",
     )
 
 
-def write_run(folder: Path, records: pd.DataFrame, stored: int = 2) -> Path:
+def write_run(folder: Path, records: pd.DataFrame, stored: bool = True) -> Path:
     """Write records.csv, images/, priors.json and provenance.json as a run would; return records.csv."""
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
     records.to_csv(folder / "records.csv", index=False)
-    first = records[records.slice == 0].drop_duplicates(
-        ["anatomy", "center", "acceleration", "subject", "method"]
-    )
-    for (anatomy, center, acceleration), group in first.groupby(["anatomy", "center", "acceleration"]):
-        for volume, rows in list(group.groupby("volume"))[:stored]:
-            target = head(sum(map(ord, volume)))
-            images = {r.method: _degrade(target, r.squared_error, r.method) for r in rows.itertuples()}
-            row = rows.iloc[0]
-            path = (
-                folder
-                / "images"
-                / anatomy
-                / f"{center}_x{acceleration:g}"
-                / f"{volume.replace('/', '_')}.npz"
-            )
-            path.parent.mkdir(parents=True, exist_ok=True)
-            labels = {"volume": volume, "subject": row.subject, "contrast": row.contrast}
-            np.savez(path, target=target, slice=row.slice, frame=row.frame, **labels, **images)
+    shown = shown_runs(read_records(folder / "records.csv"))
+    for number, place in enumerate(pictured(shown) if stored else ()):
+        target = head(sum(map(ord, place.volume)))
+        rows = shown[(shown[list(PLACE)] == list(place)).all(axis=1)]
+        images = {f"image/{r.arm}": _degrade(target, r.squared_error, r.method) for r in rows.itertuples()}
+        np.savez(folder / "images" / f"{number:03d}.npz", target=target, **place._asdict(), **images)
     rng = np.random.default_rng(0)
     priors = {
         name: {
@@ -147,10 +140,11 @@ def write_run(folder: Path, records: pd.DataFrame, stored: int = 2) -> Path:
     }
     (folder / "priors.json").write_text(json.dumps(priors))
     provenance = {
-        "versions": {"fm_unroll": "0.1.0", "torch": "2.15.0", "python": "3.11"},
+        "fm_unroll": "0.1.0",
         "commit": "0123abc",
-        "hardware": {"device": "cpu", "cores": 2},
-        "wall time": "3 min 12 s",
+        "packages": {"torch": "2.15.0"},
+        "cpu_threads": 2,
+        "wall_time_s": 192.3,
     }
     (folder / "provenance.json").write_text(json.dumps(provenance))
     return folder / "records.csv"

@@ -6,12 +6,24 @@ from PIL import Image
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation import figures
 from fm_unroll.evaluation.records import read_records
+from fm_unroll.evaluation.selection import extremes, shown_runs
 from fm_unroll.evaluation.tables import MINUS, MISSING
 
 
 @pytest.fixture(scope="module")
-def slices(run, records):
-    return figures.read_slices(run.parent / "images", records)
+def shown(records):
+    return shown_runs(records)
+
+
+@pytest.fixture(scope="module")
+def slices(run, shown):
+    return list(figures.read_slices(run.parent / "images", shown).values())
+
+
+@pytest.fixture(scope="module")
+def cases(shown, slices):
+    by_place = {item.place: item for item in slices}
+    return [(case, by_place[case.place]) for case in extremes(shown)]
 
 
 def test_figures_are_written_as_png_and_pdf_and_are_the_same_every_time(tmp_path, analysis):
@@ -43,14 +55,14 @@ def test_curves_run_over_true_acceleration(analysis):
     assert sorted(np.concatenate([line.get_ydata() for line in drawn])) == sorted(expected["mean"])
 
 
-def test_figures_of_phantoms_say_so(analysis, slices):
+def test_figures_of_phantoms_say_so(analysis, slices, cases):
     ssim = analysis.comparisons[analysis.comparisons.metric == "ssim"]
     drawn = [
         figures.regime_map(ssim),
         figures.degradation_curves(analysis.means, "ssim"),
         figures.difference_curves(ssim, analysis.crossings),
         figures.panel(slices[0]),
-        figures.extreme_cases(figures.extremes(slices), len(slices)),
+        figures.extreme_cases(cases, 100),
     ]
     for figure in drawn:
         texts = [*figure.texts, *(text for axis in figure.axes for text in axis.texts)]
@@ -59,9 +71,9 @@ def test_figures_of_phantoms_say_so(analysis, slices):
 
 def test_pictures_get_the_score_of_their_own_run(slices, records):
     item = slices[0]
-    assert len(slices) == 6 * 2 and list(item.images) == ["varnet", "clip", "dinov2", "random", "zero_filled"]
-    rows = records[(records.volume == item.volume) & (records["slice"] == item.slice)]
-    rows = rows[(rows.center == item.center) & (rows.acceleration == item.acceleration)]
+    assert list(item.images) == ["varnet", "clip", "dinov2", "random", "zero_filled"]
+    rows = records[(records.volume == item.place.volume) & (records["slice"] == item.place.slice)]
+    rows = rows[(rows.center == item.place.center) & (rows.acceleration == item.place.acceleration)]
     assert item.ssim["clip"] == rows[(rows.method == "clip") & (rows.seed == 0)].ssim.item()
     assert item.ssim["clip"] != rows[(rows.method == "clip") & (rows.seed == 1)].ssim.item()
 
@@ -76,26 +88,12 @@ def test_pictures_name_other_weights_than_the_pretrained_ones(tmp_path):
         encoder_weights="file:tiny.pt",
     )
     path = write_run(tmp_path, made)
-    (item, _) = figures.read_slices(path.parent / "images", read_records(path))
+    shown = shown_runs(read_records(path))
+    item, *_ = figures.read_slices(path.parent / "images", shown).values()
     assert list(item.images) == ["varnet", "clip [file:tiny.pt]"]
     texts = [text.get_text() for text in figures.panel(item).axes[0].texts]
     assert "CLIP\n(tiny.pt weights)" in texts
-    assert {arm for _, arm, _ in figures.extremes([item])} == {"clip [file:tiny.pt]"}
-
-
-def test_extreme_cases_are_the_extremes(slices):
-    found = {(kind, method): item for kind, method, item in figures.extremes(slices)}
-    gains = [item.ssim["clip"] - item.ssim["varnet"] for item in slices]
-    best, worst = found["best", "clip"], found["worst", "clip"]
-    assert best.ssim["clip"] - best.ssim["varnet"] == max(gains)
-    assert worst.ssim["clip"] - worst.ssim["varnet"] == min(gains)
-    assert ("best", "biomedclip") not in found
-
-
-def test_one_representative_slice_a_condition(slices):
-    chosen = figures.representative(slices)
-    assert len({(s.anatomy, s.center, s.acceleration) for s in chosen}) == len(chosen) == 6
-    assert figures.representative([]) == [] and figures.extremes([]) == []
+    assert {case.arm for case in extremes(shown)} == {"clip [file:tiny.pt]"}
 
 
 def test_a_panel_has_one_gray_scale_and_one_error_scale(slices):
@@ -122,26 +120,30 @@ def test_the_zoomed_box_is_where_reconstructions_disagree(slices):
 
 
 def test_pictures_that_cannot_be_used_are_named(tmp_path, records):
-    write_run(tmp_path, records, stored=1)
-    path = sorted((tmp_path / "images").glob("*/*/*.npz"))[0]
+    shown = shown_runs(records)
+    write_run(tmp_path, records)
+    path = sorted((tmp_path / "images").glob("*.npz"))[0]
     with np.load(path) as stored:
         content = dict(stored)
     np.savez(path, **{name: value for name, value in content.items() if name != "target"})
     with pytest.raises(InputError, match=r"\.npz: not a stored slice .*target"):
-        figures.read_slices(tmp_path / "images", records)
+        figures.read_slices(tmp_path / "images", shown)
+    np.savez(path, **{**content, "image/bart": content["target"]})
+    with pytest.raises(InputError, match="bart has no record of this slice"):
+        figures.read_slices(tmp_path / "images", shown)
     np.savez(path, **{**content, "slice": 99})
     with pytest.raises(InputError, match="not in the records"):
-        figures.read_slices(tmp_path / "images", records)
+        figures.read_slices(tmp_path / "images", shown)
     path.write_bytes(b"no archive")
     with pytest.raises(InputError, match="not a stored slice"):
-        figures.read_slices(tmp_path / "images", records)
+        figures.read_slices(tmp_path / "images", shown)
     outside = tmp_path / "outside.npz"
     np.savez(outside, **content)
     path.unlink()
     path.symlink_to(outside)
     with pytest.raises(InputError, match="a link out of"):
-        figures.read_slices(tmp_path / "images", records)
-    assert figures.read_slices(tmp_path / "no such folder", records) == []
+        figures.read_slices(tmp_path / "images", shown)
+    assert figures.read_slices(tmp_path / "no such folder", shown) == {}
 
 
 def test_fusion_weights_are_drawn_cascade_by_block(analysis):

@@ -38,7 +38,7 @@ def test_optional_metrics_may_be_absent(tmp_path):
 
 
 def _two_versions(records):
-    records.loc[0, "protocol_version"] = 2
+    records.loc[0, "protocol_version"] = 1
 
 
 def _no_mask_column(records):

@@ -33,7 +33,7 @@ def test_everything_is_written(made):
     assert "comparison_ssim_to_random_knee_Phantom_knee.csv" in names
     pictures = {path.stem for path in (made / "figures").glob("*.pdf")}
     assert {"regime_map_ssim", "degradation_ssim", "difference_ssim", "extreme_cases", "priors"} <= pictures
-    assert "panel_knee_0.04_x10" in pictures and pictures == {
+    assert "panel_knee_Phantom_knee_0.04_x10" in pictures and pictures == {
         path.stem for path in (made / "figures").glob("*.png")
     }
 
@@ -80,7 +80,7 @@ def test_the_page_is_self_contained_and_honest(made, run):
 def test_text_from_files_is_escaped(tmp_path):
     evil = "<script>alert(1)</script>"
     records = fake_records(("varnet",), anatomies=("cardiac",), subjects=2, seeds=1, accelerations=(4.0,))
-    path = write_run(tmp_path, records.assign(dataset=evil), stored=0)
+    path = write_run(tmp_path, records.assign(dataset=evil), stored=False)
     (tmp_path / "provenance.json").write_text(json.dumps({"note": evil}))
     report(path)
     assert evil not in (tmp_path / "report.html").read_text()
@@ -101,7 +101,7 @@ def test_text_from_files_is_escaped(tmp_path):
 )
 def test_unusable_companions_are_named(tmp_path, name, content, message):
     records = fake_records(("varnet",), anatomies=("knee",), subjects=2, seeds=1, accelerations=(4.0,))
-    path = write_run(tmp_path, records, stored=0)
+    path = write_run(tmp_path, records, stored=False)
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=message) as caught:
         report(path)

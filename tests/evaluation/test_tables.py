@@ -55,7 +55,9 @@ def test_real_data_carry_no_such_notice():
     )
     for table in tables.published_tables(real.means, tables.read_published()):
         assert tables.SYNTHETIC not in table.markdown() and not table.data.synthetic.any()
-    assert not tables.headline(real.comparisons, real.crossings, False)[0].startswith("On phantoms")
+    assert not tables.headline(real.priors, real.comparisons, real.crossings, False)[0].startswith(
+        "On phantoms"
+    )
 
 
 def test_all_published_figures_stand_beside_ours(analysis):
@@ -130,7 +132,7 @@ def test_p_values_are_printed_only_with_enough_subjects():
     text = tables.comparison_tables(small.comparisons)[0].markdown()
     assert text.count("5 < 6 subjects") == 6
     ssim = small.comparisons[small.comparisons.metric == "ssim"]
-    assert "6 could not be tested" in tables.headline(ssim, small.crossings, True)[0]
+    assert "6 could not be tested" in tables.headline(small.priors, ssim, small.crossings, True)[0]
 
 
 def test_the_headline_counts_what_the_comparisons_say(analysis):
@@ -138,7 +140,7 @@ def test_the_headline_counts_what_the_comparisons_say(analysis):
     priors = ssim[ssim.arm.isin(["clip", "dinov2"])]
     better = (priors.clear & (priors.difference > 0)).sum()
     worse = (priors.clear & (priors.difference < 0)).sum()
-    sentences = tables.headline(ssim, analysis.crossings, analysis.synthetic)
+    sentences = tables.headline(analysis.priors, ssim, analysis.crossings, analysis.synthetic)
     assert f"better in {better}, worse in {worse} of {len(priors)} comparisons" in sentences[0]
     knee = priors[priors.anatomy == "knee"]
     assert tables.difference(knee.difference.max(), "ssim") in sentences[2]
@@ -147,7 +149,7 @@ def test_the_headline_counts_what_the_comparisons_say(analysis):
 def test_without_a_baseline_there_is_nothing_to_compare():
     lone = analyse(fake_records(("clip", "zero_filled"), anatomies=("knee",), subjects=6, seeds=1))
     assert lone.comparisons.empty and lone.crossings.empty
-    assert "nothing to compare" in tables.headline(lone.comparisons, lone.crossings, True)[0]
+    assert "nothing to compare" in tables.headline(lone.priors, lone.comparisons, lone.crossings, True)[0]
 
 
 def test_special_characters_survive_every_format(analysis):

@@ -1,0 +1,91 @@
+"""What a run has finished, on disk: rows of volumes and single pictures, each written whole or not at all.
+
+A part is found again by everything its content depends on. So a run that is interrupted, extended, or given
+again with other options never does a thing twice, and never takes one thing for another.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fm_unroll.data.volume import Volume
+from fm_unroll.evaluation.methods import Method
+from fm_unroll.evaluation.records import COLUMNS, KEY, SliceRecord, read_records
+from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition
+from fm_unroll.evaluation.selection import Place
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The finished parts of a run.
+
+    Attributes:
+        output: the run's folder; parts lie in ``parts`` below it.
+        perceptual: the perceptual metrics that rows carry.
+    """
+
+    output: Path
+    perceptual: tuple[str, ...]
+
+    def of_volume(self, method: Method, condition: Condition, volume: Volume) -> Path:
+        """Where the rows of one finished volume are."""
+        version = "-".join([f"v{PROTOCOL_VERSION}", *self.perceptual])
+        folder = self.output / "parts" / version / method.folder / condition.folder
+        # the file of a volume, or the rule of a mask, may change while its name stays
+        digest = hashlib.sha256(repr((volume, condition.pattern)).encode()).hexdigest()[:12]
+        return folder / f"{volume.name}-{digest}.csv"
+
+    def of_picture(self, method: Method, condition: Condition, volume: Volume, place: Place) -> Path:
+        """Where one slice of it is, as a picture."""
+        rows = self.of_volume(method, condition, volume)
+        return rows.with_name(f"{rows.stem}-slice{place.slice}-frame{place.frame}.npz")
+
+    def write_rows(self, path: Path, records: Sequence[SliceRecord]) -> None:
+        """Write the rows of one volume."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        pd.DataFrame([asdict(record) for record in records], columns=COLUMNS).to_csv(part, index=False)
+        part.replace(path)
+
+    def write_picture(self, path: Path, **arrays: np.ndarray) -> None:
+        """Write the arrays of one picture."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        part.replace(path)
+
+    def collect_rows(self, paths: Sequence[Path]) -> pd.DataFrame:
+        """Put volumes together as ``records.csv`` and ``records.parquet``, sorted; return them read back."""
+        # as text: numbers pass through unchanged, to the last digit
+        tables = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in paths]
+        table = pd.concat(tables).sort_values(list(KEY), kind="stable", ignore_index=True)
+        part = self.output / "records.csv.part"
+        table.to_csv(part, index=False)
+        part.replace(self.output / "records.csv")
+        records = read_records(self.output / "records.csv")
+        records.to_parquet(self.output / "records.parquet")
+        return records
+
+    def collect_pictures(self, pictures: dict[Place, dict[str, Path]]) -> None:
+        """Put the methods' pictures of each slice together as one file in ``images``, and no others there.
+
+        Args:
+            pictures: for every slice, arm -> the part with its picture.
+        """
+        folder = self.output / "images"
+        shutil.rmtree(folder, ignore_errors=True)
+        for number, (place, arms) in enumerate(pictures.items()):
+            arrays = {name: np.array(value) for name, value in place._asdict().items()}
+            for arm, path in arms.items():
+                with np.load(path) as stored:
+                    arrays |= {"target": stored["target"], f"image/{arm}": stored["image"]}
+            name = (
+                f"{number:03d}_{place.anatomy}_x{place.acceleration:g}_{place.volume.replace('/', '_')}.npz"
+            )
+            self.write_picture(folder / name, **arrays)

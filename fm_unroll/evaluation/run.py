@@ -1,0 +1,152 @@
+"""One run through the work of an evaluation: in shares, resumable, with the time left on screen."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+import torch.distributed
+from torch import nn
+from tqdm import tqdm
+
+from fm_unroll.data.volume import Volume
+from fm_unroll.evaluation.methods import Method
+from fm_unroll.evaluation.parts import Parts
+from fm_unroll.evaluation.scoring import Condition, Scorer
+from fm_unroll.evaluation.selection import PLACE, Place, pictured, shown_runs
+from fm_unroll.provenance import read_json, write_json
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of the work that this process does: all of it, or every n-th volume under torchrun."""
+
+    rank: int
+    processes: int
+    device: torch.device
+
+    @classmethod
+    def of_this_process(cls) -> "Share":
+        """Read torchrun's environment."""
+        rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        if processes > 1:
+            torch.distributed.init_process_group("gloo")
+        if not torch.cuda.is_available():
+            return cls(rank, processes, torch.device("cpu"))
+        return cls(rank, processes, torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))))
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the one process that speaks and puts the results together."""
+        return self.rank == 0
+
+    def volumes(self, condition: Condition) -> list[Volume]:
+        """The test volumes of this process; a volume belongs to the same process for every method."""
+        return condition.test_set.data.volumes("test")[self.rank :: self.processes]
+
+    def finish(self) -> None:
+        """Wait for the others."""
+        if self.processes > 1:
+            torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
+
+
+class Stopwatch:
+    """Keeps the facts of a run in ``provenance.json``, with the time spent on it over all interruptions."""
+
+    def __init__(self, path: Path, facts: dict) -> None:
+        """Go on from what an earlier session has noted in the same file."""
+        self.path = path
+        self.facts = facts
+        self.before = read_json(path).get("wall_time_s", 0)
+        self.start = time.monotonic()
+
+    def save(self) -> None:
+        """Note the time until now."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        seconds = round(self.before + time.monotonic() - self.start, 1)
+        write_json(self.path, self.facts | {"wall_time_s": seconds})
+
+
+class Run:
+    """Applies methods to conditions, in the share of this process; what is finished already is left alone."""
+
+    def __init__(self, work: list[tuple[Method, Condition]], parts: Parts, share: Share) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            work: every method with every condition it is to be applied to; a method's are consecutive.
+            parts: what is finished.
+            share: what this process is to do of it.
+        """
+        self.work = work
+        self.parts = parts
+        self.share = share
+        self._latest: tuple[Method | None, nn.Module | None] = None, None
+
+    def items(self) -> Iterator[tuple[Method, Condition, Volume]]:
+        """Every method, condition and volume, of all processes."""
+        for method, condition in self.work:
+            for volume in condition.test_set.data.volumes("test"):
+                yield method, condition, volume
+
+    def score(self, batch_size: int, num_workers: int, stopwatch: Stopwatch) -> None:
+        """Score what is not yet finished; a volume's rows are on disk as soon as it is."""
+        left, slices, slices_left = [], 0, 0
+        for method, condition in self.work:
+            volumes = self.share.volumes(condition)
+            unfinished = [v for v in volumes if not self.parts.of_volume(method, condition, v).exists()]
+            left.append((method, condition, unfinished))
+            slices += sum(map(num_slices, volumes))
+            slices_left += sum(map(num_slices, unfinished))
+        quiet = not self.share.leads
+        with tqdm(
+            total=slices, initial=slices - slices_left, unit="slice", desc="cross-domain", disable=quiet
+        ) as bar:
+            for method, condition, volumes in left:
+                if not volumes:
+                    continue
+                bar.set_postfix_str(f"{method.arm}: {condition.folder}")
+                scorer = self._scorer(method, condition)
+                for volume, records in scorer.volumes(volumes, batch_size, num_workers):
+                    self.parts.write_rows(self.parts.of_volume(method, condition, volume), records)
+                    bar.update(num_slices(volume))
+                    if self.share.leads:
+                        stopwatch.save()
+
+    def picture(self, records: pd.DataFrame) -> None:
+        """Store pictures of typical and extreme slices by every method, all of them by this process.
+
+        Args:
+            records: the rows of the whole run, as `fm_unroll.evaluation.records.read_records` returns them.
+        """
+        shown = shown_runs(records)
+        has_row = set(shown[["checkpoint_sha256", "arm", *PLACE]].itertuples(index=False, name=None))
+        pictures: dict[Place, dict[str, Path]] = {place: {} for place in pictured(shown)}
+        left = []
+        for method, condition, volume in self.items():
+            for place, by_arm in pictures.items():
+                wanted = (method.sha256, method.arm, *place) in has_row
+                if wanted and place[:6] == (*condition.identity, volume.subject, volume.name):
+                    path = self.parts.of_picture(method, condition, volume, place)
+                    by_arm[method.arm] = path
+                    if not path.exists():
+                        left.append((method, condition, volume, place, path))
+        for method, condition, volume, place, path in tqdm(left, unit="picture", desc="pictures"):
+            image, target = self._scorer(method, condition).slice(volume, int(place.slice), int(place.frame))
+            self.parts.write_picture(path, image=image.numpy(), target=target.numpy())
+        self.parts.collect_pictures(pictures)
+
+    def _scorer(self, method: Method, condition: Condition) -> Scorer:
+        """With the method's network, which is built when its turn comes and kept until the next one's."""
+        if self._latest[0] is not method:
+            self._latest = method, method.load().to(self.share.device).eval()
+        return Scorer(self._latest[1], method, condition, self.share.device, self.parts.perceptual)
+
+
+def num_slices(volume: Volume) -> int:
+    """Slices of a volume, all frames counted."""
+    return volume.num_slices * volume.num_frames

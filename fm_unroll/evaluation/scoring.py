@@ -1,0 +1,166 @@
+"""Reconstruct slices and score them: from files to rows, on one device."""
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from fm_unroll.data.dataset import SliceDataset
+from fm_unroll.data.modules import KSpaceData
+from fm_unroll.data.sample import KSpaceBatch
+from fm_unroll.data.undersampling import center_crop, undersample
+from fm_unroll.data.volume import Volume
+from fm_unroll.evaluation.methods import Method
+from fm_unroll.evaluation.perceptual import perceptual_scores
+from fm_unroll.evaluation.records import SliceRecord
+from fm_unroll.metrics import challenge_scores, score_slices
+from fm_unroll.physics import SamplingPattern
+
+# 2: rows carry the challenge's metrics and say what the model was trained on.
+PROTOCOL_VERSION = 2
+OF_THE_TARGET = ("target_energy", "pixels", "data_range")
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """One data set of the protocol.
+
+    Attributes:
+        name: as tables print it.
+        data: the data module; its test subjects are evaluated.
+        centers: ACS lines (cardiac) or center fractions (knee, brain).
+    """
+
+    __test__ = False
+
+    name: str
+    data: KSpaceData
+    centers: list[float]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One test set under one sampling pattern."""
+
+    test_set: TestSet
+    pattern: SamplingPattern
+
+    @property
+    def identity(self) -> tuple[str, str, str, float]:
+        """Data set, anatomy, center and acceleration, as the records name them."""
+        data, pattern = self.test_set.data, self.pattern
+        return self.test_set.name, data.anatomy, pattern.center, pattern.acceleration
+
+    @property
+    def folder(self) -> Path:
+        """A folder name for what belongs to this condition."""
+        place = f"{self.pattern.center}_x{self.pattern.acceleration:g}"
+        return Path(self.test_set.name, self.test_set.data.anatomy, place)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Applies one method to one condition.
+
+    Attributes:
+        network: the method's, on the device.
+        method: what it is.
+        condition: what it is applied to.
+        device: where to compute.
+        perceptual: the perceptual metrics to compute.
+    """
+
+    network: nn.Module
+    method: Method
+    condition: Condition
+    device: torch.device
+    perceptual: tuple[str, ...] = ()
+
+    def volumes(
+        self, volumes: Sequence[Volume], batch_size: int, num_workers: int
+    ) -> Iterator[tuple[Volume, list[SliceRecord]]]:
+        """Reconstruct and score volumes one after another; a batch never spans two of them.
+
+        So a volume's figures do not depend, to the last bit, on which other volumes were still to be done.
+
+        Yields:
+            A volume and the records of its slices, in order.
+        """
+        data = self.condition.test_set.data
+        dataset = SliceDataset(data.root, data.reader, volumes)
+        ends = np.cumsum([volume.num_slices * volume.num_frames for volume in volumes]).tolist()
+        batches = [
+            range(first, min(first + batch_size, end))
+            for start, end in zip([0, *ends], ends, strict=False)
+            for first in range(start, end, batch_size)
+        ]
+        loader = DataLoader(
+            dataset, batch_sampler=batches, num_workers=num_workers, collate_fn=KSpaceBatch.collate
+        )
+        records: list[SliceRecord] = []
+        by_name = {volume.name: volume for volume in volumes}
+        for full in loader:
+            volume = by_name[full.volume[0]]
+            batch, images = self.reconstruct(full)
+            records += self.score(volume, batch, images)
+            if len(records) == volume.num_slices * volume.num_frames:
+                yield volume, records
+                records = []
+
+    def slice(self, volume: Volume, slice_: int, frame: int) -> tuple[Tensor, Tensor]:
+        """Reconstruct one slice: image and target, float32 ``(readout, phase)`` each, on the CPU."""
+        data = self.condition.test_set.data
+        dataset = SliceDataset(data.root, data.reader, [volume])
+        item = dataset.entries.tolist().index([0, slice_, frame])
+        batch, images = self.reconstruct(KSpaceBatch.collate([dataset[item]]))
+        return images[0].cpu(), batch.target[0].cpu()
+
+    def reconstruct(self, full: KSpaceBatch) -> tuple[KSpaceBatch, Tensor]:
+        """Undersample some fully sampled slices and reconstruct them: float32, ``(batch, *crop)``."""
+        batch = undersample(full.to(self.device), self.condition.pattern, full.volume)
+        with torch.inference_mode():
+            return batch, center_crop(self.network(batch.kspace, batch.mask, batch.num_acs), batch.crop)
+
+    def score(self, volume: Volume, batch: KSpaceBatch, images: Tensor) -> Iterator[SliceRecord]:
+        """The rows of some reconstructed slices of one volume."""
+        scores = score_slices(images, batch.target, batch.data_range)
+        scores |= challenge_scores(images, batch.target)
+        scores |= perceptual_scores(self.perceptual, images, batch.target, batch.data_range)
+        method, condition = self.method, self.condition
+        for row in range(len(batch)):
+            measured = {name: values[row].item() for name, values in scores.items()}
+            failed = not math.isfinite(measured["squared_error"])
+            if failed:
+                measured |= {name: math.nan for name in measured if name not in OF_THE_TARGET}
+            yield SliceRecord(
+                protocol_version=PROTOCOL_VERSION,
+                method=method.name,
+                train_acceleration=method.train_acceleration,
+                seed=method.seed,
+                checkpoint_sha256=method.sha256,
+                encoder=method.encoder[0],
+                encoder_sha256=method.encoder[1],
+                encoder_weights=method.encoder[2],
+                trained_on_synthetic=method.trained_on_synthetic,
+                dataset=condition.test_set.name,
+                anatomy=condition.test_set.data.anatomy,
+                synthetic=volume.synthetic,
+                subject=volume.subject,
+                volume=volume.name,
+                slice=batch.slice[row],
+                frame=batch.frame[row],
+                contrast=volume.contrast,
+                acceleration=batch.acceleration,
+                true_acceleration=batch.true_acceleration[row],
+                center=condition.pattern.center,
+                acs_lines=batch.num_acs,
+                mask_sha256=hashlib.sha256(batch.mask[row].cpu().numpy().tobytes()).hexdigest(),
+                status="failed" if failed else "ok",
+                **{**measured, "pixels": int(measured["pixels"])},
+            )

@@ -1,0 +1,104 @@
+"""Which slices are shown as pictures, from the records alone: typical ones and extreme ones.
+
+Every arm is shown by one run: at each condition that of the training acceleration which the tables use, with
+the lowest seed.
+"""
+
+from typing import NamedTuple
+
+import pandas as pd
+
+from fm_unroll.evaluation.records import ANATOMIES, BASELINE, CONDITION, SLICE, VOLUME, arm_names, prior_arms
+from fm_unroll.evaluation.statistics import center_order, nearest_training
+
+PLACE = (*CONDITION, *VOLUME, *SLICE)
+
+
+class Place(NamedTuple):
+    """One slice under one sampling pattern: where it stands in the records."""
+
+    dataset: str
+    anatomy: str
+    center: str
+    acceleration: float
+    subject: str
+    volume: str
+    slice: int
+    frame: int
+
+
+class Extreme(NamedTuple):
+    """Where a prior's SSIM minus the baseline's is largest (``best``) or smallest (``worst``)."""
+
+    kind: str
+    arm: str
+    place: Place
+
+
+def shown_runs(records: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the runs that pictures show, one an arm and slice.
+
+    Args:
+        records: as `fm_unroll.evaluation.records.read_records` returns them.
+
+    Returns:
+        Some of these rows in their order, with a further column ``arm``.
+    """
+    named = records.assign(arm=arm_names(records))
+    shown = []
+    for (*_, acceleration), group in named.groupby(list(CONDITION), sort=False):
+        nearest = nearest_training(group.train_acceleration, acceleration)
+        rows = group[group.train_acceleration.isna() | (group.train_acceleration == nearest)]
+        shown.append(rows.sort_values(["seed", "checkpoint_sha256"], kind="stable"))
+    return pd.concat(shown).drop_duplicates(["arm", *PLACE]).sort_index()
+
+
+def typical(shown: pd.DataFrame) -> list[Place]:
+    """One slice a condition: the one with the baseline's median SSIM (zero-filling's where it has none).
+
+    Args:
+        shown: as `shown_runs` returns them.
+
+    Returns:
+        Places in the order of the tables: anatomy, data set, larger centers first, acceleration.
+    """
+    chosen = []
+    for _, group in shown.groupby(list(CONDITION), sort=False):
+        for arm in (BASELINE, "zero_filled", *sorted(set(group.arm))):
+            rows = group[(group.arm == arm) & (group.status == "ok")].sort_values(
+                ["ssim", *VOLUME, *SLICE], kind="stable"
+            )
+            if len(rows):
+                chosen.append(_place(rows.iloc[(len(rows) - 1) // 2]))
+                break
+    return sorted(
+        chosen, key=lambda p: (ANATOMIES.index(p.anatomy), p.dataset, center_order(p.center), p.acceleration)
+    )
+
+
+def extremes(shown: pd.DataFrame) -> list[Extreme]:
+    """Best and worst slice of every prior among all slices that both it and the baseline reconstructed.
+
+    Args:
+        shown: as `shown_runs` returns them.
+
+    Returns:
+        Two a prior, priors in alphabetical order.
+    """
+    ssim = shown[shown.status == "ok"].pivot(index=list(PLACE), columns="arm", values="ssim")
+    found = []
+    for arm in sorted(prior_arms(shown) & set(ssim)):
+        gain = (ssim[arm] - ssim[BASELINE]).dropna() if BASELINE in ssim else pd.Series(dtype=float)
+        if len(gain):
+            found.append(Extreme("best", arm, Place(*gain.index[gain.to_numpy().argmax()])))
+            found.append(Extreme("worst", arm, Place(*gain.index[gain.to_numpy().argmin()])))
+    return found
+
+
+def pictured(shown: pd.DataFrame) -> list[Place]:
+    """Every place of which a picture is wanted, once: typical slices, then the extreme ones."""
+    return list(dict.fromkeys([*typical(shown), *(case.place for case in extremes(shown))]))
+
+
+def _place(row: pd.Series) -> Place:
+    return Place(*(row[name] for name in PLACE))

@@ -1,0 +1,64 @@
+import numpy as np
+import pandas as pd
+import pytest
+from fake_records import fake_records
+
+from fm_unroll.evaluation.selection import PLACE, extremes, pictured, shown_runs, typical
+
+
+@pytest.fixture(scope="module")
+def shown() -> pd.DataFrame:
+    return shown_runs(fake_records(("varnet", "clip", "random", "zero_filled"), subjects=5))
+
+
+def test_every_arm_is_shown_by_its_lowest_seed(shown):
+    assert not shown.duplicated(["arm", *PLACE]).any()
+    assert (
+        set(shown[shown.method == "clip"].seed) == {0}
+        and shown[shown.method == "zero_filled"].seed.isna().all()
+    )
+
+
+def test_models_are_shown_at_the_training_acceleration_of_the_tables():
+    records = fake_records(("varnet",), anatomies=("knee",), subjects=2, seeds=1, accelerations=(8.0,))
+    other = records.assign(train_acceleration=4.0, checkpoint_sha256="other")
+    assert set(shown_runs(pd.concat([records, other], ignore_index=True)).train_acceleration) == {8}
+    assert set(shown_runs(other).train_acceleration) == {4}
+
+
+def test_the_typical_slice_has_the_median_ssim_of_the_baseline(shown):
+    chosen = typical(shown)
+    assert len(chosen) == 5 * 3 and [p.anatomy for p in chosen[::6]] == ["cardiac", "knee", "brain"]
+    for place in chosen:
+        rows = shown[(shown[list(PLACE[:4])] == list(place[:4])).all(axis=1) & (shown.method == "varnet")]
+        ssim = rows[(rows[list(PLACE)] == list(place)).all(axis=1)].ssim.item()
+        assert (rows.ssim < ssim).sum() in (len(rows) // 2 - 1, len(rows) // 2)
+    zero_filled = typical(shown[shown.method != "varnet"])
+    assert len(zero_filled) == len(chosen) and zero_filled != chosen
+
+
+def test_the_extremes_are_those_of_all_slices(shown):
+    best, worst = extremes(shown)
+    assert (best.kind, best.arm, worst.kind, worst.arm) == ("best", "clip", "worst", "clip")  # no control
+    table = shown.pivot(index=list(PLACE), columns="method", values="ssim")
+    gain = table["clip"] - table["varnet"]
+    assert gain[best.place] == gain.max() and gain[worst.place] == gain.min()
+
+
+def test_failed_slices_are_not_shown_as_extreme_or_typical(shown):
+    best, _ = extremes(shown)
+    here = (shown[list(PLACE)] == list(best.place)).all(axis=1)
+    failed = shown.assign(ssim=shown.ssim.mask(here, np.nan), status=shown.status.mask(here, "failed"))
+    assert extremes(failed)[0].place != best.place
+    assert best.place not in typical(failed)
+
+
+def test_without_a_prior_or_a_baseline_there_are_no_extremes(shown):
+    assert extremes(shown[shown.method != "varnet"]) == [] == extremes(shown[shown.method != "clip"])
+
+
+def test_every_place_is_pictured_once(shown):
+    places = pictured(shown)
+    assert len(places) == len(set(places)) and {*typical(shown), *(e.place for e in extremes(shown))} == set(
+        places
+    )
