@@ -28,7 +28,7 @@ demo: $(INSTALLED)  ## synthesise data, train two small networks, evaluate them 
 	$(RUN) data synthesize --root $(DATA) --workers 2
 	$(call train,$(DEMO)/varnet,configs/demo/varnet.yaml)
 	$(call train,$(DEMO)/foundation,configs/demo/foundation.yaml)
-	$(RUN) cross-domain --config configs/demo/cross_domain.yaml
+	$(RUN) cross-domain --config configs/demo/cross_domain.yaml --checkpoints '[$(DEMO)/*/checkpoints/best.ckpt]'
 	$(RUN) report $(DEMO)/records.csv
 
 demo-controls: $(INSTALLED)  ## the demo's prior with trained (WEIGHTS=dinov2_small file), random and no encoder
@@ -39,7 +39,7 @@ demo-controls: $(INSTALLED)  ## the demo's prior with trained (WEIGHTS=dinov2_sm
 	$(RUN) cross-domain --config configs/demo/controls/cross_domain.yaml
 	$(RUN) report $(CONTROLS)/records.csv
 
-# Without the real data, the demo's own protocol.
+# Whatever checkpoints are below runs/, or the demo's; without the real data, on the demo's.
 PROTOCOL ?= $(if $(wildcard data/cmrxrecon),experiments/cross_domain.yaml,configs/demo/cross_domain.yaml)
 RESULTS ?= $(if $(wildcard data/cmrxrecon),results/cross_domain,$(DEMO))
 

@@ -1,7 +1,14 @@
 """The cross-domain run on real files of the tiny data set."""
 
+import hashlib
+import json
+import os
+import random
+import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -14,10 +21,15 @@ from fastmri import evaluate
 
 from fm_unroll.cli import main
 from fm_unroll.data import CMRxReconData, FastMRIBrainData, FastMRIKneeData
-from fm_unroll.evaluation.methods import Method
-from fm_unroll.evaluation.protocol import Condition, TestSet, cross_domain, score_volumes
+from fm_unroll.errors import InputError
+from fm_unroll.evaluation.figures import read_slices
+from fm_unroll.evaluation.methods import Method, baseline, trained
+from fm_unroll.evaluation.parts import Parts
+from fm_unroll.evaluation.protocol import cross_domain, default_checkpoints
 from fm_unroll.evaluation.records import read_records, volume_table
-from fm_unroll.physics import EquispacedSampling, ifft2c, rss
+from fm_unroll.evaluation.scoring import Condition, Scorer, TestSet
+from fm_unroll.evaluation.selection import PLACE, shown_runs, typical
+from fm_unroll.physics import EquispacedSampling, RandomSampling, ifft2c, rss
 
 SPLIT = (0.5, 0.25, 0.25)
 
@@ -34,7 +46,7 @@ test_sets.__test__ = False
 
 
 def run(root: Path, output: Path, **options) -> pd.DataFrame:
-    options = {"checkpoints": (), "accelerations": (2, 4), "num_workers": 0, "pictured": 1} | options
+    options = {"checkpoints": (), "accelerations": (2, 4), "num_workers": 0} | options
     cross_domain(test_sets=test_sets(root), output=output, **options)
     return read_records(output / "records.csv")
 
@@ -61,8 +73,15 @@ def checkpoint(synthetic, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def records(synthetic, checkpoint, tmp_path_factory) -> pd.DataFrame:
-    return run(synthetic, tmp_path_factory.mktemp("results"), checkpoints=[str(checkpoint)])
+def results(synthetic, checkpoint, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("results")
+    run(synthetic, output, checkpoints=[str(checkpoint)])
+    return output
+
+
+@pytest.fixture(scope="module")
+def records(results) -> pd.DataFrame:
+    return read_records(results / "records.csv")
 
 
 def test_every_slice_of_every_condition_has_one_row(records, synthetic):
@@ -107,41 +126,12 @@ def test_volume_metrics_equal_fastmri_on_the_files_themselves(records, synthetic
     assert row.true_acceleration == mask.true_acceleration
 
 
-class Interruption(Exception):
-    """Stands for a killed process."""
-
-
-def test_interrupted_run_goes_on_to_the_same_bytes(synthetic, tmp_path, monkeypatch):
-    run(synthetic, tmp_path / "whole")
-    from fm_unroll.evaluation import protocol
-
-    finished = []
-
-    def interrupted_write(path, rows):
-        if len(finished) in {3, 7, 11}:
-            finished.append(None)
-            path.with_suffix(".part").write_text("torn")
-            raise Interruption
-        finished.append(path)
-        protocol_write(path, rows)
-
-    protocol_write = protocol.write_part
-    monkeypatch.setattr(protocol, "write_part", interrupted_write)
-    for _ in range(3):
-        with pytest.raises(Interruption):
-            run(synthetic, tmp_path / "parts")
-    run(synthetic, tmp_path / "parts")
-    written = [path for path in finished if path is not None]
-    assert len(written) == len(set(written)), "nothing is done twice"
-    assert (tmp_path / "parts/records.csv").read_bytes() == (tmp_path / "whole/records.csv").read_bytes()
-
-
-def test_processes_share_the_work(synthetic, tmp_path):
-    run(synthetic, tmp_path / "alone")
+def write_config(root: Path, folder: Path, **options) -> Path:
+    """The protocol of `test_sets` as a config file, with the results in ``folder``."""
     sets = [
-        ("heart", "CMRxReconData", {"root": str(synthetic), "acs_lines": 8, "split": list(SPLIT)}, [8]),
-        ("knee", "FastMRIKneeData", {"root": str(synthetic / "knee")}, [0.2, 0.1]),
-        ("brain", "FastMRIBrainData", {"root": str(synthetic / "brain")}, [0.2]),
+        ("heart", "CMRxReconData", {"root": str(root), "acs_lines": 8, "split": list(SPLIT)}, [8]),
+        ("knee", "FastMRIKneeData", {"root": str(root / "knee")}, [0.2, 0.1]),
+        ("brain", "FastMRIBrainData", {"root": str(root / "brain")}, [0.2]),
     ]
     content = {
         "test_sets": [
@@ -150,25 +140,167 @@ def test_processes_share_the_work(synthetic, tmp_path):
         ],
         "checkpoints": [],
         "accelerations": [2, 4],
-        "output": str(tmp_path / "shared"),
+        "output": str(folder),
         "num_workers": 0,
     }
-    config = tmp_path / "protocol.yaml"
-    config.write_text(yaml.safe_dump(content))
+    config = folder.with_suffix(".yaml")
+    config.write_text(yaml.safe_dump(content | options))
+    return config
+
+
+def test_a_run_killed_five_times_goes_on_to_the_same_bytes(synthetic, tmp_path):
+    """SIGKILL at random moments: nothing is done twice, and the result is that of a run left alone."""
+    options = {"baselines": ["zero_filled", "cg_sense"], "accelerations": [2, 3, 4]}
+    run(synthetic, tmp_path / "whole", **options)
+    parts = sorted(path.relative_to(tmp_path / "whole") for path in parts_below(tmp_path / "whole/parts"))
+    output = tmp_path / "killed"
+    arguments = ["cross-domain", "--config", str(write_config(synthetic, output, **options))]
+    command = [sys.executable, "-m", "fm_unroll", *arguments]
+    moment = random.Random(2604)
+    written: dict[Path, int] = {}
+    for session, finished in enumerate(sorted(moment.sample(range(1, len(parts) - 3), 5))):
+        # starting Python costs more than all the work here, so only the first session does
+        process = os.spawnv(os.P_NOWAIT, sys.executable, command) if session == 0 else forked(arguments)
+        while len(parts_below(output / "parts")) < finished and os.waitpid(process, os.WNOHANG) == (0, 0):
+            time.sleep(0.002)
+        time.sleep(moment.uniform(0, 0.02))
+        os.kill(process, signal.SIGKILL)
+        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+        now = parts_below(output / "parts")
+        assert len(now) < len(parts) and written.items() <= now.items(), "nothing is done twice"
+        written = now
+    subprocess.run(command, check=True, capture_output=True)
+    last = parts_below(output / "parts")
+    assert written.items() <= last.items()
+    assert sorted(path.relative_to(output) for path in last) == parts
+    assert (output / "records.csv").read_bytes() == (tmp_path / "whole/records.csv").read_bytes()
+
+
+def forked(arguments: list[str]) -> int:
+    """A process of its own that runs what ``python -m fm_unroll`` runs; its number."""
+    if process := os.fork():
+        return process
+    try:
+        main(arguments)
+    finally:
+        os._exit(1)
+
+
+def parts_below(output: Path) -> dict[Path, int]:
+    """Finished parts and when they were written, in nanoseconds."""
+    return {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.suffix in (".csv", ".npz")}
+
+
+def test_processes_share_the_work(synthetic, tmp_path):
+    run(synthetic, tmp_path / "alone")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    config = write_config(synthetic, tmp_path / "shared")
     command = [*launch, "-m", "fm_unroll", "cross-domain", "--config", str(config)]
     subprocess.run(command, check=True, capture_output=True)
     alone, shared = (read_records(tmp_path / name / "records.csv") for name in ("alone", "shared"))
     pd.testing.assert_frame_equal(alone, shared)
 
 
-def test_pictures_hold_every_method(synthetic, checkpoint, tmp_path):
-    run(synthetic, tmp_path, checkpoints=[str(checkpoint)], accelerations=(4,))
-    for path in (tmp_path / "images").rglob("*.npz"):
-        with np.load(path) as picture:
-            assert {"target", "zero_filled", "none", "volume", "slice"} <= set(picture)
-            assert picture["target"].shape == picture["none"].shape
-    assert len(list((tmp_path / "images").rglob("*.npz"))) == 4
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--only", "[knee]", "--centers", "[0.1]"], {("knee", "0.10", 2), ("knee", "0.10", 4)}),
+        (
+            ["--accelerations", "[4]", "--only", "[heart, brain]"],
+            {("heart", "8 ACS lines", 4), ("brain", "0.20", 4)},
+        ),
+    ],
+)
+def test_any_subset_can_be_run_by_command_and_reported(words, expected, synthetic, checkpoint, tmp_path):
+    config = write_config(synthetic, tmp_path / "subset")
+    main(["cross-domain", "--config", str(config), "--checkpoints", f"[{checkpoint}]", *words])
+    records = read_records(tmp_path / "subset/records.csv")
+    found = set(records[["dataset", "center", "acceleration"]].itertuples(index=False, name=None))
+    assert found == expected and set(records.method) == {"zero_filled", "none"}
+    # the rest of the protocol, then the subset again: a report shows what its records hold
+    main(["cross-domain", "--config", str(config)])
+    assert len(read_records(tmp_path / "subset/records.csv")) > len(records)
+    before = parts_below(tmp_path / "subset/parts")
+    main(["cross-domain", "--config", str(config), "--checkpoints", f"[{checkpoint}]", *words])
+    assert parts_below(tmp_path / "subset/parts") == before
+    pd.testing.assert_frame_equal(read_records(tmp_path / "subset/records.csv"), records)
+    main(["report", str(tmp_path / "subset/records.csv")])
+    assert (tmp_path / "subset/report.html").is_file()
+
+
+def test_subsets_that_are_not_there_are_named(synthetic, tmp_path):
+    with pytest.raises(
+        InputError, match="--only liver: no such test set, choose from heart, cardiac, knee, brain"
+    ):
+        run(synthetic, tmp_path, only=["liver"])
+    with pytest.raises(InputError, match=r"--centers 0.3: not in the protocol, choose from \[0.1, 0.2, 8\]"):
+        run(synthetic, tmp_path, centers=[0.3])
+    with pytest.raises(InputError, match="nothing to evaluate"):
+        run(synthetic, tmp_path, baselines=[])
+
+
+def test_default_checkpoints_are_the_runs_or_else_the_demos(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"no checkpoint at runs/\*/\*/checkpoints/best.ckpt"):
+        default_checkpoints()
+    controls = touch(tmp_path / "runs/demo-controls/none/checkpoints/best.ckpt")
+    with pytest.raises(InputError, match="no checkpoint at runs/demo/"):
+        default_checkpoints()
+    demo = touch(tmp_path / "runs/demo/varnet/checkpoints/best.ckpt")
+    assert default_checkpoints() == [demo.relative_to(tmp_path)]
+    own = [touch(tmp_path / f"runs/clip_x8/{run}/checkpoints/best.ckpt") for run in ("seed0", "1a2b3c")]
+    assert default_checkpoints() == sorted(path.relative_to(tmp_path) for path in own)
+    assert controls.is_file()
+
+
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True)
+    path.touch()
+    return path
+
+
+def test_provenance_says_what_was_run_and_counts_the_time_of_all_sessions(synthetic, checkpoint, tmp_path):
+    for _ in range(2):
+        run(synthetic, tmp_path, checkpoints=[str(checkpoint)])
+        facts = json.loads((tmp_path / "provenance.json").read_text())
+    assert facts["protocol"]["baselines"] == ["zero_filled"]
+    ((path, description),) = facts["protocol"]["checkpoints"].items()
+    assert path == str(checkpoint) and hashlib.sha256(checkpoint.read_bytes()).hexdigest() in description
+    assert [test_set["name"] for test_set in facts["protocol"]["test_sets"]] == ["heart", "knee", "brain"]
+    earlier = facts["wall_time_s"]
+    run(synthetic, tmp_path, checkpoints=[str(checkpoint)])
+    assert json.loads((tmp_path / "provenance.json").read_text())["wall_time_s"] > earlier > 0
+
+
+def test_rows_of_another_mask_or_of_other_metrics_are_not_taken(synthetic, checkpoint):
+    """A part is found by all that its content depends on."""
+    knee = test_sets(synthetic)[1]
+    knee.data.setup()
+    volume = knee.data.volumes("test")[0]
+    method = baseline("zero_filled")
+    paths = {
+        Parts(Path(), metrics).of_volume(method, Condition(knee, pattern), volume)
+        for metrics in ((), ("haarpsi",))
+        for pattern in (EquispacedSampling(4, 0.1), RandomSampling(4, 0.1), EquispacedSampling(4, 0.2))
+    }
+    changed = replace(volume, maximum=2 * volume.maximum)
+    paths.add(Parts(Path(), ()).of_volume(method, Condition(knee, EquispacedSampling(4, 0.1)), changed))
+    paths.add(
+        Parts(Path(), ()).of_volume(trained(checkpoint), Condition(knee, EquispacedSampling(4, 0.1)), volume)
+    )
+    assert len(paths) == 8
+
+
+def test_pictures_of_typical_slices_hold_every_method_and_agree_with_the_rows(records, results):
+    shown = shown_runs(records)
+    slices = read_slices(results / "images", shown)
+    assert set(slices) == set(typical(shown))  # without a prior there are no extremes
+    for place, item in slices.items():
+        here = shown[(shown[list(PLACE)] == list(place)).all(axis=1)].set_index("arm")
+        assert set(item.images) == set(here.index)
+        for arm, image in item.images.items():
+            error = np.square(image.astype(float) - item.target).sum()
+            assert error == pytest.approx(here.squared_error[arm], rel=1e-4)
 
 
 def test_training_subjects_in_the_test_set_are_refused(synthetic, checkpoint, tmp_path, capsys):
@@ -197,39 +329,38 @@ def test_a_nan_image_is_recorded_as_failed(synthetic):
     condition = Condition(knee, EquispacedSampling(4, 0.1))
     method = Method("broken", Broken)
     volume = knee.data.volumes("test")[0]
-    ((scored, rows),) = score_volumes(Broken(), method, condition, [volume], 2, 0, torch.device("cpu"))
-    assert scored == volume and len(rows) == volume.num_slices
-    for record, _, _ in rows:
-        assert record.status == "failed" and np.isnan(record.ssim) and np.isnan(record.squared_error)
-        assert record.target_energy > 0
+    scorer = Scorer(Broken(), method, condition, torch.device("cpu"))
+    ((scored, records),) = scorer.volumes([volume], batch_size=2, num_workers=0)
+    assert scored == volume and len(records) == volume.num_slices
+    for record in records:
+        assert record.status == "failed" and record.target_energy > 0
+        assert np.isnan([record.ssim, record.psnr, record.squared_error, record.challenge_ssim]).all()
 
 
 def test_real_scans_are_reconstructed_the_right_way_up(shared, checkpoint, tmp_path):
     """Both real files, masked x4, through a trained network: the image lies where the stored one does."""
     brain = FastMRIBrainData(shared / "data/fastmri_brain", num_workers=0)
     heart = CMRxReconData(shared / "data/cmrxrecon", split=(0, 0, 1), num_workers=0)
-    # the real heart's placeholder id is also that of a phantom the network was trained on
-    sets = [TestSet("real brain", brain, [0.08]), TestSet("real heart", heart, [24])]
-    for test_set, checkpoints in zip(sets, ([str(checkpoint)], []), strict=True):
-        cross_domain(
-            test_sets=[test_set],
-            checkpoints=checkpoints,
-            accelerations=[4],
-            output=tmp_path / test_set.data.anatomy,
-            num_workers=0,
-            pictured=1,
-        )
-    records = read_records(tmp_path / "brain" / "records.csv")
-    assert len(records) == 8 and not records.synthetic.any() and (records.status == "ok").all()
-    for path in tmp_path.rglob("*.npz"):
-        with np.load(path) as picture:
-            target = torch.from_numpy(picture["target"])
-            for method in {"zero_filled", "none"} & set(picture):
-                image = torch.from_numpy(picture[method])
-                rows, columns = (size // 2 for size in image.shape)
-                displaced = [image.flip(0), image.flip(1), image.roll(rows, 0), image.roll(columns, 1)]
-                likeness = [correlation(other, target) for other in (image, *displaced)]
-                assert likeness[0] > 0.9 and likeness[0] > max(likeness[1:]) + 0.1
+    # the real heart's placeholder id is also that of a phantom the network was trained on: no leak
+    cross_domain(
+        test_sets=[TestSet("real brain", brain, [0.08]), TestSet("real heart", heart, [24])],
+        checkpoints=[str(checkpoint)],
+        accelerations=[4],
+        output=tmp_path,
+        num_workers=0,
+    )
+    records = read_records(tmp_path / "records.csv")
+    assert len(records) == 2 * (4 + 1) and not records.synthetic.any() and (records.status == "ok").all()
+    assert (records.trained_on_synthetic == (records.method == "none")).all()
+    slices = read_slices(tmp_path / "images", shown_runs(records))
+    assert {place.anatomy for place in slices} == {"brain", "cardiac"}
+    for item in slices.values():
+        target = torch.from_numpy(item.target)
+        for image in map(torch.from_numpy, item.images.values()):
+            rows, columns = (size // 2 for size in image.shape)
+            displaced = [image.flip(0), image.flip(1), image.roll(rows, 0), image.roll(columns, 1)]
+            likeness = [correlation(other, target) for other in (image, *displaced)]
+            assert likeness[0] > 0.9 and likeness[0] > max(likeness[1:]) + 0.1
 
 
 def correlation(image: torch.Tensor, other: torch.Tensor) -> float:
