@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -26,6 +27,7 @@ def provenance() -> dict:
         "python": platform.python_version(),
         "packages": {package: version(package) for package in PACKAGES},
         "machine": platform.machine(),
+        "cpu_cores": os.cpu_count(),
         "cpu_threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
     }

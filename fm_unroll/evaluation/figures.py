@@ -78,7 +78,7 @@ COLORS = {
     "cg_sense": "#7a7a7a",
     "wavelet": "#5a5a5a",
 }
-MARKERS = dict(zip(COLORS, "osD^vPXxx+", strict=True))
+MARKERS = dict(zip(COLORS, "osD^vPXx1+", strict=True))
 # for encoders registered elsewhere
 SPARE = (("#8E44AD", "*"), ("#B03A2E", "h"), ("#1F618D", "<"), ("#7D6608", ">"), ("#117A65", "p"))
 CLASSICAL = ("zero_filled", "cg_sense", "wavelet")
@@ -211,7 +211,7 @@ def _regime_cell(axis: Axes, x: int, y: int, row: pd.Series | None, norm, colors
     mark = "n/t" if np.isnan(row.p_holm) else stars(row.p_holm) if row.clear else ""
     text = signed(row.difference, min(digits, 3))
     color = "white" if dark else "#222222"
-    axis.text(x, y - (0.1 if mark else 0), text, ha="center", va="center", fontsize=6, color=color)
+    axis.text(x, y - (0.1 if mark else 0), text, ha="center", va="center", fontsize=5.5, color=color)
     axis.text(x, y + 0.24, mark, ha="center", va="center", fontsize=5.5, color=color)
 
 
@@ -483,14 +483,15 @@ def _paste(
     ssim: float | None = None,
     cmap: str = "gray",
 ) -> None:
-    """Put an image of ``cell`` inches width, with its zoomed box in the lower right corner, onto a sheet."""
+    """Put an image of ``cell`` inches width, with its zoomed box in a lower corner, onto a sheet."""
     rows, columns = image.shape
     scale = (cell - GAP) / columns
     width, height = cell - GAP, rows * scale
     look = {"cmap": cmap, "vmin": 0, "vmax": peak, "interpolation": "nearest", "aspect": "auto"}
     row, column, side = box
     zoom = 0.42 * min(width, height)
-    corner = (x + width - zoom, y + height - zoom)
+    in_right_half = column + side / 2 > columns / 2
+    corner = (x if in_right_half else x + width - zoom, y + height - zoom)
     frame = {"fill": False, "edgecolor": "#F0E442", "linewidth": 0.7}
     axis.imshow(image, extent=(x, x + width, y + height, y), **look)
     axis.add_patch(

@@ -77,6 +77,10 @@ def trained(path: Path) -> Method:
     """
     checkpoint = read_checkpoint(path)
     facts = checkpoint["fm_unroll"]
+    if "synthetic" not in facts:
+        raise InputError(
+            f"{path} is of an earlier version and does not say what it was trained on: train again"
+        )
     subjects = [*facts["subjects"]["train"], *facts["subjects"]["val"]]
     return Method(
         name=checkpoint["hyper_parameters"]["method"],

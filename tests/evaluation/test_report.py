@@ -30,7 +30,7 @@ def test_everything_is_written(made):
     names = {path.name for path in (made / "tables").iterdir()}
     for stem in ("results_knee_Phantom_knee", "crossings", "runs", "published_cardiac_Phantom_heart"):
         assert {f"{stem}.csv", f"{stem}.md", f"{stem}.tex"} <= names
-    assert "comparison_ssim_to_random_knee_Phantom_knee.csv" in names
+    assert {"comparison_ssim_to_random_knee_Phantom_knee.csv", "challenge_knee_Phantom_knee.csv"} <= names
     pictures = {path.stem for path in (made / "figures").glob("*.pdf")}
     assert {"regime_map_ssim", "degradation_ssim", "difference_ssim", "extreme_cases", "priors"} <= pictures
     assert "panel_knee_Phantom_knee_0.04_x10" in pictures and pictures == {

@@ -37,12 +37,13 @@ def test_best_and_second_are_those_of_the_numbers(analysis):
 def test_every_table_made_of_phantoms_says_so_in_every_format(analysis):
     made = [
         *tables.result_tables(analysis.means),
+        *tables.challenge_tables(analysis.means),
         *tables.comparison_tables(analysis.comparisons),
         *tables.published_tables(analysis.means, tables.read_published()),
         tables.crossing_table(analysis.crossings, "varnet"),
         tables.run_table(analysis.volumes, analysis.records),
     ]
-    assert len(made) == 2 + 6 + 2 + 1 + 1
+    assert len(made) == 2 + 2 + 6 + 2 + 1 + 1
     for table in made:
         assert tables.SYNTHETIC in table.markdown() and tables.SYNTHETIC in table.latex()
         assert pd.read_csv(io.StringIO(table.csv())).synthetic.all()
@@ -80,6 +81,59 @@ def test_all_published_figures_stand_beside_ours(analysis):
     assert len(cells) == 3 and {cell.text for row in cells for cell in row[2:]} == {tables.MISSING}
 
 
+def test_the_challenges_metrics_stand_in_tables_of_their_own(analysis, records):
+    for table in tables.challenge_tables(analysis.means):
+        assert set(table.data.metric) == set(tables.CHALLENGE)
+        assert "hides errors of scale" in table.markdown() and "Challenge SSIM" in table.markdown()
+    others = [
+        *tables.result_tables(analysis.means),
+        *tables.comparison_tables(analysis.comparisons),
+        *tables.published_tables(analysis.means, tables.read_published()),
+    ]
+    assert not any("challenge" in table.markdown().lower() for table in others)
+    (knee,) = (t for t in tables.challenge_tables(analysis.means) if "knee" in t.name)
+    row = knee.data.set_index(["center", "acceleration", "arm", "metric"])
+    here = records[(records.anatomy == "knee") & (records.center == "0.04") & (records.acceleration == 10)]
+    expected = here[here.method == "clip"].challenge_ssim.mean()
+    assert row.loc[("0.04", 10, "clip", "challenge_ssim"), "mean"] == pytest.approx(expected)
+
+
+def test_contrasts_of_one_data_set_stand_apart():
+    records = fake_records(("varnet", "clip"), anatomies=("cardiac", "knee"), subjects=4, seeds=1)
+    assert tables.contrast_tables(analyse(records).contrasts) == []
+    mapping = (records.anatomy == "cardiac") & records.subject.isin(["C001", "C003"])
+    records.loc[mapping, "contrast"] = "T1map"
+    (table,) = tables.contrast_tables(analyse(records).contrasts)
+    means = table.data[table.data.metric == "ssim"].set_index(["contrast", "acceleration", "arm"])["mean"]
+    cardiac = records[records.anatomy == "cardiac"]
+    expected = cardiac.groupby(["contrast", "acceleration", "method"]).ssim.mean()
+    assert means.to_dict() == pytest.approx(expected.to_dict()) and len(means) == 2 * 3 * 2
+    headings = [row[0].text for row in table.body if row[0].text]
+    assert headings == [f"{c} {tables.times(a)}" for c in ("T1map", "cine_sax") for a in (4, 8, 10)]
+    assert "T1map: 2 subjects, 2 volumes a condition." in table.notes
+
+
+def test_what_the_networks_were_trained_on_and_what_ssim_counts_is_said():
+    records = fake_records(("varnet", "cg_sense"), anatomies=("knee",), subjects=2, seeds=1, synthetic=False)
+    records["trained_on_synthetic"] = records.method == "varnet"
+    found = analyse(records)
+    notices = tables.notices(found.records, found.means)
+    assert "Trained on phantoms: E2E-VarNet." in notices and tables.BACKGROUND in notices
+    without = analyse(records[records.method == "varnet"].assign(trained_on_synthetic=False))
+    assert not {tables.BACKGROUND, "Trained on phantoms: E2E-VarNet."} & set(
+        tables.notices(without.records, without.means)
+    )
+
+
+def test_a_prior_of_any_encoder_is_in_the_headline():
+    records = fake_records(("varnet", "dinov2"), anatomies=("knee",), subjects=6, seeds=1)
+    records = records.replace({"method": {"dinov2": "my_vit"}, "encoder": {"dinov2": "my_vit"}})
+    found = analyse(records)
+    assert found.priors == ["my_vit"]
+    ssim = found.comparisons[found.comparisons.metric == "ssim"]
+    assert "of 6 comparisons" in tables.headline(found.priors, ssim, found.crossings, True)[0]
+
+
 def test_published_figures_that_are_not_there_are_named(tmp_path):
     with pytest.raises(InputError, match="published figures"):
         tables.read_published(tmp_path / "absent.csv")
@@ -112,7 +166,9 @@ def test_other_weights_than_the_pretrained_ones_are_named_where_the_numbers_stan
         "CMR-CLIP (random weights)"
         in tables.published_tables(found.means, tables.read_published())[0].markdown()
     )
-    assert any("carries random weights" in notice for notice in tables.notices(found.records, found.means))
+    assert any(
+        "carries random weights: a control" in notice for notice in tables.notices(found.records, found.means)
+    )
 
 
 def test_numbers_do_not_depend_on_the_order_of_rows(records, analysis):
