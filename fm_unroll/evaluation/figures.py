@@ -184,7 +184,9 @@ def regime_map(comparisons: pd.DataFrame) -> Figure:
             for a in accelerations
         ]
         axis.set_xticks(range(len(accelerations)), heads)
-        axis.set_yticks(range(len(arms)), [method_name(arm) for arm in arms] if axis is axes[0] else [])
+        axis.set_yticks(
+            range(len(arms)), [_two_lines(method_name(arm)) for arm in arms] if axis is axes[0] else []
+        )
         axis.set(xlim=(-0.5, len(accelerations) - 0.5), ylim=(len(arms) - 0.5, -0.5))
         axis.set_title(_two_lines(title).replace("center fraction", "center"), fontsize=6.5)
         axis.tick_params(length=0)
@@ -544,9 +546,8 @@ def fusion_weights(priors: dict[str, dict]) -> Figure:
         axis.set_yticks(range(len(weights)), prior["blocks"])
         axis.set_xticks(range(0, weights.shape[1], 2 if weights.shape[1] > 6 else 1))
         axis.set_xticklabels([str(int(tick) + 1) for tick in axis.get_xticks()])
-        axis.set(
-            xlabel="cascade", ylabel="encoder block" if axis is axes[0] else None, title=method_name(label)
-        )
+        title = _two_lines(method_name(label))
+        axis.set(xlabel="cascade", ylabel="encoder block" if axis is axes[0] else None, title=title)
         axis.grid(False)
         axis.spines[:].set_visible(False)
     if fused:
@@ -559,7 +560,7 @@ def fusion_weights(priors: dict[str, dict]) -> Figure:
             axes[-1].plot(range(1, len(prior["step_sizes"]) + 1), prior["step_sizes"], **styles[label])
         axes[-1].set(xlabel="cascade", title="Step size μ")
         axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes[-1].legend(fontsize=6.5)
+        figure.legend(loc="outside lower right", fontsize=6.5, ncols=3)
     return figure
 
 

@@ -257,8 +257,8 @@ def _page(
         counts={
             "reconstructed slice": len(analysis.records),
             "method": len(analysis.arms),
-            "data set": analysis.records.dataset.nunique(),
-            "subject": len(analysis.records.drop_duplicates(["dataset", "subject"])),
+            "data set": len(analysis.records.drop_duplicates(["dataset", "anatomy"])),
+            "subject": len(analysis.records.drop_duplicates(["dataset", "anatomy", "subject"])),
         },
         tables=made,
         figures=drawn,

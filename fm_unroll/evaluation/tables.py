@@ -190,7 +190,7 @@ def _tex(text: str) -> str:
 def method_name(arm: str) -> str:
     """How an arm is printed: ``clip [random]`` -> ``CLIP (random weights)``."""
     method, _, weights = arm.partition(" [")
-    name = METHODS.get(method, method)
+    name = METHODS.get(method, method.removeprefix("timm/"))
     return f"{name} ({weights.rstrip(']').replace('file:', '')} weights)" if weights else name
 
 
@@ -340,7 +340,11 @@ def headline(
         f" better in {better}, worse in {worse} of {len(found)} comparisons beyond chance"
         " (p < 0.05 after Holm's correction and a 95 % interval without zero)"
     )
-    sentence += f"; {untested} could not be tested (fewer than {MIN_SUBJECTS} subjects)." if untested else "."
+    if untested:
+        sentence += f"; {untested} could not be tested (fewer than {MIN_SUBJECTS} subjects)"
+    if hopeless := int((_smallest_p(comparisons)[found.index] >= 0.05).sum()):
+        sentence += f"; in {hopeless} there are too few subjects for any difference to reach it"
+    sentence += "."
     sentences = [sentence[0].upper() + sentence[1:]]
     for (dataset, anatomy), group in found.groupby(["dataset", "anatomy"], sort=False):
         best = group.loc[group.difference.idxmax()]
@@ -360,6 +364,12 @@ def headline(
             )
         sentences.append(text + ".")
     return sentences
+
+
+def _smallest_p(comparisons: pd.DataFrame) -> pd.Series:
+    """The p-value of each test, after Holm's correction, if all differences of its table had one sign."""
+    tests = comparisons.groupby(["dataset", "anatomy", "metric"]).p_value.transform("count")
+    return (tests * 0.5 ** (comparisons.subjects - 1)).where(comparisons.p_value.notna())
 
 
 # --- tables
