@@ -150,7 +150,7 @@ def choose_conditions(
         if center not in known:
             raise InputError(f"--centers {center:g}: not in the protocol, choose from {known}")
     return [
-        Condition(test_set, test_set.data.with_sampling(acceleration, center))
+        Condition(test_set, test_set.data.with_sampling(float(acceleration), center))
         for test_set in test_sets
         for center in test_set.centers
         if not centers or center in centers
