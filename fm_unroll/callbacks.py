@@ -1,4 +1,4 @@
-"""What happens beside training: loggers, image panels, written reconstructions. Only this file knows W&B."""
+"""What happens beside training: loggers, image panels, written reconstructions, the record at W&B."""
 
 import csv
 import os
@@ -9,11 +9,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
+import wandb
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torchvision.utils import save_image
@@ -25,15 +27,29 @@ from fm_unroll.task import gather
 
 ERROR_GAIN = 5
 
+WANDB_RUN_ID = "wandb_run_id.txt"
 
-def default_loggers(run_dir: Path) -> list[dict]:
-    """Logger settings for a run: W&B when it can be reached without a question, else CSV and TensorBoard."""
+
+def default_loggers(run_dir: Path) -> list[Logger]:
+    """The loggers of a run: W&B when it can be reached without a question, else TensorBoard; always CSV.
+
+    A run that goes on continues its W&B run, whose id stands in its folder.
+    """
     folder = {"save_dir": str(run_dir), "name": "", "version": ""}
-    metrics = {"class_path": "fm_unroll.callbacks.ContinuedCSVLogger", "init_args": folder}
-    if wandb_is_ready():
-        wandb = {"save_dir": str(run_dir), "name": "/".join(run_dir.parts[-2:])}
-        return [metrics, {"class_path": "lightning.pytorch.loggers.WandbLogger", "init_args": wandb}]
-    return [metrics, {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": folder}]
+    # first: it makes the folder, without which W&B would write elsewhere
+    metrics = ContinuedCSVLogger(**folder)
+    if not wandb_is_ready():
+        return [metrics, TensorBoardLogger(**folder)]
+    recorded = run_dir / WANDB_RUN_ID
+    return [
+        metrics,
+        WandbLogger(
+            save_dir=run_dir,
+            name="/".join(run_dir.parts[-2:]),
+            project=os.environ.get("WANDB_PROJECT", "fm_unroll"),
+            id=os.environ.get("WANDB_RUN_ID") or (recorded.read_text() if recorded.is_file() else None),
+        ),
+    ]
 
 
 def wandb_is_ready() -> bool:
@@ -43,8 +59,6 @@ def wandb_is_ready() -> bool:
         return False
     if mode in {"offline", "shared"}:
         return True
-    import wandb
-
     return wandb.login(prompt=False, verify=False)
 
 
@@ -58,10 +72,14 @@ class ContinuedCSVLogger(CSVLogger):
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
         """The writer, which has the rows of the interrupted run already."""
-        path = Path(self.log_dir, ExperimentWriter.NAME_METRICS_FILE)
-        if self._experiment is None and path.exists():
-            with path.open(newline="") as file:
-                rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+        if self._experiment is None:
+            path = Path(self.log_dir, ExperimentWriter.NAME_METRICS_FILE)
+            rows: list[dict] = []
+            if path.exists():
+                with path.open(newline="") as file:
+                    rows = [
+                        {key: value for key, value in row.items() if value} for row in csv.DictReader(file)
+                    ]
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Experiment logs directory")
                 super().experiment.metrics.extend(rows)
@@ -146,6 +164,76 @@ def panel(reconstruction: Tensor, batch: KSpaceBatch) -> Tensor:
     error = ERROR_GAIN * (prediction - target).abs()
     row = torch.cat([target, prediction, error, zero_filled], dim=-1)[0]
     return (row / target.max()).clamp(0, 1).float()
+
+
+class WandbRecord(Callback):
+    """Completes a run's record at W&B: metrics of every volume, the best checkpoint; nothing without W&B.
+
+    Panels and metrics come there by themselves, the facts about the run by :func:`describe_at_wandb`.
+    """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the run's summary show the best epoch of the metric that checkpoints are chosen by."""
+        chosen_by = trainer.checkpoint_callback
+        if chosen_by is None or chosen_by.monitor is None:
+            return
+        for run in wandb_runs(trainer):
+            run.define_metric(
+                chosen_by.monitor, summary=chosen_by.mode, step_metric="trainer/global_step", step_sync=True
+            )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the metrics of every validation volume, epoch by epoch."""
+        if not trainer.sanity_checking:
+            self.log_volumes(trainer, "val/volumes", pl_module.volume_scores)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the metrics of every test volume."""
+        self.log_volumes(trainer, "test/volumes", pl_module.volume_scores)
+
+    def log_volumes(self, trainer: Trainer, key: str, volumes: dict[str, dict[str, float]]) -> None:
+        """Log a table with one row a volume."""
+        for run in wandb_runs(trainer):
+            columns = ["volume", *next(iter(volumes.values()))]
+            rows = [[volume, *scores.values()] for volume, scores in volumes.items()]
+            table = wandb.Table(columns=columns, data=rows)
+            run.log({key: table, "trainer/global_step": trainer.global_step})
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the best checkpoint, which names the frozen encoder instead of holding its weights."""
+        kept = trainer.checkpoint_callback
+        if kept is None or not kept.best_model_path:
+            return
+        for run in wandb_runs(trainer):
+            best = {kept.monitor: float(kept.best_model_score)}
+            artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata=best)
+            artifact.add_file(kept.best_model_path, name=Path(kept.best_model_path).name)
+            run.log_artifact(artifact, aliases=["best"])
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """End the W&B run: a next one in the same process is another."""
+        for run in wandb_runs(trainer):
+            run.finish()
+
+
+def wandb_runs(trainer: Trainer) -> list["wandb.Run"]:
+    """The W&B runs that this process logs to: at most one, and none beside the first process."""
+    if not trainer.is_global_zero:
+        return []
+    return [logger.experiment for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+
+
+def describe_at_wandb(trainer: Trainer, facts: dict) -> None:
+    """Put facts into the configuration of the W&B run; while training, note its id in the run folder.
+
+    Args:
+        trainer: with its loggers.
+        facts: resolved config, commit, split: plain values, by name.
+    """
+    for run in wandb_runs(trainer):
+        run.config.update(facts, allow_val_change=True)
+        if trainer.state.fn == TrainerFn.FITTING:
+            Path(trainer.default_root_dir, WANDB_RUN_ID).write_text(run.id)
 
 
 class ReconstructionWriter(BasePredictionWriter):

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fm_unroll import __version__
 from fm_unroll.errors import InputError
@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str | dict[str, str], str]] = {
         "list, fetch and verify the frozen vision encoders",
     ),
     "summary": ("fm_unroll.summary:summary", "parameters of a config's network, trainable and frozen"),
+    "sweep": ("fm_unroll.sweep:sweep", "the runs of a W&B sweep FILE, one after another, without a server"),
     "cross-domain": ("fm_unroll.evaluation.protocol:cross_domain", "every method on every anatomy and mask"),
     "bench": ("fm_unroll.benchmark.bench:bench", "time and memory against peers, as ratios from one run"),
     "report": ("fm_unroll.evaluation.report:report", "tables, figures and a page from RECORDS.csv"),
@@ -104,17 +105,22 @@ def call(function: Callable, args: list[str], prog: str) -> None:
     parser.add_function_arguments(function, as_group=False, as_positional=positionals)
     if "config" not in parameters:
         parser.add_argument("--config", action="config", help="a YAML file with these options")
-    flags = {name for name, parameter in parameters.items() if parameter.annotation is bool}
-    options = parser.instantiate(parser.parse_args(spell_out_flags(args, flags)))
+    options = parser.instantiate(parser.parse_args(spell_out(args, parameters)))
     function(**{name: options[name] for name in parameters})
 
 
-def spell_out_flags(args: list[str], flags: set[str]) -> list[str]:
-    """Let ``--json`` stand for ``--json true``."""
+def spell_out(args: list[str], parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    """Let ``--max-runs`` stand for ``--max_runs``, and ``--json`` for ``--json true``."""
     spelled_out = []
     for arg, following in zip(args, [*args[1:], ""], strict=False):
-        is_flag = arg.removeprefix("--").replace("-", "_") in flags
-        spelled_out += [arg, "true"] if is_flag and following not in {"true", "false"} else [arg]
+        option, equals, value = arg.partition("=")
+        name = option.removeprefix("--").replace("-", "_")
+        if not option.startswith("--") or name not in parameters:
+            spelled_out.append(arg)
+            continue
+        spelled_out.append(f"--{name}{equals}{value}")
+        if parameters[name].annotation is bool and not equals and following not in {"true", "false"}:
+            spelled_out.append("true")
     return spelled_out
 
 

@@ -46,7 +46,8 @@ class ReconstructionTask(LightningModule):
             model: the further keywords of :func:`fm_unroll.models.build_model`.
         """
         super().__init__()
-        self.save_hyperparameters()
+        # for checkpoints; loggers get the resolved config
+        self.save_hyperparameters(logger=False)
         self.network = build_model(method, **model)
         self.loss = SSIMLoss()
         self.scores: dict[tuple[str, int, int], dict[str, Tensor]] = {}
@@ -55,6 +56,8 @@ class ReconstructionTask(LightningModule):
         constants = [name for name, parameter in self.named_parameters() if not parameter.requires_grad]
         constants += [name for name, _ in self.named_buffers()]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, constants)
+        # of the last validation or test
+        self.volume_scores: dict[str, dict[str, float]] = {}
 
     def forward(self, batch: KSpaceBatch) -> Tensor:
         """Reconstruct a batch: float32, ``(batch, *crop)``."""
@@ -119,12 +122,15 @@ class ReconstructionTask(LightningModule):
         volumes: dict[str, list[dict[str, Tensor]]] = {}
         for (volume, _, _), score in sorted(scores.items()):
             volumes.setdefault(volume, []).append(score)
-        per_volume = [
-            volume_metrics({name: torch.stack([score[name] for score in rows]) for name in rows[0]})
-            for rows in volumes.values()
-        ]
+        per_volume = {
+            volume: volume_metrics({name: torch.stack([score[name] for score in rows]) for name in rows[0]})
+            for volume, rows in volumes.items()
+        }
+        self.volume_scores = {
+            volume: {name: scores[name].item() for name in METRICS} for volume, scores in per_volume.items()
+        }
         for name in METRICS:
-            mean = torch.stack([volume[name] for volume in per_volume]).mean()
+            mean = torch.stack([scores[name] for scores in per_volume.values()]).mean()
             # every process holds the same value: early stopping must decide alike on all
             self.log(f"{stage}/{name}", mean.float(), prog_bar=name != "nmse")
 

@@ -1,22 +1,30 @@
 """fit, validate, test and predict: LightningCLI with the recipe, a run folder and the project's guards."""
 
+import contextlib
+import io
 import os
 import warnings
 from pathlib import Path
 
+import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from fm_unroll.callbacks import default_loggers
+from fm_unroll.callbacks import default_loggers, describe_at_wandb
 from fm_unroll.data.modules import KSpaceData
-from fm_unroll.data.split import write_split
+from fm_unroll.data.split import split_sha256, write_split
 from fm_unroll.errors import InputError
+from fm_unroll.models.build import check_method
 from fm_unroll.precision import default_precision
-from fm_unroll.provenance import file_sha256, provenance, write_json
+from fm_unroll.provenance import commit, file_sha256, provenance, write_json
 from fm_unroll.task import ReconstructionTask, read_checkpoint
 
 RECIPE = Path(__file__).with_name("recipe.yaml")
+
+# Set by W&B's agent, and by `sweep` on one machine, for every run they start.
+SWEEP_RUN = "WANDB_RUN_ID"
 
 
 def run(args: list[str]) -> None:
@@ -26,7 +34,8 @@ def run(args: list[str]) -> None:
         args: the command line from the verb on. ``fit --resume RUN_DIR`` stands for that run's own config and
             its latest checkpoint.
     """
-    args = resume(args)
+    # W&B's agent writes YAML's null as Python does
+    args = [f"{arg[:-4]}null" if arg.endswith("=None") else arg for arg in resume(args)]
     # Lightning warns of a command line given twice, and of the encoder, which is in eval mode on purpose.
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")
     warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
@@ -45,6 +54,27 @@ def run(args: list[str]) -> None:
     )
 
 
+def check(args: list[str]) -> None:
+    """Parse a command line of one of Lightning's verbs as :func:`run` would, without running it.
+
+    Raises:
+        InputError: an option or value that does not exist, an unknown method, a file that is missing.
+    """
+    printed, complaints = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(complaints):
+        try:
+            run([*args, "--print_config"])
+        except SystemExit as exit_:
+            if exit_.code:
+                reason = complaints.getvalue().rpartition("\nerror: ")[2]
+                raise InputError(" ".join(reason.split())) from None
+    config = yaml.safe_load(printed.getvalue())
+    check_method(config["model"]["method"])
+    for key, path in (("model.weights", config["model"]["weights"]), ("ckpt_path", config["ckpt_path"])):
+        if path and not Path(path).is_file():
+            raise InputError(f"{key} {path} is not a file")
+
+
 class ReconstructionCLI(LightningCLI):
     """LightningCLI that gives every run a folder of its own and loggers that never ask."""
 
@@ -58,10 +88,12 @@ class ReconstructionCLI(LightningCLI):
         trainer = config.trainer
         if trainer.precision is None and self.subcommand == "fit":
             trainer.precision = default_precision(trainer.accelerator)
-        if trainer.default_root_dir is None:
-            trainer.default_root_dir = str(run_folder(config))
-        run_dir = Path(trainer.default_root_dir)
+        run_dir = run_folder(config)
+        trainer.default_root_dir = str(run_dir)
         checkpoints = run_dir / "checkpoints"
+        if self.subcommand == "fit" and SWEEP_RUN in os.environ and (checkpoints / "last.ckpt").is_file():
+            # a sweep that was interrupted gives its runs' own commands once more
+            config.ckpt_path = config.ckpt_path or str(checkpoints / "last.ckpt")
         if self.subcommand == "fit" and not config.ckpt_path and not trainer.fast_dev_run:
             refuse_overwriting(checkpoints)
         keepers = [c for c in trainer.callbacks or [] if c.class_path.endswith("Checkpoint")]
@@ -71,9 +103,24 @@ class ReconstructionCLI(LightningCLI):
             # Lightning would still write last.ckpt, and a trial would then stand in the way of the real run
             trainer.callbacks = [callback for callback in trainer.callbacks or [] if callback not in keepers]
             trainer.enable_checkpointing = False
+
+    def instantiate_trainer(self, **kwargs) -> Trainer:
+        """The trainer, with loggers where something is to be kept.
+
+        Loggers are settled here and not in the config: a config that is copied to another run or machine must
+        not log to this one's.
+
+        Raises:
+            InputError: devices, nodes or strategy that this machine or SLURM job does not have.
+        """
+        trainer = self.config[self.subcommand].trainer
         if trainer.logger is None or trainer.logger is True:
-            recorded = self.subcommand == "fit" and not trainer.fast_dev_run
-            trainer.logger = default_loggers(run_dir) if recorded else False
+            recorded = (self.subcommand == "fit" or SWEEP_RUN in os.environ) and not trainer.fast_dev_run
+            kwargs["logger"] = default_loggers(Path(trainer.default_root_dir)) if recorded else False
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ValueError, RuntimeError) as error:
+            raise InputError(f"the trainer cannot be set up: {' '.join(str(error).split())}") from error
 
     def after_validate(self) -> None:
         """Keep the metrics."""
@@ -101,23 +148,32 @@ class SaveRun(SaveConfigCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write before the first step."""
-        if stage != "fit" or trainer.fast_dev_run:
+        if not trainer.is_global_zero:
             return
-        run_dir = Path(trainer.default_root_dir)
-        if trainer.is_global_zero:
+        data = trainer.datamodule
+        resolved = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        facts = {"commit": commit(), "split_sha256": split_sha256(data.subjects)}
+        describe_at_wandb(trainer, {**resolved, **facts})
+        if stage == "fit":
+            run_dir = Path(trainer.default_root_dir)
             run_dir.mkdir(parents=True, exist_ok=True)
             self.parser.save(
                 self.config, run_dir / "config.yaml", skip_none=False, overwrite=True, multifile=False
             )
             write_json(run_dir / "provenance.json", provenance())
-            data = trainer.datamodule
             write_split(run_dir / "split.json", data.subjects, data.split, data.split_seed)
 
 
 def run_folder(config) -> Path:
-    """``runs/<method>_x<acceleration>/seed<seed>``, or the W&B run's id where a sweep agent started it."""
+    """The given folder, else ``runs/<method>_x<acceleration>/seed<seed>``.
+
+    The runs of a sweep share most of their command: each has a folder of its own, named by its id.
+    """
+    given, sweep_run = config.trainer.default_root_dir, os.environ.get(SWEEP_RUN)
+    if given:
+        return Path(given, sweep_run) if sweep_run and Path(given).name != sweep_run else Path(given)
     acceleration = config.data.init_args.acceleration
-    run = os.environ.get("WANDB_RUN_ID") or f"seed{config.seed_everything}"
+    run = sweep_run or f"seed{config.seed_everything}"
     return Path("runs", f"{config.model.method.replace('/', '-')}_x{acceleration:g}", run)
 
 

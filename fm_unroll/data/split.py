@@ -48,9 +48,15 @@ def split_subjects(
     }
 
 
+def split_sha256(split: Mapping[str, Sequence[str]]) -> str:
+    """Hex SHA-256 of a split: equal for equal subjects in equal parts, however the split came about."""
+    return hashlib.sha256(json.dumps({part: sorted(split[part]) for part in PARTS}).encode()).hexdigest()
+
+
 def write_split(
     path: Path, split: Mapping[str, Sequence[str]], fractions: Sequence[float], seed: int
 ) -> None:
     """Write a split, and what it was made from, as JSON."""
-    content = {"seed": seed, "fractions": list(fractions), **{part: list(ids) for part, ids in split.items()}}
+    parts = {part: list(ids) for part, ids in split.items()}
+    content = {"seed": seed, "fractions": list(fractions), "sha256": split_sha256(split), **parts}
     path.write_text(json.dumps(content, indent=2) + "\n")

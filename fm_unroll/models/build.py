@@ -22,6 +22,17 @@ def list_methods() -> list[str]:
     return [*UNET_CHANNELS, "none", *list_encoders()]
 
 
+def check_method(method: str) -> None:
+    """Refuse a name that :func:`build_model` does not know.
+
+    Raises:
+        InputError: with the nearest names.
+    """
+    if method not in list_methods() and not method.startswith("timm/"):
+        near = difflib.get_close_matches(method, list_methods()) or list_methods()
+        raise InputError(f"unknown method {method!r}: did you mean {', '.join(near)}?")
+
+
 def build_model(
     method: str,
     num_cascades: int = 12,
@@ -86,9 +97,7 @@ def build_model(
         chans = chans or UNET_CHANNELS[method]
         unets = [NormUnet(chans, pools) for _ in range(num_cascades)]
         return UnrolledNetwork(sensitivity, unets, checkpoint_every)
-    if method not in list_methods() and not method.startswith("timm/"):
-        near = difflib.get_close_matches(method, list_methods()) or list_methods()
-        raise InputError(f"unknown method {method!r}: did you mean {', '.join(near)}?")
+    check_method(method)
     encoder = None
     if method != "none":
         encoder = build_encoder(
