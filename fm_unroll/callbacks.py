@@ -215,6 +215,11 @@ class WandbRecord(Callback):
         for run in wandb_runs(trainer):
             run.finish()
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """End the W&B run as one that failed; if it is resumed, it goes on."""
+        for run in wandb_runs(trainer):
+            run.finish(exit_code=1)
+
 
 def wandb_runs(trainer: Trainer) -> list["wandb.Run"]:
     """The W&B runs that this process logs to: at most one, and none beside the first process."""

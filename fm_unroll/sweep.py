@@ -128,7 +128,7 @@ def read_sweep(file: Path) -> dict:
         raise InputError(f"{file} is not plain YAML: {' '.join(str(error).split())}") from None
     if not isinstance(config, dict):
         raise InputError(f"{file} is not a sweep: give method, parameters and command")
-    violations = sampler().schema_violations_from_proposed_config(config)
+    violations = sampler().schema_violations_from_proposed_config(known_to_sampler(config))
     missing = [key for key in ("parameters", "command") if key not in config]
     if violations or missing:
         raise InputError(f"{file}: {'; '.join([*violations, *(f'{key} is missing' for key in missing)])}")
@@ -165,6 +165,11 @@ def sampler():
     return sweeps
 
 
+def known_to_sampler(config: dict) -> dict:
+    """A sweep without ``run_cap``, which W&B has but its published schema does not."""
+    return {key: value for key, value in config.items() if key != "run_cap"}
+
+
 def sample(config: dict, runs: list[dict]) -> Iterator[dict]:
     """Points that W&B's sampler would try after some runs, one after another, as plain values."""
     sweeps = sampler()
@@ -180,7 +185,7 @@ def sample(config: dict, runs: list[dict]) -> Iterator[dict]:
         with warnings.catch_warnings():
             # of the fit of few runs, in a bayes sweep
             warnings.filterwarnings("ignore", module="sklearn")
-            suggested = sweeps.next_run(sweeps.SweepConfig(config), tried)
+            suggested = sweeps.next_run(sweeps.SweepConfig(known_to_sampler(config)), tried)
         if suggested is None:
             return
         suggested.state = sweeps.RunState.running

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -118,7 +119,13 @@ class ReconstructionCLI(LightningCLI):
             recorded = (self.subcommand == "fit" or SWEEP_RUN in os.environ) and not trainer.fast_dev_run
             kwargs["logger"] = default_loggers(Path(trainer.default_root_dir)) if recorded else False
         try:
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
+            # in Lightning's order; it asks itself only later, and not at all when it sees a single device
+            for environment in (TorchElasticEnvironment, SLURMEnvironment):
+                if environment.detect():
+                    environment().validate_settings(trainer.num_devices, trainer.num_nodes)
+                    break
+            return trainer
         except (MisconfigurationException, ValueError, RuntimeError) as error:
             raise InputError(f"the trainer cannot be set up: {' '.join(str(error).split())}") from error
 

@@ -28,13 +28,14 @@ class KSpaceData(LightningDataModule, ABC):
     """What the data sets share: index, subject-wise split, loaders, undersampling on the device."""
 
     anatomy: str
+    default_split: tuple[float, float, float]
 
     def __init__(
         self,
         root: Path,
         reader: Reader,
         sampling: SamplingPattern,
-        split: tuple[float, float, float],
+        split: tuple[float, float, float] | None,
         split_seed: int,
         batch_size: int,
         num_workers: int,
@@ -44,7 +45,7 @@ class KSpaceData(LightningDataModule, ABC):
         self.root = Path(root)
         self.reader = reader
         self.sampling = sampling
-        self.split = tuple(split)
+        self.split = tuple(split or self.default_split)
         self.split_seed = split_seed
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -136,6 +137,7 @@ class CMRxReconData(KSpaceData):
     """
 
     anatomy = "cardiac"
+    default_split = (0.7, 0.1, 0.2)
 
     def __init__(
         self,
@@ -145,7 +147,7 @@ class CMRxReconData(KSpaceData):
         contrasts: Sequence[str] = ("cine_sax", "cine_lax", "T1map", "T2map"),
         subset: Literal["TrainingSet", "ValidationSet", "TestSet"] = "TrainingSet",
         acquisition: Literal["FullSample", "AccFactor04", "AccFactor08", "AccFactor10"] = "FullSample",
-        split: tuple[float, float, float] = (0.7, 0.1, 0.2),
+        split: tuple[float, float, float] | None = None,
         split_seed: int = 0,
         batch_size: int = 1,
         num_workers: int = 2,
@@ -159,7 +161,8 @@ class CMRxReconData(KSpaceData):
             contrasts: which files of each subject to use.
             subset: the challenge's part.
             acquisition: fully sampled files, or the challenge's undersampled ones (prediction only).
-            split: fractions of subjects for training, validation and test.
+            split: fractions of subjects for training, validation and test; None: the data set's own. (A value
+                here would be kept by the command line when another data set is chosen.)
             split_seed: seed of the split; the split depends on it and the subject ids alone.
             batch_size: slices a batch, all of one matrix size.
             num_workers: reading processes.
@@ -176,13 +179,15 @@ class CMRxReconData(KSpaceData):
 class FastMRIData(KSpaceData):
     """What the fastMRI knee and brain sets share. By default every subject is a test subject."""
 
+    default_split = (0.0, 0.0, 1.0)
+
     def __init__(
         self,
         root: Path,
         acceleration: float = 8,
         center_fraction: float = 0.04,
         pattern: Literal["equispaced", "random"] = "equispaced",
-        split: tuple[float, float, float] = (0.0, 0.0, 1.0),
+        split: tuple[float, float, float] | None = None,
         split_seed: int = 0,
         batch_size: int = 1,
         num_workers: int = 2,
@@ -194,7 +199,8 @@ class FastMRIData(KSpaceData):
             acceleration: nominal acceleration of the masks.
             center_fraction: fully sampled centre lines over all lines.
             pattern: fastMRI's equispaced or random lines.
-            split: fractions of subjects for training, validation and test.
+            split: fractions of subjects for training, validation and test; None: the data set's own. (A value
+                here would be kept by the command line when another data set is chosen.)
             split_seed: seed of the split; the split depends on it and the subject ids alone.
             batch_size: slices a batch, all of one matrix size.
             num_workers: reading processes.
