@@ -92,9 +92,9 @@ class ReconstructionCLI(LightningCLI):
         run_dir = run_folder(config)
         trainer.default_root_dir = str(run_dir)
         checkpoints = run_dir / "checkpoints"
-        if self.subcommand == "fit" and SWEEP_RUN in os.environ and (checkpoints / "last.ckpt").is_file():
+        if self.subcommand == "fit" and SWEEP_RUN in os.environ and any(checkpoints.glob("*.ckpt")):
             # a sweep that was interrupted gives its runs' own commands once more
-            config.ckpt_path = config.ckpt_path or str(checkpoints / "last.ckpt")
+            config.ckpt_path = config.ckpt_path or str(latest_checkpoint(run_dir))
         if self.subcommand == "fit" and not config.ckpt_path and not trainer.fast_dev_run:
             refuse_overwriting(checkpoints)
         keepers = [c for c in trainer.callbacks or [] if c.class_path.endswith("Checkpoint")]
