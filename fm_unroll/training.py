@@ -97,19 +97,17 @@ class ReconstructionCLI(LightningCLI):
             config.ckpt_path = config.ckpt_path or str(latest_checkpoint(run_dir))
         if self.subcommand == "fit" and not config.ckpt_path and not trainer.fast_dev_run:
             refuse_overwriting(checkpoints)
-        keepers = [c for c in trainer.callbacks or [] if c.class_path.endswith("Checkpoint")]
-        for callback in keepers:
-            callback.init_args.dirpath = callback.init_args.dirpath or str(checkpoints)
         if trainer.fast_dev_run:
             # Lightning would still write last.ckpt, and a trial would then stand in the way of the real run
-            trainer.callbacks = [callback for callback in trainer.callbacks or [] if callback not in keepers]
+            callbacks = trainer.callbacks or []
+            trainer.callbacks = [c for c in callbacks if not c.class_path.endswith("Checkpoint")]
             trainer.enable_checkpointing = False
 
     def instantiate_trainer(self, **kwargs) -> Trainer:
-        """The trainer, with loggers where something is to be kept.
+        """The trainer, with loggers and checkpoints in the run's folder where something is to be kept.
 
-        Loggers are settled here and not in the config: a config that is copied to another run or machine must
-        not log to this one's.
+        They are settled here and not in the config: a config that is copied to another run or machine must
+        not write into this one's.
 
         Raises:
             InputError: devices, nodes or strategy that this machine or SLURM job does not have.
@@ -120,6 +118,9 @@ class ReconstructionCLI(LightningCLI):
             kwargs["logger"] = default_loggers(Path(trainer.default_root_dir)) if recorded else False
         try:
             trainer = super().instantiate_trainer(**kwargs)
+            checkpoints = Path(trainer.default_root_dir, "checkpoints").resolve()
+            for keeper in trainer.checkpoint_callbacks:
+                keeper.dirpath = keeper.dirpath or str(checkpoints)
             # in Lightning's order; it asks itself only later, and not at all when it sees a single device
             for environment in (TorchElasticEnvironment, SLURMEnvironment):
                 if environment.detect():
