@@ -12,7 +12,10 @@ from torch.utils.data import Dataset
 
 from fm_unroll.data.hdf5 import hold_datasets, open_file, reading
 from fm_unroll.data.sample import KSpaceSample
-from fm_unroll.data.volume import Reader, Volume
+from fm_unroll.data.volume import SliceReader, Volume
+from fm_unroll.errors import InputError
+
+Identity = tuple[int, int, int]
 
 
 class SliceDataset(Dataset[KSpaceSample]):
@@ -24,20 +27,24 @@ class SliceDataset(Dataset[KSpaceSample]):
     """
 
     def __init__(
-        self, root: Path | str, reader: Reader, volumes: Sequence[Volume], max_open_files: int = 64
+        self, root: Path | str, reader: SliceReader, volumes: Sequence[Volume], max_open_files: int = 64
     ) -> None:
-        """Lay out the items; no file is opened.
+        """Lay out the items; no file is opened, but from now on none may change.
 
         Args:
             root: the data set's folder.
             reader: the layout.
             volumes: the volumes to read, as the index lists them.
             max_open_files: files that each process keeps open.
+
+        Raises:
+            InputError: a file is missing.
         """
         self.root = Path(root).expanduser()
         self.reader = reader
         self.volumes = list(volumes)
         self.entries = _entries(self.volumes)
+        self._identities = [file_identity(self.root / volume.path) for volume in self.volumes]
         self._files = OpenFiles(max_open_files)
 
     @property
@@ -53,12 +60,14 @@ class SliceDataset(Dataset[KSpaceSample]):
         """Read one slice.
 
         Raises:
-            InputError: the file or the slice cannot be used.
+            InputError: the file or the slice cannot be used, or the file is not the one it was.
         """
         index, slice_, frame = self.entries[item].tolist()
         path = self.root / self.volumes[index].path
         with reading(path):
-            return self.reader.read(self._files.get(path), self.volumes[index], slice_, frame)
+            return self.reader.read(
+                self._files.get(path, self._identities[index]), self.volumes[index], slice_, frame
+            )
 
 
 class OpenFiles:
@@ -73,12 +82,20 @@ class OpenFiles:
         self.limit = limit
         self._forget()
 
-    def get(self, path: Path) -> h5py.File:
+    def get(self, path: Path, identity: Identity) -> h5py.File:
         """The open file.
 
+        An open file can still be read when it was deleted or replaced, so the path is looked at every time.
+
+        Args:
+            path: the file.
+            identity: its :func:`file_identity` when its volume was described.
+
         Raises:
-            InputError: it cannot be opened.
+            InputError: it cannot be opened, is gone, or is another one by now.
         """
+        if file_identity(path) != identity:
+            raise InputError(f"{path}: changed while it was in use; start again to index it anew")
         if self._process != os.getpid():
             self._forget()
         if path not in self._files:
@@ -98,6 +115,19 @@ class OpenFiles:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"limit": self.limit, "_process": None}
+
+
+def file_identity(path: Path) -> Identity:
+    """Size, modification time and inode: as long as they stay, the file is the same.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _entries(volumes: Sequence[Volume]) -> np.ndarray:

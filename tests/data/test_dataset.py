@@ -11,7 +11,7 @@ from files import write_cmrxrecon, write_fastmri
 from torch.utils.data import DataLoader
 
 from fm_unroll.data.cmrxrecon import CMRxReconReader
-from fm_unroll.data.dataset import OpenFiles, SliceDataset
+from fm_unroll.data.dataset import OpenFiles, SliceDataset, file_identity
 from fm_unroll.data.fastmri import FastMRIReader
 from fm_unroll.data.index import build_index
 from fm_unroll.data.sample import KSpaceBatch
@@ -48,13 +48,17 @@ def test_no_volumes_are_no_items(tmp_path: Path):
 def test_few_files_are_open_and_evicted_ones_are_closed(tmp_path: Path):
     paths = [write_fastmri(tmp_path / f"{number}.h5") for number in range(4)]
     files = OpenFiles(2)
-    first, second = files.get(paths[0]), files.get(paths[1])
-    assert files.get(paths[0]) is first
-    third = files.get(paths[2])
+
+    def get(number: int) -> h5py.File:
+        return files.get(paths[number], file_identity(paths[number]))
+
+    first, second = get(0), get(1)
+    assert get(0) is first
+    third = get(2)
     assert first and third and not second
-    files.get(paths[3])
+    get(3)
     assert third and not first
-    assert files.get(paths[0]) and files.get(paths[0]) is not first
+    assert get(0) and get(0) is not first
 
 
 def test_open_files_do_not_travel_to_other_processes(dataset: SliceDataset):
@@ -89,6 +93,7 @@ def test_only_the_asked_slice_is_read(dataset: SliceDataset):
         _, chunk = file["kspace_full"].id.read_direct_chunk((1, 2, 0, 0, 0))
         kspace = file["kspace_full"][()]
     path.write_bytes(path.read_bytes().replace(chunk, bytes(len(chunk))))
+    dataset = SliceDataset(dataset.root, READER, dataset.volumes)
     for item, (volume, slice_, frame) in enumerate(dataset.entries.tolist()):
         if volume == 4 and (slice_, frame) == (2, 1):
             with pytest.raises(InputError, match=f"{path}: damaged HDF5 file .*filter"):
@@ -111,3 +116,23 @@ def test_a_file_that_changed_or_went_away_is_named(tmp_path: Path):
     path.unlink()
     with pytest.raises(InputError, match=f"{path}: No such file"):
         SliceDataset(tmp_path, reader, volumes)[1]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("event", ["deleted", "replaced"])
+def test_a_file_that_goes_away_during_an_epoch_is_named(dataset: SliceDataset, workers: int, event: str):
+    path = dataset.root / dataset.volumes[4].path
+    loader = DataLoader(dataset, batch_size=None, num_workers=workers)
+    batches = iter(loader)
+    for _ in range(len(dataset) - 9):  # into the last volume, which by now is open
+        next(batches)
+    if event == "deleted":
+        path.unlink()
+        reason = "No such file"
+    else:
+        other = write_cmrxrecon(dataset.root / "other", "P004", shape=(8, 6, 2, 5, 2), seed=99)
+        other.replace(path)
+        reason = "changed while it was in use"
+    with pytest.raises(InputError, match=f"{path}: {reason}"):
+        for _ in batches:
+            pass
