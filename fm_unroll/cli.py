@@ -20,8 +20,9 @@ VERBS: dict[str, tuple[str | dict[str, str], str]] = {
         {
             "synthesize": "fm_unroll.data.phantoms.commands:synthesize",
             "check": "fm_unroll.data.check:check",
+            "pack": "fm_unroll.data.pack:pack",
         },
-        "synthesize the embedded data set, check a folder of files",
+        "synthesize the embedded data set; check, pack a folder of files",
     ),
     "encoders": (
         {

@@ -10,6 +10,8 @@ from fm_unroll.data.index import Index, build_index
 from fm_unroll.data.volume import Reader
 from fm_unroll.errors import InputError
 
+READERS: dict[str, Reader] = {"CMRxRecon": CMRxReconReader(), "fastMRI": FastMRIReader()}
+
 
 def check(root: Path, json: bool = False) -> None:
     """Print what a CMRxRecon or fastMRI folder holds, from headers, with every file that cannot be used.
@@ -41,17 +43,20 @@ def check(root: Path, json: bool = False) -> None:
         raise SystemExit(1)
 
 
-def recognise(root: Path) -> tuple[Index, str]:
+def recognise(root: Path, workers: int = 2) -> tuple[Index, str]:
     """The index of a folder and the name of its layout, found out by what lies in it.
+
+    Args:
+        root: the folder.
+        workers: processes that read headers when there are many.
 
     Raises:
         InputError: neither layout is found.
     """
-    readers: dict[str, Reader] = {"CMRxRecon": CMRxReconReader(), "fastMRI": FastMRIReader()}
     reasons = []
-    for layout, reader in readers.items():
+    for layout, reader in READERS.items():
         try:
-            return build_index(root, reader, strict=False), layout
+            return build_index(root, reader, workers, strict=False), layout
         except InputError as error:
             reasons.append(f"not {layout}: {error}")
     raise InputError("; ".join(reasons))

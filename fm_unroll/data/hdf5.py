@@ -17,6 +17,7 @@ CHUNK_CACHE_BYTES = 64 * 2**20  # for each data set held open: several slices of
 MAX_COILS = 128  # no scanner has more channels; more of them means another axis order
 MAX_COMPRESSION = 1100  # deflate reaches 1032:1; what claims to be more was never written
 MATLAB_5 = b"MATLAB 5.0 MAT-file"
+COMPLEX_SINGLE = np.dtype([("real", np.float32), ("imag", np.float32)])
 
 
 @contextmanager
@@ -47,6 +48,15 @@ def open_file(path: Path) -> h5py.File:
             if file.read(len(MATLAB_5)) == MATLAB_5:
                 raise InputError(f"{path}: MATLAB file older than v7.3; save it again with -v7.3") from error
         raise InputError(f"{path}: truncated or no HDF5 file ({error})") from error
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path``, renamed to it when all went well: there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    yield temporary
+    temporary.replace(path)
 
 
 def get_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
@@ -121,7 +131,12 @@ def is_complex(dtype: np.dtype) -> bool:
 
 
 def to_complex64(values: np.ndarray) -> np.ndarray:
-    """Values of a type that :func:`is_complex` accepts, as a contiguous complex64 array."""
+    """Values of a type that :func:`is_complex` accepts, as a contiguous complex64 array.
+
+    Singles, as both layouts have them, are not copied.
+    """
+    if values.dtype in (np.complex64, COMPLEX_SINGLE):
+        return np.ascontiguousarray(values).view(np.complex64)
     if values.dtype.kind == "c":
         real, imag = values.real, values.imag
     else:

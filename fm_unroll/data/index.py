@@ -10,20 +10,19 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import platformdirs
-import torch
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
+from torch import Tensor
 
 from fm_unroll.data.dataset import SliceDataset
+from fm_unroll.data.parallel import each
+from fm_unroll.data.sample import KSpaceSample
 from fm_unroll.data.undersampling import center_crop
 from fm_unroll.data.volume import Reader, Volume
 from fm_unroll.errors import InputError
@@ -75,16 +74,14 @@ def build_index(root: Path | str, reader: Reader, workers: int = 0, strict: bool
     problems: list[str] = []
     for file in files:
         try:
-            stamps[file.relative_to(root).as_posix()] = _stamp(
-                [file, *reader.companions(file)], root, resolve
-            )
+            stamps[file.relative_to(root).as_posix()] = stamp(file, root, reader, resolve)
         except InputError as error:
             problems.append(str(error))
     new = [path for path, stamp in stamps.items() if cache.get(path, stamp) is None]
     workers = workers if len(new) >= MIN_FILES_FOR_WORKERS else 0
     with cache:
         describe = partial(_describe, root=root, reader=reader)
-        for path, outcome in _each(describe, new, workers, "index"):
+        for path, outcome in each(describe, new, workers, "index"):
             if isinstance(outcome, InputError):
                 problems.append(str(outcome))
             else:
@@ -118,7 +115,7 @@ def measure_maxima(index: Index, reader: Reader, workers: int = 0, strict: bool 
     problems = []
     with cache:
         measure = partial(target_maximum, root=index.root, reader=reader)
-        for volume, outcome in _each(measure, unknown, workers, "target maxima"):
+        for volume, outcome in each(measure, unknown, workers, "target maxima"):
             if isinstance(outcome, InputError):
                 problems.append(str(outcome))
                 del volumes[volume.name]
@@ -138,13 +135,26 @@ def target_maximum(volume: Volume, root: Path, reader: Reader) -> float:
     """
     maximum = 0.0
     for sample in SliceDataset(root, reader, [volume]):
-        target = sample.target
-        if target is None:
-            target = center_crop(rss(ifft2c(sample.kspace)), sample.crop)
-        maximum = max(maximum, float(target.max()))
-    if maximum == 0:
-        raise InputError(f"{root / volume.path}: the stored reconstruction is zero everywhere")
+        maximum = max(maximum, float(target_image(sample).max()))
+    require_signal(maximum, root / volume.path)
     return maximum
+
+
+def require_signal(maximum: float, file: Path) -> None:
+    """Refuse a volume whose target is empty.
+
+    Raises:
+        InputError: its maximum is zero.
+    """
+    if maximum == 0:
+        raise InputError(f"{file}: the stored reconstruction is zero everywhere")
+
+
+def target_image(sample: KSpaceSample) -> Tensor:
+    """The target of a fully sampled slice: what the file stores, else the RSS; float32, ``crop``."""
+    if sample.target is not None:
+        return sample.target
+    return center_crop(rss(ifft2c(sample.kspace)), sample.crop)
 
 
 class IndexCache:
@@ -230,14 +240,20 @@ def _describe(path: str, root: Path, reader: Reader) -> Volume:
     return reader.describe(root / path, root)
 
 
-def _stamp(files: Sequence[Path], root: Path, resolve: Callable[[Path], Path]) -> Stamp:
-    """Sizes and modification times of a file and its companions.
+def stamp(path: Path, root: Path, reader: Reader, resolve: Callable[[Path], Path] = Path.resolve) -> Stamp:
+    """Sizes and modification times of a file and its companions: as long as they stay, the file is the same.
+
+    Args:
+        path: the file.
+        root: the data set's folder, links resolved.
+        reader: the layout.
+        resolve: follows links; one with a memory is faster where files of one folder follow each other.
 
     Raises:
-        InputError: one of them is a link that leads nowhere, or out of the root.
+        InputError: one of them is missing, or is a link that leads nowhere, or out of the root.
     """
     stamp = []
-    for file in files:
+    for file in [path, *reader.companions(path)]:
         try:
             status = file.stat()
             real = resolve(file if file.is_symlink() else file.parent)
@@ -263,35 +279,3 @@ def _repeated_names(root: Path, volumes: Sequence[Volume]) -> list[str]:
         for volume in volumes
         if first.setdefault(volume.name, volume) is not volume
     ]
-
-
-class _Calls(Dataset):
-    """A function's results, as a data set, so that a DataLoader's processes can compute them."""
-
-    def __init__(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> None:
-        self.function = function
-        self.arguments = arguments
-
-    def __len__(self) -> int:
-        return len(self.arguments)
-
-    def __getitem__(self, index: int) -> Any:
-        try:
-            return self.function(self.arguments[index])
-        except InputError as error:
-            return error
-
-
-def _each(
-    function: Callable[[Any], Any], arguments: Sequence[Any], workers: int, description: str
-) -> Iterator[tuple[Any, Any]]:
-    """Arguments with their results, in order, under a progress bar. An InputError is a result."""
-    loader = DataLoader(
-        _Calls(function, arguments),
-        batch_size=1,
-        collate_fn=itemgetter(0),
-        num_workers=workers,
-        generator=torch.Generator(),  # a loader without one would advance the global random state
-    )
-    bar = tqdm(loader, desc=description, unit="file", delay=1)
-    yield from zip(arguments, bar, strict=True)

@@ -14,6 +14,7 @@ from fm_unroll.data.cmrxrecon import CMRxReconReader
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.fastmri import FastMRIReader
 from fm_unroll.data.index import Index, build_index, measure_maxima
+from fm_unroll.data.packed import PackedReader, packed_volumes
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.sampler import EqualShapeBatchSampler
 from fm_unroll.data.split import split_subjects
@@ -39,6 +40,7 @@ class KSpaceData(LightningDataModule, ABC):
         split_seed: int,
         batch_size: int,
         num_workers: int,
+        packed: Path | None,
     ) -> None:
         """Keep the settings; nothing is read before :meth:`prepare_data`."""
         super().__init__()
@@ -49,6 +51,7 @@ class KSpaceData(LightningDataModule, ABC):
         self.split_seed = split_seed
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.packed = None if packed is None else Path(packed)
         self.index: Index | None = None
 
     @abstractmethod
@@ -61,7 +64,8 @@ class KSpaceData(LightningDataModule, ABC):
 
     def read_index(self) -> Index:
         """The index with every target's maximum; quick once it is in the cache."""
-        return measure_maxima(build_index(self.root, self.reader), self.reader)
+        index = build_index(self.root, self.reader, self.num_workers)
+        return measure_maxima(index, self.reader, self.num_workers)
 
     def setup(self, stage: str | None = None) -> None:
         """Load the index and split it by subject."""
@@ -76,6 +80,17 @@ class KSpaceData(LightningDataModule, ABC):
         """The volumes of one part of the split."""
         chosen = set(self.subjects[stage])
         return [volume for volume in self.index.volumes if volume.subject in chosen]
+
+    def slices(self, volumes: Sequence[Volume]) -> SliceDataset:
+        """All slices of some volumes, from the packed files where there are some.
+
+        Raises:
+            InputError: a packed file is missing, out of date or damaged.
+        """
+        if self.packed is None:
+            return SliceDataset(self.root, self.reader, volumes)
+        packed = packed_volumes(self.packed, volumes, self.index.root, self.reader)
+        return SliceDataset(self.packed, PackedReader(), packed)
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled batches of equal matrix size; after a resumption, from where the epoch was left."""
@@ -101,7 +116,7 @@ class KSpaceData(LightningDataModule, ABC):
 
     def loader(self, stage: Stage, shuffle: bool = False) -> DataLoader:
         """A loader over one part of the split, sharded over processes where there are several."""
-        dataset = SliceDataset(self.root, self.reader, self.volumes(stage))
+        dataset = self.slices(self.volumes(stage))
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         batches = EqualShapeBatchSampler(
             dataset.shapes,
@@ -151,6 +166,7 @@ class CMRxReconData(KSpaceData):
         split_seed: int = 0,
         batch_size: int = 1,
         num_workers: int = 2,
+        packed: Path | None = None,
     ) -> None:
         """Describe the data set.
 
@@ -166,10 +182,12 @@ class CMRxReconData(KSpaceData):
             split_seed: seed of the split; the split depends on it and the subject ids alone.
             batch_size: slices a batch, all of one matrix size.
             num_workers: reading processes.
+            packed: folder that ``data pack`` made of this root: slices are read from there. Index, split,
+                masks and maxima are those of the root.
         """
         reader = CMRxReconReader(contrasts=tuple(contrasts), subset=subset, sampling=acquisition)
         sampling = UniformSampling(acceleration, acs_lines)
-        super().__init__(root, reader, sampling, split, split_seed, batch_size, num_workers)
+        super().__init__(root, reader, sampling, split, split_seed, batch_size, num_workers, packed)
 
     def with_sampling(self, acceleration: float, center: float) -> SamplingPattern:
         """Uniform lines; ``center`` is the number of ACS lines."""
@@ -191,6 +209,7 @@ class FastMRIData(KSpaceData):
         split_seed: int = 0,
         batch_size: int = 1,
         num_workers: int = 2,
+        packed: Path | None = None,
     ) -> None:
         """Describe the data set.
 
@@ -204,10 +223,12 @@ class FastMRIData(KSpaceData):
             split_seed: seed of the split; the split depends on it and the subject ids alone.
             batch_size: slices a batch, all of one matrix size.
             num_workers: reading processes.
+            packed: folder that ``data pack`` made of this root: slices are read from there. Index, split,
+                masks and maxima are those of the root.
         """
         self.pattern = EquispacedSampling if pattern == "equispaced" else RandomSampling
         sampling = self.pattern(acceleration, center_fraction)
-        super().__init__(root, FastMRIReader(), sampling, split, split_seed, batch_size, num_workers)
+        super().__init__(root, FastMRIReader(), sampling, split, split_seed, batch_size, num_workers, packed)
 
     def with_sampling(self, acceleration: float, center: float) -> SamplingPattern:
         """The same pattern; ``center`` is the center fraction."""

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import center_crop, undersample
@@ -93,7 +92,7 @@ class Scorer:
             A volume and the records of its slices, in order.
         """
         data = self.condition.test_set.data
-        dataset = SliceDataset(data.root, data.reader, volumes)
+        dataset = data.slices(volumes)
         ends = np.cumsum([volume.num_slices * volume.num_frames for volume in volumes]).tolist()
         batches = [
             range(first, min(first + batch_size, end))
@@ -116,7 +115,7 @@ class Scorer:
     def slice(self, volume: Volume, slice_: int, frame: int) -> tuple[Tensor, Tensor]:
         """Reconstruct one slice: image and target, float32 ``(readout, phase)`` each, on the CPU."""
         data = self.condition.test_set.data
-        dataset = SliceDataset(data.root, data.reader, [volume])
+        dataset = data.slices([volume])
         item = dataset.entries.tolist().index([0, slice_, frame])
         batch, images = self.reconstruct(KSpaceBatch.collate([dataset[item]]))
         return images[0].cpu(), batch.target[0].cpu()

@@ -1,4 +1,4 @@
-"""The two file layouts: CMRxRecon's MATLAB v7.3 and fastMRI's HDF5. A file is there whole or not at all."""
+"""The two file layouts: CMRxRecon's MATLAB v7.3 and fastMRI's HDF5."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -7,13 +7,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from fm_unroll.data.hdf5 import COMPLEX_SINGLE, written_whole
 from fm_unroll.data.phantoms.shapes import Array
 from fm_unroll.data.phantoms.simulate import Acquisition, root_sum_of_squares
 
 Attributes = Mapping[str, str | int | float]
 
 _USERBLOCK = 512
-_COMPLEX_SINGLE = np.dtype([("real", "<f4"), ("imag", "<f4")])
 
 
 def write_cmrxrecon(
@@ -33,7 +33,7 @@ def write_cmrxrecon(
         dataset = _create_kspace(file, variable, (frames, num_slices, coils, phase, readout))
         for z, kspace in enumerate(slices):
             for t, frame in enumerate(kspace):
-                dataset[t, z] = np.ascontiguousarray(frame.swapaxes(-2, -1)).view(_COMPLEX_SINGLE)
+                dataset[t, z] = np.ascontiguousarray(frame.swapaxes(-2, -1)).view(COMPLEX_SINGLE)
 
 
 def write_cmrxrecon_undersampled(path: Path, full: Path, acceleration: int, acs_lines: int = 24) -> None:
@@ -61,7 +61,7 @@ def write_cmrxrecon_undersampled(path: Path, full: Path, acceleration: int, acs_
         with _matlab_file(path, attributes) as file:
             dataset = _create_kspace(file, f"kspace_sub{acceleration:02}", kspace.shape)
             for t, z in np.ndindex(kspace.shape[:2]):
-                dataset[t, z] = np.where(lines[:, None], kspace[t, z], np.zeros((), _COMPLEX_SINGLE))
+                dataset[t, z] = np.where(lines[:, None], kspace[t, z], np.zeros((), COMPLEX_SINGLE))
 
 
 def write_fastmri(
@@ -83,7 +83,7 @@ def write_fastmri(
     images = root_sum_of_squares(kspace)
     top, left = ((have - want) // 2 for have, want in zip(images.shape[1:], reconstruction, strict=True))
     images = images[:, top : top + reconstruction[0], left : left + reconstruction[1]]
-    with _whole(path) as temporary, h5py.File(temporary, "w") as file:
+    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("kspace", data=kspace)
         file.create_dataset("reconstruction_rss", data=images)
         file.create_dataset(
@@ -97,7 +97,7 @@ def _create_kspace(file: h5py.File, variable: str, shape: tuple[int, ...]) -> h5
     dataset = file.create_dataset(
         variable,
         shape,
-        _COMPLEX_SINGLE,
+        COMPLEX_SINGLE,
         chunks=(1, 1, *shape[2:]),
         compression="gzip",
         compression_opts=1,
@@ -138,18 +138,9 @@ def _ismrmrd_header(coils: int, acquisition: Acquisition, reconstruction: tuple[
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it when all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    yield temporary
-    temporary.replace(path)
-
-
-@contextmanager
 def _matlab_file(path: Path, attributes: Attributes) -> Iterator[h5py.File]:
     """An HDF5 file with the header of 128 bytes by which MATLAB knows its own."""
-    with _whole(path) as temporary:
+    with written_whole(path) as temporary:
         with h5py.File(temporary, "w", userblock_size=_USERBLOCK) as file:
             file.attrs.update(attributes)
             yield file

@@ -1,0 +1,50 @@
+"""One function over many arguments, in processes, under a progress bar."""
+
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from fm_unroll.errors import InputError
+
+
+def each(
+    function: Callable[[Any], Any], arguments: Sequence[Any], workers: int, description: str
+) -> Iterator[tuple[Any, Any]]:
+    """Arguments with their results, in order, under a progress bar.
+
+    Args:
+        function: can be pickled. An :class:`InputError` that it raises is a result like others.
+        arguments: one for each call.
+        workers: processes that call it; 0: this one.
+        description: what the progress bar says; it appears after a second.
+    """
+    loader = DataLoader(
+        _Calls(function, arguments),
+        batch_size=1,
+        collate_fn=itemgetter(0),
+        num_workers=workers if len(arguments) > 1 else 0,
+        generator=torch.Generator(),  # a loader without one would advance the global random state
+    )
+    bar = tqdm(loader, desc=description, unit="file", delay=1)
+    yield from zip(arguments, bar, strict=True)
+
+
+class _Calls(Dataset):
+    """A function's results, as a data set, so that a DataLoader's processes can compute them."""
+
+    def __init__(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> None:
+        self.function = function
+        self.arguments = arguments
+
+    def __len__(self) -> int:
+        return len(self.arguments)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.function(self.arguments[index])
+        except InputError as error:
+            return error
