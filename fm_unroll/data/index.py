@@ -5,6 +5,7 @@ changed, new and deleted files are noticed. It lies in the user's cache folder (
 another one), because data are often on read-only storage.
 """
 
+import functools
 import hashlib
 import json
 import logging
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,19 +70,26 @@ def build_index(root: Path | str, reader: Reader, workers: int = 0, strict: bool
     root = Path(root).expanduser().resolve()
     cache = IndexCache(root, reader.layout)
     files, missing = reader.find(root)
-    resolve = lru_cache(maxsize=16)(Path.resolve)  # files of one folder follow each other
+
+    @functools.cache
+    def resolve(folder: Path) -> Path:
+        """``Path.resolve``, but every folder of the tree is looked at once, not once for all below it."""
+        is_end = folder == root or folder.is_symlink()
+        return folder.resolve() if is_end else resolve(folder.parent) / folder.name
+
+    prefix = f"{root.as_posix().rstrip('/')}/"
     stamps: dict[str, Stamp] = {}
     problems: list[str] = []
     for file in files:
         try:
-            stamps[file.relative_to(root).as_posix()] = stamp(file, root, reader, resolve)
+            stamps[file.as_posix().removeprefix(prefix)] = stamp(file, root, reader, resolve)
         except InputError as error:
             problems.append(str(error))
     new = [path for path, stamp in stamps.items() if cache.get(path, stamp) is None]
     workers = workers if len(new) >= MIN_FILES_FOR_WORKERS else 0
     with cache:
         describe = partial(_describe, root=root, reader=reader)
-        for path, outcome in each(describe, new, workers, "index"):
+        for path, outcome in each(describe, new, workers, "index", bundle=32):
             if isinstance(outcome, InputError):
                 problems.append(str(outcome))
             else:
@@ -247,19 +255,20 @@ def stamp(path: Path, root: Path, reader: Reader, resolve: Callable[[Path], Path
         path: the file.
         root: the data set's folder, links resolved.
         reader: the layout.
-        resolve: follows links; one with a memory is faster where files of one folder follow each other.
+        resolve: follows the links in the path of a folder; one with a memory is faster for many files.
 
     Raises:
         InputError: one of them is missing, or is a link that leads nowhere, or out of the root.
     """
+    inside = f"{str(root).rstrip(os.sep)}{os.sep}"
     stamp = []
     for file in [path, *reader.companions(path)]:
         try:
             status = file.stat()
-            real = resolve(file if file.is_symlink() else file.parent)
+            real = file.resolve() if file.is_symlink() else resolve(file.parent)
         except OSError as error:
             raise InputError(f"{file}: {error.strerror}") from error
-        if not real.is_relative_to(root):
+        if not f"{real}{os.sep}".startswith(inside):
             raise InputError(f"{file}: leads to {real}, out of the data set's folder {root}")
         stamp += [status.st_size, status.st_mtime_ns]
     return stamp

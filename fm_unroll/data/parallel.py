@@ -1,7 +1,7 @@
 """One function over many arguments, in processes, under a progress bar."""
 
 from collections.abc import Callable, Iterator, Sequence
-from operator import itemgetter
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,7 +12,11 @@ from fm_unroll.errors import InputError
 
 
 def each(
-    function: Callable[[Any], Any], arguments: Sequence[Any], workers: int, description: str
+    function: Callable[[Any], Any],
+    arguments: Sequence[Any],
+    workers: int,
+    description: str,
+    bundle: int = 1,
 ) -> Iterator[tuple[Any, Any]]:
     """Arguments with their results, in order, under a progress bar.
 
@@ -21,15 +25,16 @@ def each(
         arguments: one for each call.
         workers: processes that call it; 0: this one.
         description: what the progress bar says; it appears after a second.
+        bundle: calls that a process makes at a time: above 1 where a call takes less time than a message.
     """
     loader = DataLoader(
         _Calls(function, arguments),
-        batch_size=1,
-        collate_fn=itemgetter(0),
-        num_workers=workers if len(arguments) > 1 else 0,
+        batch_size=bundle,
+        collate_fn=list,
+        num_workers=workers if len(arguments) > bundle else 0,
         generator=torch.Generator(),  # a loader without one would advance the global random state
     )
-    bar = tqdm(loader, desc=description, unit="file", delay=1)
+    bar = tqdm(chain.from_iterable(loader), desc=description, total=len(arguments), unit="file", delay=1)
     yield from zip(arguments, bar, strict=True)
 
 
