@@ -9,9 +9,13 @@ import pytest
 import torch
 from files import random_kspace, write_cmrxrecon, write_fastmri, write_matlab
 
+from fm_unroll.data import cmrxrecon
+from fm_unroll.data import dataset as dataset_module
 from fm_unroll.data import index as index_module
 from fm_unroll.data.cmrxrecon import CMRxReconReader
+from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.fastmri import FastMRIReader
+from fm_unroll.data.hdf5 import open_file
 from fm_unroll.data.index import build_index, measure_maxima
 from fm_unroll.errors import InputError
 from fm_unroll.physics import ifft2c, rss
@@ -64,6 +68,41 @@ def test_unchanged_files_are_not_opened_again(root: Path, index_cache: Path):
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     with pytest.raises(InputError, match=f"{path}: "):
         build_index(root, READER)
+
+
+def test_a_large_tree_is_described_in_processes_and_then_never_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    first = write_cmrxrecon(tmp_path / "data", "P0000", "cine_sax", (8, 6, 2, 1, 2)).read_bytes()
+    for number in range(1, 400):
+        path = file_of(tmp_path / "data", f"P{number:04}")
+        path.parent.mkdir(parents=True)
+        path.write_bytes(first)
+    reader, opened = CMRxReconReader(("cine_sax",)), []
+    monkeypatch.setattr(cmrxrecon, "open_file", lambda path: opened.append(path) or open_file(path))
+    monkeypatch.setattr(index_module, "MIN_FILES_FOR_WORKERS", 100)
+    cold = build_index(tmp_path / "data", reader, workers=2)
+    assert len(cold.volumes) == 400 and opened == []  # not by this process
+    warm = build_index(tmp_path / "data", reader, workers=2)
+    assert warm == cold and opened == []
+    dataset = SliceDataset(tmp_path / "data", reader, warm.volumes)
+    assert len(dataset) == 800 and opened == []
+    os.utime(file_of(tmp_path / "data", "P0123"))
+    assert build_index(tmp_path / "data", reader).volumes == cold.volumes
+    assert opened == [file_of(tmp_path / "data", "P0123")]
+
+
+def test_handles_are_kept_within_a_bound(root: Path, monkeypatch: pytest.MonkeyPatch):
+    opened = []
+    monkeypatch.setattr(dataset_module, "open_file", lambda path: opened.append(path) or open_file(path))
+    volumes = build_index(root, READER).volumes
+    for limit, opens in [(64, 5), (2, 15)]:
+        dataset = SliceDataset(root, READER, volumes, max_open_files=limit)
+        opened.clear()
+        for _ in range(3):
+            for _ in dataset:
+                pass
+        assert len(opened) == opens
 
 
 def test_changed_new_and_deleted_files_are_noticed(root: Path):
