@@ -120,20 +120,29 @@ def require_packed(path: Path, volume: Volume, source: Stamp) -> Header:
     """
     if not path.is_file():
         raise InputError(f"{path}: {volume.name} is not packed; run `data pack`")
-    with reading(path), open_file(path) as file:
-        header = Header(**file.attrs)
-        kspace, sums = get_dataset(file, "kspace"), get_dataset(file, "checksum")
-        problem = None
-        if header.version != VERSION:
-            problem = f"is of packed format {header.version}, this is {VERSION}"
-        elif json.loads(header.source) != source:
-            problem = f"is out of date: {volume.path} has changed since it was packed"
-        elif header.volume != description(volume):
-            problem = f"is out of date: {volume.path} is described otherwise than when it was packed"
-        elif kspace is None or sums is None or kspace.shape[:2] != (volume.num_frames, volume.num_slices):
-            problem = "is damaged: it lacks slices"
-    if problem:
-        raise InputError(f"{path} {problem}; run `data pack` again")
+    try:
+        with reading(path), open_file(path) as file:
+            return read_header(file, volume, source)
+    except InputError as error:
+        raise InputError(f"{error}; run `data pack` again") from error
+
+
+def read_header(file: h5py.File, volume: Volume, source: Stamp) -> Header:
+    """The header of an open file.
+
+    Raises:
+        InputError: the file is no packed form, of this version, of the volume as its source is now.
+    """
+    header = Header(**file.attrs)
+    kspace, sums = get_dataset(file, "kspace"), get_dataset(file, "checksum")
+    if header.version != VERSION:
+        raise InputError(f"{file.filename} is of packed format {header.version}, this is {VERSION}")
+    if json.loads(header.source) != source:
+        raise InputError(f"{file.filename} is out of date: {volume.path} has changed since it was packed")
+    if header.volume != description(volume):
+        raise InputError(f"{file.filename} is out of date: {volume.path} was described otherwise before")
+    if kspace is None or sums is None or kspace.shape[:2] != (volume.num_frames, volume.num_slices):
+        raise InputError(f"{file.filename} is damaged: it lacks slices")
     return header
 
 
