@@ -6,7 +6,6 @@ import warnings
 from datetime import timedelta
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 import wandb
@@ -23,6 +22,7 @@ from torchvision.utils import save_image
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import center_crop
 from fm_unroll.physics import ifft2c, rss
+from fm_unroll.reconstruction.formats import write_h5
 from fm_unroll.task import gather
 
 ERROR_GAIN = 5
@@ -267,9 +267,7 @@ class ReconstructionWriter(BasePredictionWriter):
             slices = self.slices.setdefault(volume, {})
             slices[frame, slice_] = image
             if len(slices) == sizes[volume]:
-                write_volume(
-                    Path(trainer.default_root_dir, "reconstructions"), volume, self.slices.pop(volume)
-                )
+                self.write(trainer, volume, self.slices.pop(volume))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what is left: volumes that were limited, or that lie with several processes."""
@@ -281,18 +279,13 @@ class ReconstructionWriter(BasePredictionWriter):
         for (volume, index), image in rest.items():
             together.setdefault(volume, {})[index] = image
         for volume, images in together.items() if trainer.is_global_zero else ():
-            write_volume(Path(trainer.default_root_dir, "reconstructions"), volume, images)
+            self.write(trainer, volume, images)
 
-
-def write_volume(folder: Path, volume: str, slices: dict[tuple[int, int], np.ndarray]) -> None:
-    """Write one volume, whole or not at all; slices that were not predicted stay NaN."""
-    frames, depth = (1 + max(index) for index in zip(*slices, strict=True))
-    image = np.full((frames, depth, *next(iter(slices.values())).shape), np.nan, dtype=np.float32)
-    for (frame, slice_), values in slices.items():
-        image[frame, slice_] = values
-    path = folder / f"{volume}.h5"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with h5py.File(part, "w") as file:
-        file["reconstruction"] = image[0] if frames == 1 else image
-    part.replace(path)
+    @staticmethod
+    def write(trainer: Trainer, volume: str, slices: dict[tuple[int, int], np.ndarray]) -> None:
+        """Write the ``(frame, slice)`` images of one volume; slices that were not predicted stay NaN."""
+        frames, depth = (1 + max(index) for index in zip(*slices, strict=True))
+        image = np.full((frames, depth, *next(iter(slices.values())).shape), np.nan, dtype=np.float32)
+        for (frame, slice_), values in slices.items():
+            image[frame, slice_] = values
+        write_h5(Path(trainer.default_root_dir, "reconstructions", f"{volume}.h5"), image)

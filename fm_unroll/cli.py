@@ -34,6 +34,10 @@ VERBS: dict[str, tuple[str | dict[str, str], str]] = {
     ),
     "summary": ("fm_unroll.summary:summary", "parameters of a config's network, trainable and frozen"),
     "sweep": ("fm_unroll.sweep:sweep", "the runs of a W&B sweep FILE, one after another, without a server"),
+    "reconstruct": (
+        "fm_unroll.reconstruction.command:reconstruct",
+        "image of one FILE with --checkpoint: fastMRI, CMRxRecon, ISMRMRD, NumPy",
+    ),
     "cross-domain": ("fm_unroll.evaluation.protocol:cross_domain", "every method on every anatomy and mask"),
     "bench": ("fm_unroll.benchmark.bench:bench", "time and memory against peers, as ratios from one run"),
     "report": ("fm_unroll.evaluation.report:report", "tables, figures and a page from RECORDS.csv"),

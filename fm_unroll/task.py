@@ -147,6 +147,7 @@ class ReconstructionTask(LightningModule):
             "synthetic": any(volume.synthetic for volume in data.index.volumes),
             "acceleration": float(data.sampling.acceleration),
             "sampling": repr(data.sampling),
+            "trained_on": data.describe_training(),
             "subjects": {stage: list(subjects) for stage, subjects in data.subjects.items()},
             "seed": data.seed,
         }
@@ -167,14 +168,19 @@ class ReconstructionTask(LightningModule):
         return getattr(self.network.cascades[0].denoiser, "encoder", None)
 
     @classmethod
-    def from_checkpoint(cls, path: Path) -> Self:
+    def from_checkpoint(cls, path: Path, weights: Path | None = None) -> Self:
         """Rebuild a trained task on the CPU, in evaluation mode.
+
+        Args:
+            path: the checkpoint.
+            weights: the frozen encoder's weights, if they are no longer where they were in training.
 
         Raises:
             InputError: not a checkpoint of this framework, or of another architecture.
         """
         checkpoint = read_checkpoint(path)
-        task = cls(**checkpoint["hyper_parameters"])
+        settings = checkpoint["hyper_parameters"]
+        task = cls(**({**settings, "weights": weights, "pretrained": True} if weights else settings))
         task.on_load_checkpoint(checkpoint)
         try:
             task.load_state_dict(checkpoint["state_dict"])

@@ -5,7 +5,7 @@ import os
 # One thread a test process: tests run side by side, and idle threads that wait actively slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,3 +38,11 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("synthetic")
     synthesize(root, size="tiny", hearts=6, knees=2, heads=2)
     return root
+
+
+@pytest.fixture(scope="session")
+def write_ismrmrd() -> Callable[..., Path]:
+    """A function that writes k-space as a raw file, with the package that defines the format."""
+    from ismrmrd_files import write_ismrmrd
+
+    return write_ismrmrd

@@ -105,6 +105,23 @@ def test_the_frozen_encoder_is_not_in_the_checkpoint_but_named_in_it(run_dir):
     assert not task.train().encoder.training
 
 
+def test_the_checkpoint_says_what_it_was_trained_on(run_dir, synthetic):
+    """As plain numbers, of the training subjects' own headers."""
+    checkpoint = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)["fm_unroll"]
+    coils, readouts, phases = set(), set(), set()
+    for subject in checkpoint["subjects"]["train"]:
+        for path in synthetic.glob(f"MultiCoil/*/TrainingSet/FullSample/{subject}/*.mat"):
+            with h5py.File(path) as file:
+                *_, coil, phase, readout = file["kspace_full"].shape
+            coils.add(coil), phases.add(phase), readouts.add(readout)
+    trained_on = checkpoint["trained_on"]
+    for name, sizes in (("coils", coils), ("readout", readouts), ("phase", phases)):
+        assert trained_on[name] == [min(sizes), max(sizes)]
+    assert trained_on["acs_lines"] == [8, 8]
+    # every fourth line and eight in the centre, of which two are fourth lines
+    assert trained_on["true_acceleration"][1] == pytest.approx(max(n / (-(-n // 4) + 6) for n in phases))
+
+
 def test_a_checkpoint_refuses_another_encoder(run_dir, tmp_path):
     checkpoint = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)
     checkpoint["fm_unroll"]["encoder"]["sha256"] = "0" * 64

@@ -118,6 +118,7 @@ class Header:
         recon_size: rows and columns of the reconstructed matrix.
         center: index of the central line among the acquired ones.
         last: index of the last acquired line.
+        voxel_mm: size of a row, a column and a slice in mm; None where the header does not give it.
     """
 
     file: str
@@ -125,6 +126,7 @@ class Header:
     recon_size: tuple[int, int]
     center: int
     last: int
+    voxel_mm: tuple[float, float, float] | None
 
     @classmethod
     def parse(cls, file: h5py.File) -> "Header":
@@ -156,6 +158,16 @@ class Header:
                 raise InputError(f"{where}: {'/'.join(tags)} is {text!r}, expected a whole number >= {least}")
             return int(text)
 
+        def voxel(axis: str) -> float:
+            space = "{*}encoding/{*}encodedSpace"
+            field = root.findtext(f"{space}/{{*}}fieldOfView_mm/{{*}}{axis}", default="")
+            matrix = root.findtext(f"{space}/{{*}}matrixSize/{{*}}{axis}", default="")
+            try:
+                return float(field) / int(matrix)
+            except (ValueError, ZeroDivisionError):
+                return 0.0
+
+        voxel_mm = (voxel("x"), voxel("y"), voxel("z"))
         return cls(
             file=file.filename,
             encoded_lines=number("encodedSpace", "matrixSize", "y", least=1),
@@ -165,6 +177,7 @@ class Header:
             ),
             center=number("encodingLimits", "kspace_encoding_step_1", "center", least=0),
             last=number("encodingLimits", "kspace_encoding_step_1", "maximum", least=0),
+            voxel_mm=voxel_mm if min(voxel_mm) > 0 and np.isfinite(voxel_mm).all() else None,
         )
 
     def acquired(self, phase: int) -> tuple[int, int]:

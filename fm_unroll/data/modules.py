@@ -92,6 +92,25 @@ class KSpaceData(LightningDataModule, ABC):
         packed = packed_volumes(self.packed, volumes, self.index.root, self.reader)
         return SliceDataset(self.packed, PackedReader(), packed)
 
+    def describe_training(self) -> dict[str, list[float]]:
+        """Least and greatest of what a network saw in training: ``coils``, ``readout``, ...
+
+        Of plain numbers, as checkpoints keep them. See :mod:`fm_unroll.reconstruction.domain`.
+        """
+        volumes = self.volumes("train")
+        masks = [
+            self.sampling(phase, acquired=acquired)
+            for phase, acquired in {(volume.phase, volume.acquired) for volume in volumes}
+        ]
+        seen = {
+            "coils": [volume.num_coils for volume in volumes],
+            "readout": [volume.readout for volume in volumes],
+            "phase": [volume.phase for volume in volumes],
+            "acs_lines": [mask.num_acs for mask in masks],
+            "true_acceleration": [mask.true_acceleration for mask in masks],
+        }
+        return {name: [min(values), max(values)] for name, values in seen.items()}
+
     def train_dataloader(self) -> DataLoader:
         """Shuffled batches of equal matrix size; after a resumption, from where the epoch was left."""
         loader = self.loader("train", shuffle=True)

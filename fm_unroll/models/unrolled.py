@@ -48,6 +48,10 @@ class UnrolledNetwork(nn.Module):
         Raises:
             InputError: shapes or dtypes differ from the above.
         """
+        return rss(self.coil_images(masked_kspace, mask, num_acs))
+
+    def coil_images(self, masked_kspace: Tensor, mask: Tensor, num_acs: int) -> Tensor:
+        """What :meth:`forward` combines: complex64, ``(batch, coil, readout, phase)``. Arguments as there."""
         check_input(masked_kspace, mask, num_acs)
         num_lines = masked_kspace.shape[-1]
         space = HybridSpace(num_lines, masked_kspace.device)
@@ -65,7 +69,7 @@ class UnrolledNetwork(nn.Module):
                 kspace = checkpoint(cascade, *inputs, use_reentrant=False, preserve_rng_state=False)
             else:
                 kspace = cascade(*inputs)
-        return rss(space.to_image(kspace))
+        return space.to_image(kspace)
 
     def load_fastmri_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
         """Take the weights of a ``fastmri.models.VarNet`` with the same sizes.

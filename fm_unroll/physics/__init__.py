@@ -6,7 +6,7 @@ The axis order of the whole package, stated here once: k-space and coil images a
 """
 
 from fm_unroll.physics.coils import expand, reduce, rss
-from fm_unroll.physics.fourier import fft2c, ifft2c
+from fm_unroll.physics.fourier import crop_readout, fft2c, ifft2c
 from fm_unroll.physics.sampling import (
     EquispacedSampling,
     RandomSampling,
@@ -23,6 +23,7 @@ __all__ = [
     "SamplingPattern",
     "UniformSampling",
     "count_acs_lines",
+    "crop_readout",
     "expand",
     "fft2c",
     "ifft2c",

@@ -36,6 +36,26 @@ def ifft2c(kspace: Tensor) -> Tensor:
     )
 
 
+def crop_readout(kspace: Tensor, size: int) -> Tensor:
+    """Keep the central field of view along the readout, such as to remove readout oversampling.
+
+    Args:
+        kspace: complex, ``(..., readout, phase)``.
+        size: samples to keep, at most as many as there are.
+
+    Returns:
+        k-space ``(..., size, phase)`` of the central ``size`` rows of the image, whose pixels keep their
+        values. Lines that are zero stay zero.
+    """
+    readout = kspace.shape[-2]
+    if size == readout:
+        return kspace
+    first = readout // 2 - size // 2
+    hybrid = fftshift(torch.fft.ifft(ifftshift(kspace, -2), dim=-2, norm="ortho"), -2)
+    hybrid = hybrid[..., first : first + size, :]
+    return fftshift(torch.fft.fft(ifftshift(hybrid, -2), dim=-2, norm="ortho"), -2)
+
+
 class HybridSpace:
     """k-space with the readout already transformed and the centring already paid for.
 

@@ -1,0 +1,1 @@
+"""One file in, one image out, and how far it may be trusted."""

@@ -1,0 +1,64 @@
+"""Is this scan like those that the checkpoint was trained on?"""
+
+from dataclasses import dataclass
+
+# masks with random offsets differ by a line or two
+TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class ScanFacts:
+    """What of a scan is compared.
+
+    Attributes:
+        anatomy: ``cardiac``, ``knee``, ``brain``; None where the file does not say.
+        coils, readout, phase: matrix.
+        acs_lines: fully sampled centre lines.
+        true_acceleration: available over acquired lines.
+    """
+
+    anatomy: str | None
+    coils: int
+    readout: int
+    phase: int
+    acs_lines: int
+    true_acceleration: float
+
+
+def outside_training(scan: ScanFacts, checkpoint: dict) -> list[str]:
+    """One line for everything that the checkpoint has not seen in training.
+
+    Args:
+        scan: the scan.
+        checkpoint: the facts in ``checkpoint["fm_unroll"]``. Those of older checkpoints lack ``trained_on``:
+            then only the anatomy can be compared, and a line says so.
+
+    Returns:
+        The lines; none if the scan is like the training data in all that is compared.
+    """
+    trained = checkpoint["anatomy"]
+    lines = []
+    if scan.anatomy is None:
+        lines.append(f"the file does not say what it shows; the checkpoint was trained on {trained} scans")
+    elif scan.anatomy != trained:
+        lines.append(f"this is a {scan.anatomy} scan, the checkpoint was trained on {trained} scans")
+    seen = checkpoint.get("trained_on")
+    if seen is None:
+        return [*lines, "the checkpoint does not say which coils, matrices and masks it was trained on"]
+    for name, label in (("coils", "coils"), ("readout", "readout samples"), ("phase", "phase lines")):
+        low, high = seen[name]
+        if not low <= getattr(scan, name) <= high:
+            lines.append(f"{getattr(scan, name)} {label}, trained on {between(low, high)}")
+    low, high = seen["true_acceleration"]
+    if not low * (1 - TOLERANCE) <= scan.true_acceleration <= high * (1 + TOLERANCE):
+        lines.append(f"true acceleration {scan.true_acceleration:.3g}, trained on {between(low, high)}")
+    if scan.acs_lines < seen["acs_lines"][0]:
+        lines.append(
+            f"{scan.acs_lines} ACS lines for the sensitivity maps, trained on {between(*seen['acs_lines'])}"
+        )
+    return lines
+
+
+def between(low: float, high: float) -> str:
+    """``10``, or ``116 to 246``."""
+    return f"{low:.3g}" if low == high else f"{low:.4g} to {high:.4g}"

@@ -1,0 +1,48 @@
+from dataclasses import replace
+
+import pytest
+
+from fm_unroll.reconstruction.domain import ScanFacts, outside_training
+
+CHECKPOINT = {
+    "anatomy": "cardiac",
+    "trained_on": {
+        "coils": [10, 10],
+        "readout": [384, 512],
+        "phase": [116, 246],
+        "acs_lines": [24, 24],
+        "true_acceleration": [3.47, 4.6],
+    },
+}
+SEEN = ScanFacts("cardiac", coils=10, readout=512, phase=204, acs_lines=24, true_acceleration=4.34)
+
+
+def test_a_scan_like_the_training_data_is_not_warned_of():
+    assert outside_training(SEEN, CHECKPOINT) == []
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"anatomy": "knee"}, "this is a knee scan, the checkpoint was trained on cardiac scans"),
+        ({"anatomy": None}, "does not say what it shows"),
+        ({"coils": 16}, "16 coils, trained on 10"),
+        ({"readout": 640}, "640 readout samples, trained on 384 to 512"),
+        ({"phase": 100}, "100 phase lines, trained on 116 to 246"),
+        ({"true_acceleration": 6.0}, "true acceleration 6, trained on 3.47 to 4.6"),
+        ({"true_acceleration": 2.0}, "true acceleration 2, trained on 3.47 to 4.6"),
+        ({"acs_lines": 16}, "16 ACS lines for the sensitivity maps, trained on 24"),
+    ],
+)
+def test_each_difference_is_one_line(change, words):
+    (line,) = outside_training(replace(SEEN, **change), CHECKPOINT)
+    assert words in line
+
+
+def test_more_acs_lines_than_in_training_are_no_problem():
+    assert outside_training(replace(SEEN, acs_lines=32), CHECKPOINT) == []
+
+
+def test_older_checkpoints_say_that_they_do_not_know():
+    (line,) = outside_training(replace(SEEN, coils=99), {"anatomy": "cardiac"})
+    assert "does not say which coils" in line
