@@ -101,7 +101,7 @@ class ISMRMRDDataset(Dataset[KSpaceSample]):
         self._discarded = heads["discard_pre"].astype(int), heads["discard_post"].astype(int)
         self._slices = np.unique(heads["idx"]["slice"], return_inverse=True)[1]
         frames = np.stack([heads["idx"][counter] for counter in FRAME_COUNTERS], axis=1)
-        self._frames = np.unique(frames, axis=0, return_inverse=True)[1]
+        self._frames = np.unique(frames, axis=0, return_inverse=True)[1].ravel()
         self.volume = self._describe(header, encoding, heads)
         study = header.studyInformation
         self.anatomy = BODY_PARTS.get((study.bodyPartExamined or "").lower()) if study else None

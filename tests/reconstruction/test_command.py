@@ -6,6 +6,7 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
+import timm
 import torch
 from fastmri import evaluate
 from PIL import Image
@@ -29,10 +30,10 @@ SETTINGS = {
 }
 
 
-def save_checkpoint(path: Path, root: Path, seed: int = 0, **facts) -> Path:
+def save_checkpoint(path: Path, root: Path, seed: int = 0, settings: dict = SETTINGS, **facts) -> Path:
     """A checkpoint of random weights that says what ``fit`` would say."""
     torch.manual_seed(seed)
-    task = ReconstructionTask(**SETTINGS)
+    task = ReconstructionTask(**settings)
     data = CMRxReconData(root, acceleration=4, acs_lines=8, split=(1, 0, 0))
     data.setup()
     told = {
@@ -44,7 +45,8 @@ def save_checkpoint(path: Path, root: Path, seed: int = 0, **facts) -> Path:
         "subjects": {"train": [], "val": [], "test": []},
         "seed": seed,
     }
-    content = {"state_dict": task.state_dict(), "hyper_parameters": SETTINGS, "fm_unroll": told | facts}
+    trained = {name: tensor for name, tensor in task.state_dict().items() if ".encoder." not in name}
+    content = {"state_dict": trained, "hyper_parameters": settings, "fm_unroll": told | facts}
     torch.save(content, path)
     return path
 
@@ -196,6 +198,31 @@ def test_older_checkpoints_are_still_read(synthetic, tmp_path, capsys):
     assert "does not say which coils" in capsys.readouterr().err
 
 
+def test_the_encoders_weights_may_have_moved(synthetic, tmp_path, capsys):
+    vit = timm.create_model("vit_tiny_patch16_224")
+    first, moved, others = (tmp_path / name for name in ("first.pt", "moved.pt", "others.pt"))
+    torch.save(vit.state_dict(), first)
+    settings = {
+        "method": "timm/vit_tiny_patch16_224",
+        "weights": str(first),
+        "num_cascades": 1,
+        "blocks": [1, 2],
+        "decoder_widths": [4, 4, 4, 4],
+        "sens_chans": 2,
+        "sens_pools": 1,
+    }
+    encoder = ReconstructionTask(**settings).encoder
+    told = {"name": encoder.name, "sha256": encoder.sha256, "weights": encoder.weights_label}
+    path = save_checkpoint(tmp_path / "vit.ckpt", synthetic, settings=settings, encoder=told)
+    file, options = synthetic / HEART, ["--checkpoint", path, "--output", tmp_path / "a.png"]
+    run(file, *options)
+    first.rename(moved)
+    assert "first.pt" in error_line(capsys, file, *options)
+    run(file, *options, "--weights", moved)
+    torch.save(timm.create_model("vit_tiny_patch16_224").state_dict(), others)
+    assert "trained over the encoder" in error_line(capsys, file, *options, "--weights", others)
+
+
 def test_bad_requests_are_answered_before_the_work(synthetic, checkpoint, tmp_path, capsys):
     file, given = synthetic / HEART, ["--checkpoint", checkpoint]
     copy = tmp_path / "P001" / "cine_sax.mat"
@@ -219,6 +246,16 @@ def test_bad_requests_are_answered_before_the_work(synthetic, checkpoint, tmp_pa
         assert words in error_line(capsys, *args)
     unknown = save_checkpoint(tmp_path / "unknown.ckpt", synthetic, sampling="__import__('os')")
     assert "is not known here" in error_line(capsys, file, "--checkpoint", unknown)
+
+
+def test_a_failed_reconstruction_is_never_written(synthetic, tmp_path, capsys):
+    path = save_checkpoint(tmp_path / "nan.ckpt", synthetic)
+    content = torch.load(path, weights_only=True)
+    next(iter(content["state_dict"].values())).fill_(torch.nan)
+    torch.save(content, path)
+    line = error_line(capsys, synthetic / HEART, "--checkpoint", path, "--output", tmp_path / "a.h5")
+    assert "P001/cine_sax: the reconstruction of slice 0, frame 0 holds NaN" in line
+    assert not (tmp_path / "a.h5").exists()
 
 
 def test_chunks_are_halved_when_memory_does_not_suffice():
