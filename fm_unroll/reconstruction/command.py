@@ -72,7 +72,7 @@ def reconstruct(
         center: its ACS lines (uniform), or center fraction (equispaced, random). Default: the training's.
         pattern: its pattern; needs --acceleration and --center. Default: the training's.
         trust: also write maps of data-consistency residual, prior's part and spread, with a picture.
-        subsets: reconstructions from subsets of the acquired lines, for the spread of one checkpoint.
+        subsets: further reconstructions, from subsets of the lines, for the spread of one checkpoint.
         seed: of those subsets.
         batch_size: slices at once; halved whenever the device's memory does not suffice.
         device: cpu, cuda, cuda:1, ...; auto: a GPU if there is one.
@@ -97,7 +97,8 @@ def reconstruct(
 
     seen = facts_of(scan, sampling)
     print(summary(scan, sampling, seen))
-    for line in [*scan.notes, *outside_training(seen, facts[0])]:
+    outside = dict.fromkeys(line for fact in facts for line in outside_training(seen, fact))
+    for line in [*scan.notes, *outside]:
         print(f"warning: {line}", file=sys.stderr)
     result = reconstruct_scan(scan, networks, sampling, place, batch_size, subsets if trust else 0, seed)
     if result.target is not None:
@@ -219,7 +220,13 @@ def facts_of(scan: Scan, sampling: SamplingPattern | None) -> ScanFacts:
         mask = sampling(volume.phase, volume.name, volume.acquired)
         acs_lines, true_acceleration = mask.num_acs, mask.true_acceleration
     return ScanFacts(
-        scan.anatomy, volume.num_coils, volume.readout, volume.phase, acs_lines, true_acceleration
+        subject=volume.subject,
+        anatomy=scan.anatomy,
+        coils=volume.num_coils,
+        readout=volume.readout,
+        phase=volume.phase,
+        acs_lines=acs_lines,
+        true_acceleration=true_acceleration,
     )
 
 

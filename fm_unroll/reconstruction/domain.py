@@ -11,12 +11,14 @@ class ScanFacts:
     """What of a scan is compared.
 
     Attributes:
+        subject: the subject's id.
         anatomy: ``cardiac``, ``knee``, ``brain``; None where the file does not say.
         coils, readout, phase: matrix.
         acs_lines: fully sampled centre lines.
         true_acceleration: available over acquired lines.
     """
 
+    subject: str
     anatomy: str | None
     coils: int
     readout: int
@@ -26,12 +28,12 @@ class ScanFacts:
 
 
 def outside_training(scan: ScanFacts, checkpoint: dict) -> list[str]:
-    """One line for everything that the checkpoint has not seen in training.
+    """One line for everything that the checkpoint has not seen in training, and for a subject that it has.
 
     Args:
         scan: the scan.
         checkpoint: the facts in ``checkpoint["fm_unroll"]``. Those of older checkpoints lack ``trained_on``:
-            then only the anatomy can be compared, and a line says so.
+            then only anatomy and subject can be compared, and a line says so.
 
     Returns:
         The lines; none if the scan is like the training data in all that is compared.
@@ -42,6 +44,8 @@ def outside_training(scan: ScanFacts, checkpoint: dict) -> list[str]:
         lines.append(f"the file does not say what it shows; the checkpoint was trained on {trained} scans")
     elif scan.anatomy != trained:
         lines.append(f"this is a {scan.anatomy} scan, the checkpoint was trained on {trained} scans")
+    elif scan.subject in (*checkpoint["subjects"]["train"], *checkpoint["subjects"]["val"]):
+        lines.append(f"a subject called {scan.subject} was trained on: metrics may be better than for others")
     seen = checkpoint.get("trained_on")
     if seen is None:
         return [*lines, "the checkpoint does not say which coils, matrices and masks it was trained on"]
@@ -61,4 +65,4 @@ def outside_training(scan: ScanFacts, checkpoint: dict) -> list[str]:
 
 def between(low: float, high: float) -> str:
     """``10``, or ``116 to 246``."""
-    return f"{low:.3g}" if low == high else f"{low:.4g} to {high:.4g}"
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"

@@ -6,6 +6,7 @@ from fm_unroll.reconstruction.domain import ScanFacts, outside_training
 
 CHECKPOINT = {
     "anatomy": "cardiac",
+    "subjects": {"train": ["P001", "P002"], "val": ["P003"], "test": ["P004"]},
     "trained_on": {
         "coils": [10, 10],
         "readout": [384, 512],
@@ -14,7 +15,7 @@ CHECKPOINT = {
         "true_acceleration": [3.47, 4.6],
     },
 }
-SEEN = ScanFacts("cardiac", coils=10, readout=512, phase=204, acs_lines=24, true_acceleration=4.34)
+SEEN = ScanFacts("P004", "cardiac", coils=10, readout=512, phase=204, acs_lines=24, true_acceleration=4.34)
 
 
 def test_a_scan_like_the_training_data_is_not_warned_of():
@@ -25,6 +26,8 @@ def test_a_scan_like_the_training_data_is_not_warned_of():
     "change, words",
     [
         ({"anatomy": "knee"}, "this is a knee scan, the checkpoint was trained on cardiac scans"),
+        ({"subject": "P002"}, "a subject called P002 was trained on"),
+        ({"subject": "P003"}, "a subject called P003 was trained on"),
         ({"anatomy": None}, "does not say what it shows"),
         ({"coils": 16}, "16 coils, trained on 10"),
         ({"readout": 640}, "640 readout samples, trained on 384 to 512"),
@@ -39,10 +42,16 @@ def test_each_difference_is_one_line(change, words):
     assert words in line
 
 
+def test_subjects_of_another_anatomy_may_have_the_same_name():
+    (line,) = outside_training(replace(SEEN, subject="P001", anatomy="knee"), CHECKPOINT)
+    assert "knee" in line
+
+
 def test_more_acs_lines_than_in_training_are_no_problem():
     assert outside_training(replace(SEEN, acs_lines=32), CHECKPOINT) == []
 
 
 def test_older_checkpoints_say_that_they_do_not_know():
-    (line,) = outside_training(replace(SEEN, coils=99), {"anatomy": "cardiac"})
+    older = {name: value for name, value in CHECKPOINT.items() if name != "trained_on"}
+    (line,) = outside_training(replace(SEEN, coils=99), older)
     assert "does not say which coils" in line
