@@ -215,7 +215,8 @@ def facts_of(scan: Scan, sampling: SamplingPattern | None) -> ScanFacts:
     """What of a scan is compared with the training."""
     volume = scan.volume
     if sampling is None:
-        acs_lines, true_acceleration = volume.num_acs, volume.phase / len(volume.sampled)
+        available = volume.acquired[1] - volume.acquired[0]
+        acs_lines, true_acceleration = volume.num_acs, available / len(volume.sampled)
     else:
         mask = sampling(volume.phase, volume.name, volume.acquired)
         acs_lines, true_acceleration = mask.num_acs, mask.true_acceleration
@@ -233,9 +234,10 @@ def facts_of(scan: Scan, sampling: SamplingPattern | None) -> ScanFacts:
 def summary(scan: Scan, sampling: SamplingPattern | None, facts: ScanFacts) -> str:
     """Two lines on what was found in the file and how it is masked."""
     volume = scan.volume
+    kind = f"{scan.kind}, synthetic" if volume.synthetic else scan.kind
     sampled = "undersampled" if sampling is None else f"fully sampled, masked by {sampling}"
     return (
-        f"{volume.name}: {scan.kind}, {volume.num_slices} slices x {volume.num_frames} frames, "
+        f"{volume.name}: {kind}, {volume.num_slices} slices x {volume.num_frames} frames, "
         f"{volume.num_coils} coils x {volume.readout} readout x {volume.phase} phase\n"
         f"{sampled}: true acceleration {facts.true_acceleration:.3g}, {facts.acs_lines} ACS lines"
     )

@@ -80,7 +80,7 @@ def test_a_heart_in_every_format(synthetic, checkpoint, tmp_path, capsys):
         file, "--checkpoint", checkpoint, "--output", tmp_path, "--formats", "[h5,nii,png]", "--batch_size", 3
     )
     printed = capsys.readouterr()
-    assert "warning" not in printed.err
+    assert "warning" not in printed.err and "CMRxRecon, synthetic" in printed.out
     image = stored(tmp_path / "P001/cine_sax.h5")
 
     kspace = stored(file, "kspace_full")
