@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from fm_unroll.data.dataset import OpenFiles
+from fm_unroll.data.dataset import OpenFiles, file_identity
 from fm_unroll.data.geometry import Geometry
 from fm_unroll.data.hdf5 import MAX_COILS, get_dataset, open_file, reading
 from fm_unroll.data.sample import KSpaceSample
@@ -58,6 +58,7 @@ class ISMRMRDDataset(Dataset[KSpaceSample]):
             InputError: the package ``ismrmrd`` is not installed, or the file is not 2-D Cartesian imaging.
         """
         self.path = path
+        self._identity = file_identity(path)
         self._files = OpenFiles(limit=1)
         with reading(path), open_file(path) as file:
             self._group = find_group(file)
@@ -76,7 +77,7 @@ class ISMRMRDDataset(Dataset[KSpaceSample]):
         frame, slice_ = divmod(item, self.volume.num_slices)
         rows = np.flatnonzero((self._slices == slice_) & (self._frames == frame))
         with reading(self.path):
-            file = self._files.get(self.path)
+            file = self._files.get(self.path, self._identity)
             samples = file[f"{self._group}/data"].fields("data")[self._rows[rows]]
             kspace = self._grid(rows, samples)
         return self.volume.to_sample(kspace, None, slice_, frame, str(self.path))
