@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fm_unroll.errors import InputError
+
 WINDOW = 7
 K1, K2 = 0.01, 0.03
 
@@ -26,9 +28,12 @@ def ssim(prediction: Tensor, target: Tensor, data_range: Tensor) -> Tensor:
 
     Returns:
         ``(batch,)`` in the images' dtype. Differentiable.
+
+    Raises:
+        InputError: the images are smaller than the window.
     """
     if min(target.shape[-2:]) < WINDOW:
-        raise ValueError(f"SSIM needs images of at least {WINDOW} x {WINDOW}, not {tuple(target.shape[-2:])}")
+        raise InputError(f"SSIM needs images of at least {WINDOW} x {WINDOW}, not {tuple(target.shape[-2:])}")
     data_range = torch.as_tensor(data_range, dtype=target.dtype, device=target.device).reshape(-1, 1, 1)
     # dividing by the range first keeps images of any unit far from float32's limits
     x, y = prediction / data_range, target / data_range

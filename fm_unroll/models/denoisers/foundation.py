@@ -81,7 +81,7 @@ class FoundationDenoiser(nn.Module):
             Image of the same shape and dtype; scaling the input scales the output.
         """
         low, high = magnitude_range(image, self.quantiles)
-        scale = high.clamp_min(torch.finfo(high.dtype).tiny)
+        scale = nonzero(high)
         scaled = torch.view_as_real(image / scale).permute(0, 3, 1, 2)
         features = None
         if self.encoder is not None:
@@ -98,11 +98,10 @@ class FoundationDenoiser(nn.Module):
 
     def picture(self, image: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """The complex image as the encoder sees it: ``(batch, 1 or 3, readout, phase)`` in 0..1."""
-        contrast = (high - low).clamp_min(torch.finfo(high.dtype).tiny)
-        magnitude = ((image.abs() - low) / contrast).clamp(0, 1)
+        magnitude = ((image.abs() - low) / nonzero(high - low)).clamp(0, 1)
         if self.encoder_input == "magnitude":
             return magnitude[:, None]
-        signed = torch.view_as_real(image / high.clamp_min(torch.finfo(high.dtype).tiny)).clamp(-1, 1)
+        signed = torch.view_as_real(image / nonzero(high)).clamp(-1, 1)
         return torch.stack([*((signed + 1) / 2).unbind(-1), magnitude], dim=1)
 
 
@@ -183,8 +182,14 @@ def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
 
 
+def nonzero(divisor: Tensor) -> Tensor:
+    """The divisor, with 1 for zero: a quotient by the smallest float has gradients that overflow."""
+    return divisor.masked_fill(divisor == 0, 1)
+
+
 def magnitude_range(image: Tensor, quantiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """Two quantiles of each image's magnitude, ``(batch, 1, 1)`` each."""
-    probabilities = torch.tensor(quantiles, device=image.device)
-    low, high = torch.quantile(image.abs().flatten(1), probabilities, dim=1)
+    magnitudes = image.abs().flatten(1)
+    probabilities = torch.tensor(quantiles, dtype=magnitudes.dtype, device=image.device)
+    low, high = torch.quantile(magnitudes, probabilities, dim=1)
     return low[:, None, None], high[:, None, None]

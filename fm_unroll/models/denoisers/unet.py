@@ -1,9 +1,13 @@
 """The denoiser of E2E-VarNet: a U-Net on normalised real and imaginary channels."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from fastmri.models.unet import Unet
 from torch import Tensor, nn
+
+from fm_unroll.errors import InputError
 
 # Pooling halves the matrix up to four times in the default network, so sizes are padded to a multiple.
 SIZE_MULTIPLE = 16
@@ -13,7 +17,9 @@ class NormUnet(nn.Module):
     """U-Net on a complex image, after removing mean and standard deviation of real and imaginary part.
 
     The same function of the same parameters as ``fastmri.models.varnet.NormUnet`` (Sriram et al. 2020,
-    E2E-VarNet), except that an image without variation gives zeros instead of NaN.
+    E2E-VarNet), except that a channel without variation gives its mean instead of NaN. A channel that varies
+    by less than float32 resolves at the image's magnitude has none: what is left of it is rounding, which
+    division by its deviation would blow up, and the gradient with it.
     """
 
     def __init__(self, chans: int, pools: int) -> None:
@@ -34,13 +40,29 @@ class NormUnet(nn.Module):
 
         Returns:
             Image of the same shape and dtype.
+
+        Raises:
+            InputError: the matrix is a single sample, or shrinks to one under the pooling.
         """
+        self.check_size(*image.shape[-2:])
         channels = torch.view_as_real(image).permute(0, 3, 1, 2)
         std, mean = torch.std_mean(channels, dim=(-2, -1), keepdim=True)
-        std = std.clamp_min(torch.finfo(std.dtype).tiny)
-        padded, inside = pad_to_multiple((channels - mean) / std)
+        resolved = torch.finfo(std.dtype).eps * channels.abs().amax((-3, -2, -1), keepdim=True)
+        flat = std <= resolved
+        std = std.masked_fill(flat, 0)
+        padded, inside = pad_to_multiple((channels - mean).masked_fill(flat, 0) / std.masked_fill(flat, 1))
         denoised = self.unet(padded)[inside].float() * std + mean
         return torch.view_as_complex(denoised.permute(0, 2, 3, 1).contiguous())
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse a matrix that has no deviation, or none left at the U-Net's coarsest level."""
+        pools = self.unet.num_pool_layers
+        coarsest = [-(-size // SIZE_MULTIPLE) * SIZE_MULTIPLE >> pools for size in (height, width)]
+        if height * width < 2 or math.prod(coarsest) < 2:
+            raise InputError(
+                f"a matrix of {height} x {width} is too small for a U-Net with {pools} pooling layers: "
+                "lower pools and sens_pools, or leave the scan out"
+            )
 
 
 def pad_to_multiple(channels: Tensor) -> tuple[Tensor, tuple[object, slice, slice]]:
