@@ -46,20 +46,6 @@ def test_summary_counts_parameters(capsys):
     assert round(counts["frozen"] / 1e6) == 43
 
 
-def test_data_check_describes_the_folder_and_fails_on_broken_files(synthetic, tmp_path, capsys):
-    main(["data", "check", str(synthetic), "--json"])
-    report = json.loads(capsys.readouterr().out)
-    assert report["layout"] == "CMRxRecon" and report["subjects"] == 6
-    assert report["contrasts"]["cine_sax"]["volumes"] == 6
-    broken = tmp_path / "multicoil_val" / "file1.h5"
-    broken.parent.mkdir()
-    broken.write_bytes(next((synthetic / "knee").rglob("*.h5")).read_bytes()[:3000])
-    with pytest.raises(SystemExit) as exit_:
-        main(["data", "check", str(tmp_path)])
-    assert exit_.value.code == 1
-    assert "file1.h5" in capsys.readouterr().out
-
-
 def test_unknown_words_are_answered_with_the_known_ones(capsys):
     assert "choose one of fit" in run_and_fail(capsys, "train")
     assert "synthesize, check" in run_and_fail(capsys, "data")

@@ -4,79 +4,166 @@ import json as json_format
 from collections import Counter
 from pathlib import Path
 
-from fm_unroll.data.cmrxrecon import CMRxReconReader
-from fm_unroll.data.fastmri import FastMRIReader
-from fm_unroll.data.index import Index, build_index
-from fm_unroll.data.volume import Reader
+import numpy as np
+from tqdm import tqdm
+
+from fm_unroll.data.cmrxrecon import SUBSETS, CMRxReconReader
+from fm_unroll.data.contact_sheet import COLUMNS, Labelled, draw_contact_sheet
+from fm_unroll.data.dataset import SliceDataset
+from fm_unroll.data.fastmri import PUBLISHED
+from fm_unroll.data.survey import DataSet, survey
+from fm_unroll.data.undersampling import center_crop
+from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
+from fm_unroll.physics import ifft2c, rss
 
-READERS: dict[str, Reader] = {"CMRxRecon": CMRxReconReader(), "fastMRI": FastMRIReader()}
 
+def check(root: Path, json: bool = False, contact_sheet: Path | None = None, read: bool = False) -> None:
+    """Print which scans a folder holds, which are missing, and which cannot be used and why.
 
-def check(root: Path, json: bool = False) -> None:
-    """Print what a CMRxRecon or fastMRI folder holds, from headers, with every file that cannot be used.
+    Files are recognised by their content. Only headers are looked at unless ``read`` is given; a scan whose
+    data are damaged is then found when training comes to it.
 
     Args:
-        root: the folder that would be given as ``--data.root``.
+        root: the folder that would be given as ``--data.root``, or one above several data sets.
         json: print JSON instead of a table.
+        contact_sheet: a PNG to write, with images of each contrast as the networks see them: readout
+            downwards, phase encoding to the right. What stands on its head or lies on its side was stored in
+            another order of axes.
+        read: read every slice too, which takes as long as an epoch without training.
 
     Raises:
         SystemExit: status 1 when a file cannot be used.
     """
-    index, layout = recognise(root)
-    report = {"layout": layout, **describe(index)}
+    found = survey(root)
+    problems = list(found.problems)
+    if read:
+        problems += [problem for data_set in found.data_sets for problem in read_all(data_set)]
+    if contact_sheet is not None and found.data_sets:
+        problems += draw(found.data_sets, contact_sheet)
+    problems = list(dict.fromkeys(problems))
+    report = {
+        "root": str(root),
+        "data_sets": [describe(data_set) for data_set in found.data_sets],
+        "problems": problems,
+        "ignored": found.ignored,
+    }
     if json:
         print(json_format.dumps(report, indent=2))
     else:
-        print(f"{root}: {layout}, {report['subjects']} subjects, {len(index.volumes)} volumes")
-        print(f"{'contrast':12}{'volumes':>8}{'slices':>8}  coils x readout x phase (volumes)")
-        for contrast, facts in report["contrasts"].items():
-            shapes = ", ".join(f"{shape} ({count})" for shape, count in facts["shapes"].items())
-            print(f"{contrast:12}{facts['volumes']:>8}{facts['slices']:>8}  {shapes}")
-        if report["synthetic"]:
-            print(f"synthetic: {report['synthetic']} of the volumes say that they are simulated")
-        for name in index.missing:
-            print(f"missing: {name}")
-        for problem in index.problems:
-            print(f"unusable: {problem}")
-    if index.problems:
+        print_report(report)
+    if problems:
         raise SystemExit(1)
 
 
-def recognise(root: Path, workers: int = 2) -> tuple[Index, str]:
-    """The index of a folder and the name of its layout, found out by what lies in it.
-
-    Args:
-        root: the folder.
-        workers: processes that read headers when there are many.
-
-    Raises:
-        InputError: neither layout is found.
-    """
-    reasons = []
-    for layout, reader in READERS.items():
-        try:
-            return build_index(root, reader, workers, strict=False), layout
-        except InputError as error:
-            reasons.append(f"not {layout}: {error}")
-    raise InputError("; ".join(reasons))
-
-
-def describe(index: Index) -> dict:
-    """Counts of an index, ready for JSON."""
+def describe(data_set: DataSet) -> dict:
+    """Counts of one data set, ready for JSON."""
+    volumes = data_set.index.volumes
     contrasts = {}
-    for contrast in sorted({volume.contrast for volume in index.volumes}):
-        volumes = [volume for volume in index.volumes if volume.contrast == contrast]
-        shapes = Counter(f"{volume.num_coils} x {volume.readout} x {volume.phase}" for volume in volumes)
+    for contrast in sorted({volume.contrast for volume in volumes}):
+        chosen = [volume for volume in volumes if volume.contrast == contrast]
+        shapes = Counter(f"{volume.num_coils} x {volume.readout} x {volume.phase}" for volume in chosen)
         contrasts[contrast] = {
-            "volumes": len(volumes),
-            "slices": sum(volume.num_slices * volume.num_frames for volume in volumes),
+            "volumes": len(chosen),
+            "slices": sum(volume.num_slices * volume.num_frames for volume in chosen),
             "shapes": dict(shapes.most_common()),
         }
+    synthetic = sum(volume.synthetic for volume in volumes)
     return {
-        "subjects": len({volume.subject for volume in index.volumes}),
-        "synthetic": sum(volume.synthetic for volume in index.volumes),
+        "name": data_set.name,
+        "root": str(data_set.index.root),
+        "subjects": len({volume.subject for volume in volumes}),
+        "volumes": len(volumes),
+        "synthetic": synthetic,
+        # what was published is no measure of what was simulated
+        "expected": None if synthetic else expected(data_set),
         "contrasts": contrasts,
-        "missing": index.missing,
-        "problems": index.problems,
+        "missing": data_set.index.missing,
     }
+
+
+def expected(data_set: DataSet) -> dict | None:
+    """What the published set has: a number of subjects or volumes, and the subjects that are not here."""
+    index = data_set.index
+    if isinstance(data_set.reader, CMRxReconReader):
+        number = SUBSETS[data_set.reader.subset]
+        found = {volume.subject for volume in index.volumes} | {name.split("/")[0] for name in index.missing}
+        absent = [name for name in (f"P{count:03}" for count in range(1, number + 1)) if name not in found]
+        return {"unit": "subjects", "number": number, "found": len(found), "absent": absent}
+    anatomies = {"brain" if volume.contrast.startswith("AX") else "knee" for volume in index.volumes}
+    number = PUBLISHED[anatomies.pop()].get(data_set.reader.folder) if len(anatomies) == 1 else None
+    return number and {"unit": "volumes", "number": number, "found": len(index.volumes), "absent": []}
+
+
+def print_report(report: dict) -> None:
+    """The report as a person reads it."""
+    for facts in report["data_sets"]:
+        counts = f"{facts['subjects']} subjects, {facts['volumes']} volumes"
+        print(f"{facts['root']}: {facts['name']}, {counts}")
+        if facts["synthetic"]:
+            print(f"  synthetic: {facts['synthetic']} of the volumes say that they are simulated")
+        if published := facts["expected"]:
+            print(f"  published: {published['number']} {published['unit']}, found here: {published['found']}")
+            if published["absent"]:
+                print(f"  subjects not here: {', '.join(ranges(published['absent']))}")
+        print(f"  {'contrast':12}{'volumes':>8}{'slices':>8}  coils x readout x phase (volumes)")
+        for contrast, numbers in facts["contrasts"].items():
+            shapes = ", ".join(f"{shape} ({count})" for shape, count in numbers["shapes"].items())
+            print(f"  {contrast:12}{numbers['volumes']:>8}{numbers['slices']:>8}  {shapes}")
+        for name in facts["missing"]:
+            print(f"  missing: {name}")
+    for line in report["ignored"]:
+        print(f"ignored: {line}")
+    for problem in report["problems"]:
+        print(f"unusable: {problem}")
+
+
+def ranges(subjects: list[str]) -> list[str]:
+    """``P001, P002, P003, P007`` as ``P001-P003, P007``."""
+    runs: list[list[str]] = []
+    for subject in subjects:
+        if runs and int(subject[1:]) == int(runs[-1][-1][1:]) + 1:
+            runs[-1].append(subject)
+        else:
+            runs.append([subject])
+    return [run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
+
+
+def read_all(data_set: DataSet) -> list[str]:
+    """One line for each volume with a slice that cannot be used: the first of them."""
+    problems = []
+    for volume in tqdm(data_set.index.volumes, desc=f"read {data_set.name}", unit="volume"):
+        try:
+            for _ in SliceDataset(data_set.index.root, data_set.reader, [volume]):
+                pass
+        except InputError as error:
+            problems.append(str(error))
+    return problems
+
+
+def draw(data_sets: list[DataSet], path: Path) -> list[str]:
+    """Draw the contact sheet, and return one line for each volume that cannot be shown."""
+    rows: dict[str, list[Labelled]] = {}
+    problems = []
+    for data_set in data_sets:
+        for contrast in sorted({volume.contrast for volume in data_set.index.volumes}):
+            volumes = [volume for volume in data_set.index.volumes if volume.contrast == contrast]
+            for position in np.unique(np.linspace(0, len(volumes) - 1, COLUMNS).astype(int)):
+                try:
+                    image = middle_slice(data_set, volumes[position])
+                except InputError as error:
+                    problems.append(str(error))
+                    continue
+                label = f"{volumes[position].name}, {' x '.join(map(str, image.shape))}"
+                rows.setdefault(f"{data_set.name}\n{contrast}", []).append((label, image))
+    if rows:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_contact_sheet(rows, "readout downwards, phase encoding to the right", path)
+    return problems
+
+
+def middle_slice(data_set: DataSet, volume: Volume) -> np.ndarray:
+    """The root-sum-of-squares image of a volume's middle slice, cropped to what counts."""
+    dataset = SliceDataset(data_set.index.root, data_set.reader, [volume])
+    sample = dataset[volume.num_slices // 2]
+    return center_crop(rss(ifft2c(sample.kspace)), sample.crop).numpy()

@@ -36,7 +36,7 @@ from fm_unroll.data.volume import Volume, num_acs_lines
 from fm_unroll.errors import InputError
 
 CATEGORIES = {"cine_sax": "Cine", "cine_lax": "Cine", "T1map": "Mapping", "T2map": "Mapping"}
-SUBSETS = ("TrainingSet", "ValidationSet", "TestSet")
+SUBSETS = {"TrainingSet": 120, "ValidationSet": 60, "TestSet": 120}  # with the subjects of 2023, P001 on
 FOLDERS = {
     "FullSample": "FullSample",
     "AccFactor04": "AccFactor04",

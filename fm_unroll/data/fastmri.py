@@ -21,13 +21,26 @@ import h5py
 import numpy as np
 import torch
 
-from fm_unroll.data.hdf5 import get_dataset, get_kspace, get_text, open_file, reading, to_complex64
+from fm_unroll.data.hdf5 import (
+    get_dataset,
+    get_document,
+    get_kspace,
+    get_text,
+    open_file,
+    reading,
+    to_complex64,
+)
 from fm_unroll.data.sample import KSpaceSample
 from fm_unroll.data.undersampling import center_crop
 from fm_unroll.data.volume import Volume, num_acs_lines
 from fm_unroll.errors import InputError
 
 FOLDERS = ("multicoil_train", "multicoil_val", "multicoil_test_full")
+# volumes of the published sets (https://arxiv.org/abs/1811.08839, section 4)
+PUBLISHED = {
+    "knee": {"multicoil_train": 973, "multicoil_val": 199, "multicoil_test": 118},
+    "brain": {"multicoil_train": 4469, "multicoil_val": 1378, "multicoil_test": 558},
+}
 AXES = {4: "slice, coil, readout, phase"}
 
 
@@ -138,13 +151,10 @@ class Header:
         Raises:
             InputError: there is no header, it is no XML, or it lacks a number.
         """
-        dataset = get_dataset(file, "ismrmrd_header")
+        text = get_document(file, "ismrmrd_header")
         where = f"{file.filename}: ismrmrd_header"
-        if dataset is None:
+        if text is None:
             raise InputError(f"{where} is missing; the file's keys are {', '.join(list(file)[:10])}")
-        if dataset.shape != () or h5py.check_string_dtype(dataset.dtype) is None:
-            raise InputError(f"{where} is {dataset.dtype} {dataset.shape}, expected one text")
-        text = dataset.asstr(errors="replace")[()]
         if "<!DOCTYPE" in text:
             raise InputError(f"{where} has a document type declaration, which may define entities: refused")
         try:
@@ -219,7 +229,7 @@ def _get_mask(file: h5py.File, phase: int) -> np.ndarray | None:
 
 def _get_target(file: h5py.File, slices: int) -> h5py.Dataset | None:
     """The stored reconstructions ``(slice, rows, columns)``, or None."""
-    dataset = get_dataset(file, "reconstruction_rss")
+    dataset = get_dataset(file, "reconstruction_rss", axes=2)
     if dataset is None:
         return None
     if dataset.ndim != 3 or dataset.shape[0] != slices or 0 in dataset.shape or dataset.dtype.kind != "f":

@@ -1,8 +1,16 @@
 """HDF5 files that others wrote, read without trusting them.
 
-Whatever is wrong with a file ends in an :class:`InputError` of one line that names it.
+Whatever is wrong with a file ends in an :class:`InputError` of one line that names it, and no file may ask
+for more memory than a scan needs: sizes are compared with the file before anything is read.
+
+Out of reach is what the HDF5 library (2.0) does by itself on damaged metadata, as fuzzing shows: a damaged
+length of an attribute's text makes it ask for up to 4 GiB before it reports the damage, and a damaged heap or
+object header can keep it in an endless loop, which Python cannot interrupt. Truncated files, the common
+damage, do neither. Only another process could watch over it; the verb ``data check`` shows the file that it
+is at, so that one that never ends can be told.
 """
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +24,8 @@ from fm_unroll.errors import InputError
 CHUNK_CACHE_BYTES = 64 * 2**20  # for each data set held open: several slices of ten coils
 MAX_COILS = 128  # no scanner has more channels; more of them means another axis order
 MAX_COMPRESSION = 1100  # deflate reaches 1032:1; what claims to be more was never written
+MAX_IMAGES = 2**16  # slices times frames of one file
+MAX_BLOCK_BYTES = 2**32  # what is unpacked at once: a slice, and the chunk that holds it
 MATLAB_5 = b"MATLAB 5.0 MAT-file"
 COMPLEX_SINGLE = np.dtype([("real", np.float32), ("imag", np.float32)])
 
@@ -59,12 +69,17 @@ def written_whole(path: Path) -> Iterator[Path]:
     temporary.replace(path)
 
 
-def get_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
+def get_dataset(file: h5py.File, name: str, axes: int = 0) -> h5py.Dataset | None:
     """A data set that is stored in this very file, or None if there is none of that name.
+
+    Args:
+        file: an open file.
+        name: the data set's name.
+        axes: last axes that are read at once; 0: all.
 
     Raises:
         InputError: the name is a link, or the data lie in another file (external or virtual storage), are
-            of another kind, or are declared larger than the file can hold.
+            of another kind, are declared larger than the file can hold, or too large to be unpacked.
     """
     link = file.get(name, getlink=True)
     if link is None:
@@ -76,12 +91,48 @@ def get_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
         raise InputError(f"{file.filename}: {name} is a {type(dataset).__name__}, not a data set")
     if dataset.is_virtual or dataset.external:
         raise InputError(f"{file.filename}: {name} keeps its data in other files; these are not followed")
-    if dataset.nbytes > MAX_COMPRESSION * dataset.id.get_storage_size():
+    stored = min(dataset.id.get_storage_size(), file.id.get_filesize())
+    if dataset.nbytes > MAX_COMPRESSION * stored:
         raise InputError(
             f"{file.filename}: {name} declares {dataset.nbytes / 2**20:.3g} MiB, "
-            f"but {dataset.id.get_storage_size() / 2**20:.3g} MiB are stored"
+            f"but {stored / 2**20:.3g} MiB are stored"
         )
+    for what, shape in (("block", dataset.shape and dataset.shape[-axes:]), ("chunk", dataset.chunks)):
+        if shape and math.prod(shape) * dataset.dtype.itemsize > MAX_BLOCK_BYTES:
+            raise InputError(f"{file.filename}: {name} has a {what} of {shape}, larger than any scan's")
     return dataset
+
+
+def get_document(file: h5py.File, name: str) -> str | None:
+    """A text that is stored as a data set of its own, or None if there is none of that name.
+
+    Raises:
+        InputError: it is no text, or declared larger than the file.
+    """
+    dataset = get_dataset(file, name)
+    if dataset is None:
+        return None
+    where = f"{file.filename}: {name}"
+    text = h5py.check_string_dtype(dataset.dtype)
+    if dataset.shape != () or text is None:
+        raise InputError(f"{where} is {dataset.dtype} {dataset.shape}, expected one text")
+    length = text.length or _declared_length(dataset)
+    if length > file.id.get_filesize():
+        raise InputError(f"{where} declares a text of {length} bytes, more than the file has")
+    return dataset.asstr(errors="replace")[()]
+
+
+def _declared_length(dataset: h5py.Dataset) -> int:
+    """The length of a text of variable length, which HDF5 would allocate unseen; 0 where it is not in reach.
+
+    Such a text is stored as its length in four bytes and the place of its characters.
+    """
+    offset = dataset.id.get_offset()
+    if offset is None:
+        return 0
+    with Path(dataset.file.filename).open("rb") as file:
+        file.seek(offset)
+        return int.from_bytes(file.read(4), "little")
 
 
 def hold_datasets(file: h5py.File) -> list[h5py.Dataset]:
@@ -110,8 +161,10 @@ def get_kspace(file: h5py.File, names: Sequence[str], orders: dict[int, str]) ->
     if len(found) != 1:
         problem = f"holds both {' and '.join(found)}" if found else f"holds no {' or '.join(names)}"
         raise InputError(f"{file.filename}: {problem}; its keys are {', '.join(keys[:10]) or 'none'}")
-    dataset = get_dataset(file, found[0])
     where = f"{file.filename}: {found[0]}"
+    dataset = get_dataset(file, found[0], axes=3)
+    if dataset is None:
+        raise InputError(f"{where} is listed but cannot be found: the file is damaged")
     if dataset.ndim not in orders:
         raise InputError(
             f"{where} has {dataset.ndim} dimensions, expected ({') or ('.join(orders.values())})"
@@ -119,7 +172,9 @@ def get_kspace(file: h5py.File, names: Sequence[str], orders: dict[int, str]) ->
     if not is_complex(dataset.dtype):
         raise InputError(f"{where} has type {dataset.dtype}, expected complex numbers (real, imag)")
     axes = orders[dataset.ndim].split(", ")
-    if 0 in dataset.shape or dataset.shape[axes.index("coil")] > MAX_COILS:
+    coil = axes.index("coil")
+    images = math.prod(dataset.shape[:coil])
+    if 0 in dataset.shape or dataset.shape[coil] > MAX_COILS or images > MAX_IMAGES:
         raise InputError(f"{where} has shape {dataset.shape}, expected ({', '.join(axes)})")
     return dataset
 

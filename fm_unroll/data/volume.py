@@ -13,6 +13,8 @@ from fm_unroll.data.sample import KSpaceSample
 from fm_unroll.errors import InputError
 from fm_unroll.physics import count_acs_lines
 
+SMALLEST = 1e-15  # magnitude below which, and inverse above which, energies leave float32
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -82,8 +84,9 @@ class Volume:
             file: what to call the file in messages.
 
         Raises:
-            InputError: the k-space is not of this volume's shape, holds NaN or Inf, nothing but zeros, or
-                data in lines that are not sampled; or the target holds NaN or Inf.
+            InputError: the k-space is not of this volume's shape, holds NaN or Inf, nothing but zeros, values
+                too small or large for float32, or data in lines that are not sampled; or the target holds NaN
+                or Inf.
         """
         where = f"{file}: slice {slice}, frame {frame}"
         shape = (self.num_coils, self.readout, self.phase)
@@ -91,10 +94,17 @@ class Volume:
             raise InputError(
                 f"{where}: shape {kspace.shape} is no longer {shape}; start again to index it anew"
             )
-        if not np.isfinite(kspace.view(np.float32)).all():  # four times as fast as on complex numbers
+        parts = kspace.view(np.float32)
+        largest = max(parts.max(), -parts.min())  # NaN where there is one
+        if not np.isfinite(largest):
             raise InputError(f"{where}: k-space holds NaN or Inf")
-        if not kspace.any():
+        if largest == 0:
             raise InputError(f"{where}: k-space is zero everywhere")
+        if not SMALLEST <= largest <= 1 / SMALLEST:
+            raise InputError(
+                f"{where}: k-space reaches {largest:.3g}; the squares of values beyond "
+                f"{SMALLEST:g}..{1 / SMALLEST:g} leave float32: store it in other units"
+            )
         if not self.fully_sampled and kspace[..., ~self.lines].any():
             raise InputError(f"{where}: k-space holds data in lines that the sampling mask leaves out")
         if target is not None and not target.isfinite().all():
