@@ -4,6 +4,7 @@ import importlib
 import inspect
 import os
 import sys
+from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
 
 from fm_unroll import __version__
@@ -67,11 +68,13 @@ def main(args: Sequence[str] | None = None) -> None:
         return
     try:
         run(args)
-    except InputError as error:
+    except (InputError, ArgumentError) as error:
         if debug:
             raise
         # raised in a reading process, the message comes behind that process's traceback
         message = str(error).strip().splitlines()[-1].removeprefix("fm_unroll.errors.InputError: ")
+        if isinstance(error, ArgumentError):
+            message = f"{' '.join(str(error).split())} (--help shows the options)"
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from None
 
@@ -106,7 +109,9 @@ def call(function: Callable, args: list[str], prog: str) -> None:
     parameters = inspect.signature(function).parameters
     # a function whose parameters are keyword-only has options alone, others have positionals
     positionals = all(p.kind is not p.KEYWORD_ONLY for p in parameters.values())
-    parser = ArgumentParser(prog=prog, description=inspect.getdoc(function).splitlines()[0])
+    parser = ArgumentParser(
+        prog=prog, description=inspect.getdoc(function).splitlines()[0], exit_on_error=False
+    )
     parser.add_function_arguments(function, as_group=False, as_positional=positionals)
     if "config" not in parameters:
         parser.add_argument("--config", action="config", help="a YAML file with these options")

@@ -31,9 +31,11 @@ def check_classes(path: Path) -> None:
     """
     try:
         config = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is not plain YAML: {reason}") from None
+    if not isinstance(config, dict | None):
+        raise InputError(f"{path} holds a {type(config).__name__}, not options with their values")
     for class_path in named_classes(config):
         if class_path.split(".")[0] not in ALLOWED_PACKAGES and "." in class_path:
             raise InputError(

@@ -83,6 +83,17 @@ class ReconstructionCLI(LightningCLI):
         """Train on cardiac data unless told otherwise."""
         parser.set_defaults({"data": "fm_unroll.data.CMRxReconData"})
 
+    def init_parser(self, **kwargs) -> LightningArgumentParser:
+        """Make a parser that raises its errors, for the command line to show in one line."""
+        return super().init_parser(exit_on_error=False, **kwargs)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: list[str]) -> None:
+        """Parse, and refuse a checkpoint that cannot be read before Lightning tries to."""
+        super().parse_arguments(parser, args)
+        checkpoint = self.config[self.config.subcommand].ckpt_path
+        if checkpoint:
+            read_checkpoint(Path(checkpoint))
+
     def before_instantiate_classes(self) -> None:
         """Settle the run folder, the loggers and where checkpoints go."""
         config = self.config[self.subcommand]

@@ -11,6 +11,7 @@ from fm_unroll.data.cmrxrecon import SUBSETS, CMRxReconReader
 from fm_unroll.data.contact_sheet import COLUMNS, Labelled, draw_contact_sheet
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.fastmri import PUBLISHED
+from fm_unroll.data.index import target_maximum
 from fm_unroll.data.survey import DataSet, survey
 from fm_unroll.data.undersampling import center_crop
 from fm_unroll.data.volume import Volume
@@ -134,8 +135,11 @@ def read_all(data_set: DataSet) -> list[str]:
     problems = []
     for volume in tqdm(data_set.index.volumes, desc=f"read {data_set.name}", unit="volume"):
         try:
-            for _ in SliceDataset(data_set.index.root, data_set.reader, [volume]):
-                pass
+            if volume.fully_sampled:
+                target_maximum(volume, data_set.index.root, data_set.reader)
+            else:
+                for _ in SliceDataset(data_set.index.root, data_set.reader, [volume]):
+                    pass
         except InputError as error:
             problems.append(str(error))
     return problems

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from fm_unroll.data.cmrxrecon import CATEGORIES, KSPACE_NAMES, MASK_NAMES, SUBJECT, SUBSETS, CMRxReconReader
 from fm_unroll.data.cmrxrecon import FOLDERS as CMRXRECON_FOLDERS
-from fm_unroll.data.cmrxrecon import KSPACE_NAMES, MASK_NAMES, SUBSETS, CMRxReconReader
 from fm_unroll.data.fastmri import FastMRIReader
 from fm_unroll.data.hdf5 import open_file, reading
 from fm_unroll.data.index import Index, build_index
@@ -70,6 +70,11 @@ def survey(folder: Path) -> Survey:
         except InputError as error:
             found.problems.append(str(error))
             continue
+        finally:
+            if place := expected_by_place(path):
+                scans[path] = place
+        if path in scans:
+            continue
         if kind in {"CMRxRecon", "fastMRI"}:
             scans[path] = kind
         elif kind != "CMRxRecon mask":
@@ -90,14 +95,14 @@ def survey(folder: Path) -> Survey:
             continue
         found.data_sets.append(DataSet(part, reader, index))
         found.problems += [problem for problem in index.problems if problem not in found.problems]
-    found.problems += [f"{path}: {misplaced(scans[path])}" for path in scans if path not in reached]
+    found.problems += [f"{path}: {misplaced(kind)}" for path, kind in scans.items() if path not in reached]
     return found
 
 
 def candidates(folder: Path) -> Iterator[Path]:
-    """Files that are HDF5 or are called as if they were; folders that are links are not followed."""
-    for parent, _, names in os.walk(folder):
-        for path in (Path(parent, name) for name in names):
+    """Whatever is HDF5 or is called as if it were, folders too; folders that are links are not followed."""
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in [*folders, *files]):
             if path.suffix.lower() in SUFFIXES or has_hdf5_signature(path):
                 yield path
 
@@ -129,6 +134,15 @@ def recognise(path: Path) -> str:
     if keys & set(MASK_NAMES):
         return "CMRxRecon mask"
     return f"holds no k-space that is known here; its keys are {', '.join(sorted(keys)[:10]) or 'none'}"
+
+
+def expected_by_place(path: Path) -> str | None:
+    """The layout whose reader would take a file for a scan, whatever is in it."""
+    if path.suffix == ".h5" and path.parent.name.startswith("multicoil_"):
+        return "fastMRI"
+    if path.suffix == ".mat" and SUBJECT.fullmatch(path.parent.name):
+        return "CMRxRecon" if path.stem.split("_kus_")[0] in CATEGORIES else None
+    return None
 
 
 def parts(scans: dict[Path, str]) -> Iterator[tuple[Path, Reader, str]]:
