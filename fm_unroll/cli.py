@@ -1,8 +1,10 @@
 """The command line: a table of verbs, each one call into the room that does the work."""
 
+import errno
 import importlib
 import inspect
 import os
+import re
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +54,8 @@ def main(args: Sequence[str] | None = None) -> None:
         args: the command line without the program's name; None: ``sys.argv``.
 
     Raises:
-        SystemExit: status 2 with one line on standard error, when something given cannot be used.
+        SystemExit: with one line on standard error; status 2 when something given cannot be used, 1 when the
+            disk is full or a reading process was killed.
     """
     # Set before torch is loaded: its threads wait for each other by spinning, by default so long that they
     # are an order of magnitude slower where cores are shared with reading processes. Microseconds suffice.
@@ -77,6 +80,28 @@ def main(args: Sequence[str] | None = None) -> None:
             message = f"{' '.join(str(error).split())} (--help shows the options)"
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from None
+    except (OSError, RuntimeError) as error:
+        message = fault(error)
+        if debug or message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def fault(error: OSError | RuntimeError) -> str | None:
+    """What happened to the machine, not to the input, in one line; None if it is neither."""
+    reason = " ".join(str(error).split())
+    # HDF5 and torch give no error number, but HDF5 writes it into its message
+    number = error.errno if isinstance(error, OSError) else None
+    number = number or int((re.search(r"errno = (\d+)", reason) or [0, 0])[1])
+    if number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} or "PytorchStreamWriter failed" in reason:
+        return f"the disk is full ({reason}): free some space, then give the same command or --resume"
+    if re.match(r"DataLoader worker .* (killed|exited)", reason):
+        return (
+            "a reading process was killed, most often for want of memory: lower batch_size or num_workers, "
+            "then give the same command or --resume"
+        )
+    return None
 
 
 def run(args: list[str]) -> None:

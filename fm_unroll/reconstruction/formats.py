@@ -5,6 +5,7 @@ Every file is written whole or not at all.
 """
 
 import importlib.util
+import io
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -76,11 +77,15 @@ def write_h5(
         extra: further arrays of the same shape, each a data set of its own.
         attributes: numbers, as attributes of the data sets of the same names.
     """
-    with whole(path) as part, h5py.File(part, "w") as file:
+    # made in memory: on a full disk the HDF5 library cannot close its file, and ends the whole process
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
         for name, values in {"reconstruction": image, **(extra or {})}.items():
             file[name] = values[0] if len(values) == 1 else values
         for name, value in (attributes or {}).items():
             file[name].attrs["overall"] = value
+    with whole(path) as part:
+        part.write_bytes(content.getbuffer())
 
 
 def write_nifti(path: Path, picture: Picture) -> None:
