@@ -85,7 +85,7 @@ def test_undersampled_parts_are_data_sets_of_their_own(tmp_path: Path, capsys):
         (lambda path: path.rename(path.with_suffix("")), "a fastMRI scan by its content, but its name"),
         (
             lambda path: write_matlab(path, kspace_full=random_kspace(8, 8, 2)),
-            "a CMRxRecon scan by its content",
+            "holds no kspace; its keys are kspace_full",
         ),
     ],
 )
