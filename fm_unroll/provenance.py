@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fm_unroll.errors import InputError
+from fm_unroll.whole_file import whole_file
 
 PACKAGES = ("torch", "lightning", "timm", "open_clip_torch", "fastmri", "numpy")
 
@@ -56,9 +57,8 @@ def file_sha256(path: Path) -> str:
 
 def write_json(path: Path, content: dict) -> None:
     """Write readable JSON, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=2) + "\n")
-    part.replace(path)
+    with whole_file(path) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def read_json(path: Path) -> dict:

@@ -31,7 +31,6 @@ def protocol(folder: Path, synthetic: Path, **options: object) -> list[str]:
         "checkpoints": [],
         "accelerations": [4],
         "num_workers": 0,
-        "pictured": 1,
     }
     content |= {"baselines": ["zero_filled"], "output": str(folder / "results"), **options}
     config = folder / "protocol.yaml"

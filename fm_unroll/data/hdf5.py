@@ -60,15 +60,6 @@ def open_file(path: Path) -> h5py.File:
         raise InputError(f"{path}: truncated or no HDF5 file ({error})") from error
 
 
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``, renamed to it when all went well: there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    yield temporary
-    temporary.replace(path)
-
-
 def get_dataset(file: h5py.File, name: str, axes: int = 0) -> h5py.Dataset | None:
     """A data set that is stored in this very file, or None if there is none of that name.
 

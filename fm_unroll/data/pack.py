@@ -6,11 +6,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from fm_unroll.data.check import READERS, recognise
-from fm_unroll.data.index import IndexCache
+from fm_unroll.data.cmrxrecon import CMRxReconReader
+from fm_unroll.data.fastmri import FastMRIReader
+from fm_unroll.data.index import Index, IndexCache, build_index
 from fm_unroll.data.packed import Precision, pack_volume, packed_bytes, packed_path
 from fm_unroll.data.parallel import each
-from fm_unroll.data.volume import Volume
+from fm_unroll.data.volume import Reader, Volume
 from fm_unroll.errors import InputError
 
 
@@ -34,8 +35,7 @@ def pack(
         InputError: the root holds neither layout, or the output lies inside it or lacks space.
         SystemExit: status 1 when a file cannot be used; all others are packed.
     """
-    index, layout = recognise(root, workers)
-    reader = READERS[layout]
+    index, reader = fully_sampled(root, workers)
     output = output or root.with_name(f"{root.resolve().name}_packed")
     if output.resolve().is_relative_to(index.root):
         raise InputError(f"{output} lies in the data set's own folder: give another --output")
@@ -58,6 +58,21 @@ def pack(
         print(f"unusable: {problem}")
     if problems:
         raise SystemExit(1)
+
+
+def fully_sampled(root: Path, workers: int) -> tuple[Index, Reader]:
+    """What a data module finds in a folder by default, and the reader that finds it.
+
+    Raises:
+        InputError: neither layout is found.
+    """
+    reasons = []
+    for reader in (CMRxReconReader(), FastMRIReader()):
+        try:
+            return build_index(root, reader, workers, strict=False), reader
+        except InputError as error:
+            reasons.append(f"not {reader.layout}: {error}")
+    raise InputError("; ".join(reasons))
 
 
 def require_space(folder: Path, volumes: Sequence[Volume], precision: Precision) -> None:

@@ -27,11 +27,12 @@ import numpy as np
 import torch
 
 from fm_unroll.data.dataset import SliceDataset
-from fm_unroll.data.hdf5 import get_dataset, open_file, reading, written_whole
+from fm_unroll.data.hdf5 import get_dataset, open_file, reading
 from fm_unroll.data.index import Stamp, require_signal, stamp, target_image
 from fm_unroll.data.sample import KSpaceSample
 from fm_unroll.data.volume import Reader, Volume
 from fm_unroll.errors import InputError
+from fm_unroll.whole_file import whole_file
 
 VERSION = 1
 ARRAYS = ("kspace", "scale", "target")
@@ -170,7 +171,7 @@ def pack_volume(volume: Volume, root: Path, reader: Reader, folder: Path, precis
             return header
     maximum, energy, squared_error = 0.0, 0.0, 0.0
     # the latest format of HDF5 protects its own structures by checksums, too
-    with written_whole(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    with whole_file(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
         shape = (volume.num_frames, volume.num_slices)
         sums = file.create_dataset("checksum", shape, np.uint32)
         for sample in slices:

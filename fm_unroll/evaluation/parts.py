@@ -18,6 +18,7 @@ from fm_unroll.evaluation.methods import Method
 from fm_unroll.evaluation.records import COLUMNS, KEY, SliceRecord, read_records
 from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition
 from fm_unroll.evaluation.selection import Place
+from fm_unroll.whole_file import whole_file
 
 
 @dataclass(frozen=True)
@@ -47,27 +48,22 @@ class Parts:
 
     def write_rows(self, path: Path, records: Sequence[SliceRecord]) -> None:
         """Write the rows of one volume."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        pd.DataFrame([asdict(record) for record in records], columns=COLUMNS).to_csv(part, index=False)
-        part.replace(path)
+        rows = pd.DataFrame([asdict(record) for record in records], columns=COLUMNS)
+        with whole_file(path) as part:
+            rows.to_csv(part, index=False)
 
     def write_picture(self, path: Path, **arrays: np.ndarray) -> None:
         """Write the arrays of one picture."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        with part.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-        part.replace(path)
+        with whole_file(path) as part:
+            np.savez_compressed(part, **arrays)
 
     def collect_rows(self, paths: Sequence[Path]) -> pd.DataFrame:
         """Put volumes together as ``records.csv`` and ``records.parquet``, sorted; return them read back."""
         # as text: numbers pass through unchanged, to the last digit
         tables = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in paths]
         table = pd.concat(tables).sort_values(list(KEY), kind="stable", ignore_index=True)
-        part = self.output / "records.csv.part"
-        table.to_csv(part, index=False)
-        part.replace(self.output / "records.csv")
+        with whole_file(self.output / "records.csv") as part:
+            table.to_csv(part, index=False)
         records = read_records(self.output / "records.csv")
         records.to_parquet(self.output / "records.parquet")
         return records

@@ -7,8 +7,7 @@ Every file is written whole or not at all.
 import importlib.util
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +21,7 @@ from fm_unroll.data.cmrxrecon import CATEGORIES
 from fm_unroll.data.geometry import Geometry
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
+from fm_unroll.whole_file import whole_file
 
 Format = Literal["h5", "mat", "nii", "png"]
 SUFFIXES: dict[str, Format] = {".h5": "h5", ".mat": "mat", ".nii.gz": "nii", ".nii": "nii", ".png": "png"}
@@ -84,7 +84,7 @@ def write_h5(
             file[name] = values[0] if len(values) == 1 else values
         for name, value in (attributes or {}).items():
             file[name].attrs["overall"] = value
-    with whole(path) as part:
+    with whole_file(path) as part:
         part.write_bytes(content.getbuffer())
 
 
@@ -108,7 +108,7 @@ def write_nifti(path: Path, picture: Picture) -> None:
         nifti.header["descrip"] = b"fm_unroll; orientation unknown"
     else:
         nifti.header["descrip"] = b"fm_unroll"
-    with whole(path) as part:
+    with whole_file(path) as part:
         nibabel.save(nifti, part)
 
 
@@ -119,7 +119,7 @@ def write_ranking(path: Path, picture: Picture) -> None:
     """
     frames, slices, rows, columns = ranking_part(picture.volume, picture.image.shape)
     part_of_image = picture.image[frames, slices, rows, columns]
-    with whole(path) as part:
+    with whole_file(path) as part:
         savemat(part, {"img4ranking": part_of_image.transpose(2, 3, 1, 0)}, do_compression=True)
 
 
@@ -192,7 +192,7 @@ def write_png(path: Path, picture: Picture) -> None:
         canvas[top : top + rows, left : left + columns] = tile
     white = float(np.percentile(picture.image, DISPLAY_PERCENTILE)) or 1.0
     pixels = (np.clip(canvas / white, 0, 1) * 255).round().astype(np.uint8)
-    with whole(path) as part:
+    with whole_file(path) as part:
         Image.fromarray(pixels).save(part)
 
 
@@ -202,15 +202,3 @@ WRITERS: dict[Format, Callable[[Path, Picture], None]] = {
     "nii": write_nifti,
     "png": write_png,
 }
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside a path, of the same suffix, renamed to it when all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{path.name}")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

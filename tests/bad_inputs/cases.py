@@ -43,7 +43,7 @@ def evaluate(kind: str, **options: object) -> COMMAND:
         if kind == "CMRxReconData":
             data["init_args"] |= {"split": [0.0, 0.0, 1.0], "contrasts": ["cine_sax"]}
         test_set = {"name": "bad", "data": data, "centers": [2 if kind == "CMRxReconData" else 0.2]}
-        content = {"test_sets": [test_set], "checkpoints": [], "accelerations": [2], "pictured": 0}
+        content = {"test_sets": [test_set], "checkpoints": [], "accelerations": [2]}
         config = folder / "protocol.yaml"
         config.write_text(yaml.safe_dump({**content, "output": str(folder / "results"), "num_workers": 0}))
         return ["cross-domain", "--config", str(config)]

@@ -7,9 +7,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from fm_unroll.data.hdf5 import COMPLEX_SINGLE, written_whole
+from fm_unroll.data.hdf5 import COMPLEX_SINGLE
 from fm_unroll.data.phantoms.shapes import Array
 from fm_unroll.data.phantoms.simulate import Acquisition, root_sum_of_squares
+from fm_unroll.whole_file import whole_file
 
 Attributes = Mapping[str, str | int | float]
 
@@ -83,7 +84,7 @@ def write_fastmri(
     images = root_sum_of_squares(kspace)
     top, left = ((have - want) // 2 for have, want in zip(images.shape[1:], reconstruction, strict=True))
     images = images[:, top : top + reconstruction[0], left : left + reconstruction[1]]
-    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+    with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("kspace", data=kspace)
         file.create_dataset("reconstruction_rss", data=images)
         file.create_dataset(
@@ -140,7 +141,7 @@ def _ismrmrd_header(coils: int, acquisition: Acquisition, reconstruction: tuple[
 @contextmanager
 def _matlab_file(path: Path, attributes: Attributes) -> Iterator[h5py.File]:
     """An HDF5 file with the header of 128 bytes by which MATLAB knows its own."""
-    with written_whole(path) as temporary:
+    with whole_file(path) as temporary:
         with h5py.File(temporary, "w", userblock_size=_USERBLOCK) as file:
             file.attrs.update(attributes)
             yield file
