@@ -202,7 +202,7 @@ class WandbRecord(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the best checkpoint, which names the frozen encoder instead of holding its weights."""
         kept = trainer.checkpoint_callback
-        if kept is None or not kept.best_model_path:
+        if kept is None or kept.best_model_score is None:
             return
         for run in wandb_runs(trainer):
             best = {kept.monitor: float(kept.best_model_score)}

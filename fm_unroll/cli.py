@@ -70,7 +70,11 @@ def main(args: Sequence[str] | None = None) -> None:
         print(__version__)
         return
     try:
-        run(args)
+        try:
+            run(args)
+        except ConnectionResetError as error:
+            # the pipe of a reading process broke; PyTorch says so itself, at any moment from here on
+            raise RuntimeError("DataLoader worker exited") from error
     except (InputError, ArgumentError) as error:
         if debug:
             raise
@@ -96,7 +100,7 @@ def fault(error: OSError | RuntimeError) -> str | None:
     number = number or int((re.search(r"errno = (\d+)", reason) or [0, 0])[1])
     if number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} or "PytorchStreamWriter failed" in reason:
         return f"the disk is full ({reason}): free some space, then give the same command or --resume"
-    if re.match(r"DataLoader worker .* (killed|exited)", reason):
+    if re.match(r"DataLoader worker.* (killed|exited)", reason):
         return (
             "a reading process was killed, most often for want of memory: lower batch_size or num_workers, "
             "then give the same command or --resume"

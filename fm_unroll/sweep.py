@@ -110,7 +110,6 @@ class Record:
 
     def save(self) -> None:
         """Write the record, whole or not at all."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.path, {"sweep": self.config, "runs": self.runs})
 
 

@@ -176,9 +176,10 @@ class SaveRun(SaveConfigCallback):
         if stage == "fit":
             run_dir = Path(trainer.default_root_dir)
             run_dir.mkdir(parents=True, exist_ok=True)
-            self.parser.save(
-                self.config, run_dir / "config.yaml", skip_none=False, overwrite=True, multifile=False
-            )
+            # a config that is copied starts a run of its own, even if this run is one that goes on
+            own = self.config.clone()
+            own.ckpt_path = None
+            self.parser.save(own, run_dir / "config.yaml", skip_none=False, overwrite=True, multifile=False)
             write_json(run_dir / "provenance.json", provenance())
             write_split(run_dir / "split.json", data.subjects, data.split, data.split_seed)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path of the same suffix to write to, which becomes ``path`` once all went well.
+    """A path to write to that becomes ``path`` once all went well; else ``path`` stays as it was.
 
-    An interruption leaves ``path`` as it was.
+    Its suffix is ``.part``, so that nobody who looks for files like ``path`` takes half of one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{path.name}")
+    part = path.with_name(path.name + ".part")
     try:
         yield part
         part.replace(path)

@@ -1,6 +1,5 @@
 """What a machine does to a run: a killed reading process, a full disk, a signal. Nothing torn is left."""
 
-import multiprocessing
 import resource
 import signal
 import subprocess
@@ -91,7 +90,7 @@ def test_a_full_disk_under_the_records(synthetic: Path, tmp_path: Path, capsys):
     whole.mkdir(), full.mkdir()
     main(protocol(whole, synthetic))
     args = protocol(full, synthetic)
-    with small_disk(2000):
+    with small_disk(200):
         fails_with(capsys, args, "the disk is full")
     assert not list(full.rglob("*.csv"))
     main(args)
@@ -143,14 +142,20 @@ def when(condition: Callable[[], object], action: Callable[[], object]) -> threa
     return thread
 
 
-def test_a_killed_reading_process(synthetic: Path, tmp_path: Path, capsys):
+def test_a_killed_reading_process(synthetic: Path, tmp_path: Path):
     args = protocol(tmp_path, synthetic, num_workers=1, baselines=["wavelet"])
-    killer = when(
-        lambda: multiprocessing.active_children() and list(tmp_path.rglob("parts/**/*.csv")),
-        lambda: [process.kill() for process in multiprocessing.active_children()],
-    )
-    fails_with(capsys, args, "a reading process was killed")
-    killer.join()
+    process = subprocess.Popen([sys.executable, "-m", "fm_unroll", *args], stderr=subprocess.PIPE, text=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+
+    def kill_readers() -> None:
+        for child in children.read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+
+    when(lambda: children.read_text() and list(tmp_path.rglob("parts/**/*.csv")), kill_readers).join()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in errors
+    (line,) = (line for line in errors.splitlines() if "error: " in line)
+    assert "a reading process was killed" in line
     done = set(tmp_path.rglob("parts/**/*.csv"))
     assert done
     main(args)

@@ -4,6 +4,7 @@ An image is float32 ``(frame, slice, row, column)``, rows along the readout, col
 Every file is written whole or not at all.
 """
 
+import gzip
 import importlib.util
 import io
 import math
@@ -108,8 +109,9 @@ def write_nifti(path: Path, picture: Picture) -> None:
         nifti.header["descrip"] = b"fm_unroll; orientation unknown"
     else:
         nifti.header["descrip"] = b"fm_unroll"
+    content = nifti.to_bytes()
     with whole_file(path) as part:
-        nibabel.save(nifti, part)
+        part.write_bytes(gzip.compress(content, mtime=0) if path.name.lower().endswith(".gz") else content)
 
 
 def write_ranking(path: Path, picture: Picture) -> None:
@@ -120,7 +122,8 @@ def write_ranking(path: Path, picture: Picture) -> None:
     frames, slices, rows, columns = ranking_part(picture.volume, picture.image.shape)
     part_of_image = picture.image[frames, slices, rows, columns]
     with whole_file(path) as part:
-        savemat(part, {"img4ranking": part_of_image.transpose(2, 3, 1, 0)}, do_compression=True)
+        content = {"img4ranking": part_of_image.transpose(2, 3, 1, 0)}
+        savemat(part, content, appendmat=False, do_compression=True)
 
 
 def ranking_part(volume: Volume, shape: tuple[int, int, int, int]) -> tuple[slice, slice, slice, slice]:
@@ -193,7 +196,7 @@ def write_png(path: Path, picture: Picture) -> None:
     white = float(np.percentile(picture.image, DISPLAY_PERCENTILE)) or 1.0
     pixels = (np.clip(canvas / white, 0, 1) * 255).round().astype(np.uint8)
     with whole_file(path) as part:
-        Image.fromarray(pixels).save(part)
+        Image.fromarray(pixels).save(part, format="PNG")
 
 
 WRITERS: dict[Format, Callable[[Path, Picture], None]] = {

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from fm_unroll.reconstruction.formats import DISPLAY_PERCENTILE, whole
+from fm_unroll.reconstruction.formats import DISPLAY_PERCENTILE
+from fm_unroll.whole_file import whole_file
 
 INCHES = 2.6  # height of a panel
 TITLES = {
@@ -44,5 +45,5 @@ def draw_trust(
         bar = figure.colorbar(drawn, ax=axis, shrink=0.8, pad=0.02)
         bar.ax.tick_params(labelsize=6)
     figure.suptitle(f"{title}; scales: % of the image's maximum", fontsize=8)
-    with whole(path) as part:
-        figure.savefig(part)
+    with whole_file(path) as part:
+        figure.savefig(part, format="png")

@@ -156,7 +156,7 @@ def test_packing_again_writes_only_what_is_not_right(cardiac: Path, tmp_path: Pa
     assert len(first) == 6
     gone, *kept = first
     gone.unlink()
-    gone.with_name(f".part-{gone.name}").write_bytes(b"what an interrupted run left")
+    gone.with_name(gone.name + ".part").write_bytes(b"what an interrupted run left")
     pack(cardiac, output, workers=2)
     assert packed_files(output) == list(first)
     assert gone.read_bytes() == first[gone][1]
