@@ -1,5 +1,6 @@
 """What a machine does to a run: a killed reading process, a full disk, a signal. Nothing torn is left."""
 
+import os
 import resource
 import signal
 import subprocess
