@@ -7,7 +7,6 @@ its own name, because it forgives errors of scale that the other two count.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fm_unroll.errors import InputError
@@ -35,27 +34,51 @@ def ssim(prediction: Tensor, target: Tensor, data_range: Tensor) -> Tensor:
     if min(target.shape[-2:]) < WINDOW:
         raise InputError(f"SSIM needs images of at least {WINDOW} x {WINDOW}, not {tuple(target.shape[-2:])}")
     data_range = torch.as_tensor(data_range, dtype=target.dtype, device=target.device).reshape(-1, 1, 1)
-    # dividing by the range first keeps images of any unit far from float32's limits
-    x, y = prediction / data_range, target / data_range
-    moments = F.avg_pool2d(torch.stack([x, y, x * x, y * y, x * y], dim=1), WINDOW, stride=1)
-    mean_x, mean_y, xx, yy, xy = moments.unbind(1)
+    # Sum and difference of the images stand for the images: four means a window instead of five, and a small
+    # difference keeps its digits. Dividing by the range first keeps any unit far from float32's limits.
+    total, difference = (prediction + target) / data_range, (prediction - target) / data_range
+    total_mean, difference_mean = window_means(total).square(), window_means(difference).square()
     unbiased = WINDOW**2 / (WINDOW**2 - 1)
-    covariance = unbiased * (xy - mean_x * mean_y)
-    variances = unbiased * (xx - mean_x.square() + yy - mean_y.square())
-    luminance = (2 * mean_x * mean_y + K1**2) / (mean_x.square() + mean_y.square() + K1**2)
-    structure = (2 * covariance + K2**2) / (variances + K2**2)
+    total_variance = unbiased * (window_means(total.square()) - total_mean)
+    difference_variance = unbiased * (window_means(difference.square()) - difference_mean)
+    luminance = (total_mean - difference_mean + 2 * K1**2) / (total_mean + difference_mean + 2 * K1**2)
+    structure = (total_variance - difference_variance + 2 * K2**2) / (
+        total_variance + difference_variance + 2 * K2**2
+    )
     return (luminance * structure).mean((-2, -1))
+
+
+def window_means(images: Tensor) -> Tensor:
+    """Means over all windows inside the images: ``(batch, readout - 6, phase - 6)``.
+
+    Sums of two and four neighbours make those of seven: four additions an axis. On a CPU this takes a third
+    of the time of a pooling layer, which has 49 a window.
+    """
+    for axis in (-2, -1):
+        windows = images.shape[axis] - WINDOW + 1
+        pairs = images.narrow(axis, 0, windows + 5) + images.narrow(axis, 1, windows + 5)
+        sums = pairs.narrow(axis, 0, windows) + pairs.narrow(axis, 2, windows)
+        sums += pairs.narrow(axis, 4, windows)
+        sums += images.narrow(axis, 6, windows)
+        images = sums
+    return images / WINDOW**2
 
 
 def psnr(prediction: Tensor, target: Tensor, data_range: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each slice in dB: ``(batch,)``."""
-    mean_squared = (prediction - target).square().mean((-2, -1))
+    mean_squared = energy(prediction - target) / target[0].numel()
     return decibel(torch.as_tensor(data_range).to(mean_squared).square() / mean_squared)
 
 
 def nmse(prediction: Tensor, target: Tensor, data_range: Tensor | None = None) -> Tensor:
     """Normalised mean squared error of each slice: ``(batch,)``. Needs no data range."""
-    return (prediction - target).square().sum((-2, -1)) / target.square().sum((-2, -1))
+    return energy(prediction - target) / energy(target)
+
+
+def energy(images: Tensor) -> Tensor:
+    """Sum of squares of each slice: ``(batch,)``, in float64 where the device has it."""
+    precision = torch.float32 if images.device.type == "mps" else torch.float64
+    return images.square().sum((-2, -1), dtype=precision)
 
 
 def decibel(power_ratio: Tensor) -> Tensor:
@@ -64,7 +87,7 @@ def decibel(power_ratio: Tensor) -> Tensor:
 
 
 def score_slices(prediction: Tensor, target: Tensor, data_range: Tensor) -> dict[str, Tensor]:
-    """All that is ever needed of each slice, in float64 where the device has it.
+    """All that is ever needed of each slice.
 
     Args:
         prediction: float, ``(batch, readout, phase)``.
@@ -73,21 +96,30 @@ def score_slices(prediction: Tensor, target: Tensor, data_range: Tensor) -> dict
 
     Returns:
         ``ssim``, ``psnr``, ``nmse`` of the slice, and ``squared_error``, ``target_energy``, ``pixels`` from
-        which :func:`volume_metrics` follow exactly; ``(batch,)`` each, on the CPU.
+        which :func:`volume_metrics` follow exactly; float64 (float32 on devices without), ``(batch,)`` each,
+        on the CPU.
     """
-    precision = torch.float32 if prediction.device.type == "mps" else torch.float64
-    prediction, target = prediction.to(precision), target.to(precision)
-    data_range = torch.as_tensor(data_range).to(target)
-    scores = {
-        "ssim": ssim(prediction, target, data_range),
-        "psnr": psnr(prediction, target, data_range),
-        "nmse": nmse(prediction, target),
-        "squared_error": (prediction - target).square().sum((-2, -1)),
-        "target_energy": target.square().sum((-2, -1)),
-        "pixels": torch.full_like(data_range, target[0].numel()),
+    data_range = torch.as_tensor(data_range, device=target.device)
+    # a CPU's cache holds what is computed for one slice, not for many
+    at_once = 1 if target.device.type == "cpu" else len(target)
+    chunks = zip(*(values.split(at_once) for values in (prediction, target, data_range)), strict=True)
+    parts = [_score(*chunk) for chunk in chunks]
+    return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
+
+
+def _score(prediction: Tensor, target: Tensor, data_range: Tensor) -> dict[str, Tensor]:
+    squared_error, target_energy = energy(prediction - target), energy(target)
+    data_range = data_range.to(squared_error)
+    pixels = torch.full_like(data_range, target[0].numel())
+    return {
+        "ssim": ssim(prediction, target, data_range).to(squared_error),
+        "psnr": decibel(data_range.square() * pixels / squared_error),
+        "nmse": squared_error / target_energy,
+        "squared_error": squared_error,
+        "target_energy": target_energy,
+        "pixels": pixels,
         "data_range": data_range,
     }
-    return {name: value.cpu() for name, value in scores.items()}
 
 
 def challenge_scores(prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
