@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-controls cross-domain-eval test lint format clean
+.PHONY: help install demo demo-controls ddp-demo cross-domain-eval bench test lint format clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -20,6 +20,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 install: $(INSTALLED)  ## create .venv with pinned packages
 
 CONTROLS := runs/demo-controls
+DDP := runs/demo-ddp
 
 # $(call train,run folder,config): a network that was begun is continued, one that is finished left as it is.
 train = $(RUN) fit $(if $(wildcard $(1)/checkpoints/last.ckpt),--resume $(1),--config $(2))
@@ -38,6 +39,16 @@ demo-controls: $(INSTALLED)  ## the demo's prior with trained (WEIGHTS=dinov2_sm
 	$(call train,$(CONTROLS)/none,configs/demo/controls/none.yaml)
 	$(RUN) cross-domain --config configs/demo/controls/cross_domain.yaml
 	$(RUN) report $(CONTROLS)/records.csv
+
+ddp-demo: $(INSTALLED)  ## train with two processes, evaluate the checkpoint with one, compare the metrics
+	$(RUN) data synthesize --root $(DATA) --workers 2
+	$(call train,$(DDP),configs/demo/ddp.yaml)
+	$(RUN) validate --config $(DDP)/config.yaml --ckpt_path $(DDP)/checkpoints/last.ckpt \
+		--trainer.devices 1 --trainer.strategy auto
+	$(VENV)/bin/python experiments/same_metrics.py $(DDP)
+
+bench: $(INSTALLED)  ## time and memory against peers, in turn; about 15 minutes (ARGS=--quick: 2)
+	$(RUN) bench $(ARGS)
 
 # Whatever checkpoints are below runs/, or the demo's; without the real data, on the demo's.
 PROTOCOL ?= $(if $(wildcard data/cmrxrecon),experiments/cross_domain.yaml,configs/demo/cross_domain.yaml)
@@ -59,5 +70,5 @@ format: $(INSTALLED)  ## repair style
 	$(VENV)/bin/ruff format .
 
 clean:  ## remove the demo's data and runs and all caches; .venv stays
-	rm -rf $(DATA) $(DEMO) $(CONTROLS) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(DATA) $(DEMO) $(CONTROLS) $(DDP) .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -21,7 +21,7 @@ from fm_unroll.losses import SSIMLoss
 from fm_unroll.models import UnrolledNetwork, build_model
 from fm_unroll.models.cascade import Cascade
 from fm_unroll.models.denoisers.foundation import FoundationDenoiser
-from fm_unroll.physics import UniformSampling, rss
+from fm_unroll.physics import UniformSampling, expand, fft2c, rss
 from fm_unroll.physics.fourier import HybridSpace
 from fm_unroll.precision import default_precision
 
@@ -47,7 +47,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Scan:
-    """A masked scan of noise with smooth coil maps, as both sides take it."""
+    """A masked scan of a disc seen by smooth coils, as both sides take it."""
 
     kspace: Tensor
     mask: Tensor
@@ -58,13 +58,17 @@ class Scan:
     def simulate(cls, size: Size, device: torch.device) -> "Scan":
         """Draw one; the same on every device."""
         random = torch.Generator().manual_seed(0)
-        shape = (size.batch, size.coils, size.readout, size.phase)
-        kspace = torch.randn(shape, generator=random, dtype=torch.complex64)
-        maps = torch.randn(shape, generator=random, dtype=torch.complex64)
+        axes = [torch.linspace(-1, 1, length) for length in (size.readout, size.phase)]
+        rows, columns = torch.meshgrid(*axes, indexing="ij")
+        texture = torch.rand((size.batch, size.readout, size.phase), generator=random)
+        target = (rows.square() + columns.square() < 0.6) * (1 + 0.3 * texture)
+        row, column = torch.rand((2, size.coils, 1, 1), generator=random) * 2 - 1
+        distance = (rows - row).square() + (columns - column).square()
+        maps = torch.polar(torch.exp(-distance), 2 * distance)
+        maps = (maps / rss(maps)).expand(size.batch, -1, -1, -1)
         lines = UniformSampling(8, acs_lines=ACS_LINES)(size.phase).lines[None, None, None]
-        target = torch.rand((size.batch, size.readout, size.phase), generator=random)
-        tensors = (kspace * lines, lines, maps / rss(maps)[:, None], target)
-        return cls(*(tensor.to(device) for tensor in tensors))
+        kspace = fft2c(expand(target.to(torch.complex64), maps)) * lines
+        return cls(*(tensor.contiguous().to(device) for tensor in (kspace, lines, maps, target)))
 
     @property
     def peer_input(self) -> tuple[Tensor, Tensor, int]:
@@ -95,15 +99,16 @@ def cascade_physics(size: Size, device: torch.device) -> Pair:
         kspace = measured.clone().requires_grad_()
         result = ours(kspace, measured, lines, scan.sensitivities.clone().requires_grad_())
         torch.view_as_real(result).square().sum().backward()
-        return space.leave(result.detach())
+        return result.detach()
 
     def run_peer() -> Tensor:
         kspace = reference.clone().requires_grad_()
         result = peer(kspace, reference, mask, maps.clone().requires_grad_())
         result.square().sum().backward()
-        return torch.view_as_complex(result.detach())
+        return result.detach()
 
-    return Pair(run_ours, run_peer, distance(run_ours(), run_peer()), 1e-5)
+    difference = distance(space.leave(run_ours()), torch.view_as_complex(run_peer()))
+    return Pair(run_ours, run_peer, difference, 1e-5)
 
 
 def varnet_step(size: Size, device: torch.device, precision: str) -> Pair:

@@ -32,7 +32,9 @@ class Cascade(nn.Module):
         Returns:
             The next iterate k[t+1].
         """
-        inconsistency = mask * (kspace - measured)
+        # k - mu M (k - k0) in one pass over the data: a step from the iterate towards what was measured
+        towards_measured = (self.step_size * mask).to(kspace.dtype)
+        consistent = torch.lerp(kspace, measured, towards_measured)
         image = reduce(HybridSpace.to_image(kspace), sensitivities)
         prior = HybridSpace.from_image(expand(self.denoiser(image), sensitivities))
-        return kspace - self.step_size * inconsistency - prior
+        return consistent - prior

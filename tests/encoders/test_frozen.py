@@ -2,6 +2,7 @@
 
 import copy
 import io
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 
 from fm_unroll.encoders import EncoderSpec, FrozenEncoder, build_encoder
 from fm_unroll.errors import InputError
+from fm_unroll.precision import bfloat16_or_warning, default_precision, has_bfloat16
 
 SMALL = {"pretrained": False, "blocks": (1, 2), "image_size": 64}
 
@@ -210,3 +212,30 @@ def test_arguments_that_are_refused(tiny: EncoderSpec, arguments: dict, said: st
 def test_random_takes_no_weights() -> None:
     with pytest.raises(InputError, match="takes no weights"):
         build_encoder("random", "w.pt")
+
+
+def test_precision_of_the_blocks(tiny: EncoderSpec) -> None:
+    """bfloat16 has 8 bits: tokens move by less than a hundredth, and come back in the image's type."""
+    image = random_image(64)
+    exact = build_encoder("tiny", **SMALL)(image)
+    with torch.autocast("cpu", torch.bfloat16):
+        float32 = build_encoder("tiny", precision="float32", **SMALL)(image)
+        surrounded = build_encoder("tiny", **SMALL)(image)
+    torch.testing.assert_close(float32, exact, rtol=0, atol=0)
+    for tokens, reference in zip(surrounded, exact, strict=True):
+        assert tokens.dtype == torch.float32
+        assert 0 < (tokens - reference).norm() / reference.norm() < 0.01
+
+
+def test_missing_bfloat16_is_said_once(tiny: EncoderSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    has_bfloat16.cache_clear(), bfloat16_or_warning.cache_clear()
+    encoder = build_encoder("tiny", precision="bfloat16", **SMALL)
+    with pytest.warns(UserWarning, match="cpu has no bfloat16 arithmetic"):
+        tokens = encoder(random_image(64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoder(random_image(64))
+    assert default_precision("cpu") == "32-true"
+    has_bfloat16.cache_clear(), bfloat16_or_warning.cache_clear()
+    torch.testing.assert_close(tokens, build_encoder("tiny", **SMALL)(random_image(64)), rtol=0, atol=0)

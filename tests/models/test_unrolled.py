@@ -127,6 +127,24 @@ def test_silence_gives_silence_and_finite_gradients(method):
     assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
 
 
+@pytest.mark.parametrize("method", ["varnet", TINY_VIT])
+@pytest.mark.parametrize("checkpoint_cascades", ["all", 2])
+def test_checkpointed_cascades_have_the_same_gradients(method, checkpoint_cascades):
+    kspace, mask, acs = masked_scan()
+    gradients = []
+    for setting in ("none", checkpoint_cascades):
+        torch.manual_seed(0)
+        net = build_model(method, **SMALL, **SMALL_DECODER, checkpoint_cascades=setting)
+        net(kspace, mask, acs).square().sum().backward()
+        gradients.append([p.grad for p in net.parameters() if p.requires_grad])
+    assert all(torch.equal(ours, plain) for ours, plain in zip(*gradients, strict=True))
+
+
+def test_checkpoint_cascades_out_of_range_is_refused():
+    with pytest.raises(InputError, match="checkpoint_cascades is -1"):
+        build_model("varnet", **SMALL, checkpoint_cascades=-1)
+
+
 def test_one_coil_is_enough():
     kspace, mask, acs = masked_scan(coils=1)
     assert build_model("varnet", **SMALL)(kspace, mask, acs).isfinite().all()
