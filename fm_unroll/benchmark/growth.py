@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
-from fm_unroll.benchmark.networks import Scan, Size, Step, our_step
+from fm_unroll.benchmark.networks import Scan, Size, Step, adam, our_step
 from fm_unroll.models import build_model
 
 GROWN = {
@@ -42,7 +42,7 @@ def step_cost(size: Size, device: torch.device) -> tuple[float, int]:
     """Seconds of a training step, and bytes that its forward pass keeps for the backward pass."""
     scan = Scan.simulate(size, device)
     network = build_model("varnet", num_cascades=size.cascades, chans=8, sens_chans=4).to(device)
-    step = our_step(network, scan, "32-true")
+    step = our_step(network, adam(network), scan, "32-true")
     kept = bytes_kept(step)
     timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
     return min(timer.timeit(1).median for _ in range(3)), kept

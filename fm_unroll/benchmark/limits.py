@@ -51,9 +51,9 @@ class Work:
     def of(cls, step: Step, network: nn.Module) -> "Work":
         """Count a step."""
         with FlopCounterMode(display=False) as counter:
-            step()
+            kept = bytes_kept(step)
         trained = sum(p.numel() * p.element_size() for p in network.parameters() if p.requires_grad)
-        return cls(counter.get_total_flops(), 2 * bytes_kept(step) + 8 * trained)
+        return cls(counter.get_total_flops(), 2 * kept + 8 * trained)
 
     def bound(self, card: Card) -> float:
         """The shortest time that the card could take, in seconds."""
@@ -78,7 +78,6 @@ def draw_profile(step: Step, device: torch.device, title: str, path: Path) -> No
 
     on_gpu = device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-    step()
     with profile(activities=activities) as profiler:
         step()
     field = "self_device_time_total" if on_gpu else "self_cpu_time_total"

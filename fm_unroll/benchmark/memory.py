@@ -3,6 +3,7 @@
 import multiprocessing
 import re
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ from fm_unroll.benchmark.networks import (
     Scan,
     Size,
     Straightforward,
+    adam,
     foundation_network,
     our_step,
     peer_step,
@@ -22,7 +24,7 @@ Side = Literal["ours", "ours, checkpointed", "peer"]
 
 
 def peak_memory(side: Side, size: Size, device: torch.device, precision: str) -> float | None:
-    """Peak of a few training steps of the foundation prior, in GiB: network, optimiser and activations.
+    """Peak of a training step of the foundation prior, in GiB: network, optimiser and activations.
 
     On a GPU it is what tensors occupied; on a CPU, what the process grew by. None where the operating system
     does not tell.
@@ -37,15 +39,17 @@ def peak_memory(side: Side, size: Size, device: torch.device, precision: str) ->
 def _measure(side: Side, size: Size, device: torch.device, precision: str, threads: int) -> float:
     torch.set_num_threads(threads)
     before = _resident("VmRSS") if device.type == "cpu" else 0
-    scan = Scan.simulate(size, device)
     network = foundation_network(size, "all" if side == "ours, checkpointed" else "none")
     if side == "peer":
-        step = peer_step(Straightforward(network).to(device), scan)
-    else:
-        step = our_step(network.to(device), scan, precision)
-    del network
-    for _ in range(2):  # Adam's state comes with the first step
-        step()
+        network = Straightforward(network)
+    optimizer = adam(network.to(device))
+    # Adam's state comes with the first step: on a small slice, so that the one that counts finds it there
+    for slice_size in (replace(size, readout=64, phase=64), size):
+        scan = Scan.simulate(slice_size, device)
+        if side == "peer":
+            peer_step(network, optimizer, scan)()
+        else:
+            our_step(network, optimizer, scan, precision)()
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**30
     return (_resident("VmHWM") - before) / 2**30

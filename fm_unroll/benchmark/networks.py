@@ -13,6 +13,7 @@ import torch
 from fastmri.losses import SSIMLoss as PeerSSIMLoss
 from fastmri.models.varnet import VarNet, VarNetBlock
 from torch import Tensor, nn
+from torch.optim import Adam
 
 from fm_unroll.benchmark.timing import Pair
 from fm_unroll.encoders.registry import find_encoder
@@ -149,33 +150,39 @@ def step_pair(ours: nn.Module, peer: nn.Module, scan: Scan, precision: str, tole
     """Training steps of two networks with equal weights; compared in float32, before the first step."""
     with torch.no_grad():
         difference = distance(ours(*scan.our_input), peer(*scan.peer_input))
-    return Pair(our_step(ours, scan, precision), peer_step(peer, scan), difference, tolerance)
+    steps = our_step(ours, adam(ours), scan, precision), peer_step(peer, adam(peer), scan)
+    return Pair(*steps, difference, tolerance)
 
 
-def our_step(network: nn.Module, scan: Scan, precision: str) -> Step:
+def adam(network: nn.Module) -> Adam:
+    """The recipe's optimiser, on what is trained."""
+    return Adam([parameter for parameter in network.parameters() if parameter.requires_grad], lr=1e-4)
+
+
+def our_step(network: nn.Module, optimizer: Adam, scan: Scan, precision: str) -> Step:
     """A training step of one of our networks."""
-    return training_step(network, scan.our_input, SSIMLoss(), scan.target, precision)
+    return training_step(network, optimizer, scan.our_input, SSIMLoss(), scan.target, precision)
 
 
-def peer_step(network: nn.Module, scan: Scan) -> Step:
+def peer_step(network: nn.Module, optimizer: Adam, scan: Scan) -> Step:
     """A training step of a peer's network, with fastMRI's loss, which wants a channel axis."""
     loss = PeerSSIMLoss().to(scan.target.device)
 
     def with_channel(prediction: Tensor, target: Tensor, data_range: Tensor) -> Tensor:
         return loss(prediction[:, None], target[:, None], data_range)
 
-    return training_step(network, scan.peer_input, with_channel, scan.target, "32-true")
+    return training_step(network, optimizer, scan.peer_input, with_channel, scan.target, "32-true")
 
 
 def training_step(
     network: nn.Module,
+    optimizer: Adam,
     scan: tuple[Tensor, Tensor, int],
     loss: Callable[[Tensor, Tensor, Tensor], Tensor],
     target: Tensor,
     precision: str,
 ) -> Step:
-    """One step of the recipe's optimiser, to be called again and again."""
-    optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=1e-4)
+    """Forward, loss, backward, update, to be called again and again."""
     data_range = target.amax((-2, -1))
     low = precision == "bf16-mixed"
 

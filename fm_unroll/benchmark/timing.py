@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch.utils.benchmark import Timer
 
-MIN_ROUNDS, MAX_ROUNDS = 3, 15
+MAX_ROUNDS = 50
+WARM_UP = 5  # seconds; what takes longer is not changed by cold caches
 
 
 @dataclass(frozen=True)
@@ -63,21 +64,27 @@ class Ratio:
         return cls(*map(float, spread), len(ratios), float(np.median(ours)), float(np.median(peer)), unit)
 
 
-def time_in_turn(pair: Pair, seconds: float) -> Ratio:
+def time_in_turn(pair: Pair, seconds: float, rounds: int = 3) -> Ratio:
     """Time both functions in turn, so that whatever else the machine does meets both.
 
     Args:
-        pair: the functions. Each runs once untimed.
-        seconds: after this, and `MIN_ROUNDS` rounds, no further round is begun.
+        pair: the functions. A first round that takes less than `WARM_UP` does not count.
+        seconds: after this, and ``rounds`` rounds, no further round is begun.
+        rounds: at least so many, at most `MAX_ROUNDS`.
     """
-    pair.ours()
-    pair.peer()
-    times: dict[str, list[float]] = {"ours": [], "peer": []}
-    end = time.monotonic() + seconds
-    while len(times["ours"]) < MAX_ROUNDS and (len(times["ours"]) < MIN_ROUNDS or time.monotonic() < end):
+    warm_up = _round(pair, ("ours", "peer"))
+    measured = [warm_up] if sum(warm_up.values()) > WARM_UP else []
+    begin = time.monotonic()
+    while len(measured) < MAX_ROUNDS and (len(measured) < rounds or time.monotonic() < begin + seconds):
         # whoever comes second may find warmer caches, or a machine that has slowed down
-        order = ("peer", "ours") if len(times["ours"]) % 2 else ("ours", "peer")
-        for name in order:
-            timer = Timer("run()", globals={"run": getattr(pair, name)}, num_threads=torch.get_num_threads())
-            times[name].append(timer.timeit(1).median)
-    return Ratio.of(times["peer"], times["ours"], "s")
+        order = ("peer", "ours") if len(measured) % 2 else ("ours", "peer")
+        measured.append(_round(pair, order))
+    return Ratio.of([one["peer"] for one in measured], [one["ours"] for one in measured], "s")
+
+
+def _round(pair: Pair, order: tuple[str, str]) -> dict[str, float]:
+    threads = torch.get_num_threads()
+    return {
+        name: Timer("run()", globals={"run": getattr(pair, name)}, num_threads=threads).timeit(1).median
+        for name in order
+    }

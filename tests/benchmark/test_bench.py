@@ -13,6 +13,7 @@ from fm_unroll.benchmark.networks import (
     Scan,
     Size,
     Straightforward,
+    adam,
     cascade_physics,
     distance,
     foundation_network,
@@ -115,11 +116,13 @@ def test_checkpointed_cascades_keep_little():
     kept = {}
     for checkpoint in ("none", "all"):
         scan = Scan.simulate(size, CPU)
-        kept[checkpoint] = bytes_kept(our_step(foundation_network(size, checkpoint), scan, "32-true"))
+        network = foundation_network(size, checkpoint)
+        kept[checkpoint] = bytes_kept(our_step(network, adam(network), scan, "32-true"))
     assert kept["all"] < kept["none"] / 2
 
 
 def test_profile_is_drawn(tmp_path):
-    step = our_step(varnet_network(TINY), Scan.simulate(TINY, CPU), "32-true")
+    network = varnet_network(TINY)
+    step = our_step(network, adam(network), Scan.simulate(TINY, CPU), "32-true")
     limits.draw_profile(step, CPU, "one step", tmp_path / "profile.png")
     assert (tmp_path / "profile.png").stat().st_size > 5000
