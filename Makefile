@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-controls ddp-demo cross-domain-eval bench test lint format clean
+.PHONY: help install demo demo-controls ddp-demo cross-domain-eval bench test lint format docs clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -61,14 +61,18 @@ cross-domain-eval: $(INSTALLED)  ## evaluate all checkpoints on all anatomies, w
 test: $(INSTALLED)  ## run the tests
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
-lint: $(INSTALLED)  ## check style
+lint: $(INSTALLED)  ## check style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 format: $(INSTALLED)  ## repair style
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
+docs: $(INSTALLED)  ## build the documentation into site/
+	$(VENV)/bin/mkdocs build --strict
+
 clean:  ## remove the demo's data and runs and all caches; .venv stays
-	rm -rf $(DATA) $(DEMO) $(CONTROLS) $(DDP) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(DATA) $(DEMO) $(CONTROLS) $(DDP) .pytest_cache .ruff_cache .mypy_cache .hypothesis site
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,32 @@
+# %% [markdown]
+# # A new sampling pattern is one method
+
+# %%
+# --8<-- [start:pattern]
+from dataclasses import dataclass
+
+import numpy as np
+
+from fm_unroll.physics.sampling import CenterFractionSampling
+
+
+@dataclass(frozen=True)
+class GaussianSampling(CenterFractionSampling):
+    """Lines drawn without replacement, denser towards the centre."""
+
+    def outer_lines(self, num_lines: int, num_acs: int, random: np.random.RandomState) -> np.ndarray:
+        """As many lines as the centre leaves of the budget, by a Gaussian density."""
+        distance = np.arange(num_lines) - num_lines // 2
+        density = np.exp(-0.5 * (distance / (num_lines / 6)) ** 2)
+        density[(num_lines - num_acs + 1) // 2 :][:num_acs] = 0
+        count = round(self.outer_budget(num_lines, num_acs))
+        lines = np.zeros(num_lines, dtype=bool)
+        lines[random.choice(num_lines, count, replace=False, p=density / density.sum())] = True
+        return lines
+
+
+# --8<-- [end:pattern]
+
+# %%
+mask = GaussianSampling(acceleration=4, center_fraction=0.08)(num_lines=320, seed="file1000001")
+print(f"{int(mask.lines.sum())} of 320 lines, true acceleration {mask.true_acceleration:.2f}")

@@ -1,0 +1,122 @@
+"""The documentation: it builds without a warning, fetches nothing, and what it promises exists."""
+
+import ast
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fm_unroll.cli import LIGHTNING, VERBS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+QUESTIONS = re.split(r"^### ", (DOCS / "faq.md").read_text(), flags=re.MULTILINE)[1:]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder
+
+
+def test_pages_fetch_nothing_from_elsewhere(site: Path):
+    pages = {path.name: path.read_text() for path in site.glob("*.html")}
+    assert len(pages) >= len(list(DOCS.glob("*.md")))
+    for name, page in pages.items():
+        fetched = re.findall(r"<(?:script|img|iframe|source)[^>]*\ssrc=[\"']?(https?:)?//", page)
+        fetched += re.findall(r"<link[^>]*rel=[\"']?(?:stylesheet|preconnect)[^>]*href=[\"']?(https?:)?//", page)
+        assert not fetched, name
+
+
+def test_formulas_and_docstrings_are_rendered(site: Path):
+    method = (site / "method.html").read_text()
+    assert method.count('<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">') == 5
+    for page in site.glob("*.html"):
+        text = page.read_text()
+        assert "```" not in text and "$`" not in text and ":func:" not in text, page.name
+
+
+def test_every_option_of_a_config_is_in_the_reference(site: Path):
+    page = (site / "configuration.html").read_text()
+    for source in ("models/build.py", "task.py", "data/modules.py"):
+        for argument in documented_arguments(ROOT / "fm_unroll" / source):
+            assert f"<code>{argument}</code>" in page, f"{argument} of {source}"
+
+
+def documented_arguments(source: Path) -> set[str]:
+    """Parameters that constructors and `build_model` give a default."""
+    functions = [node for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.FunctionDef)]
+    chosen = [function for function in functions if function.name in {"__init__", "build_model"}]
+    return {
+        argument.arg
+        for function in chosen
+        if function.args.defaults
+        for argument in function.args.args[-len(function.args.defaults) :]
+    }
+
+
+def test_every_verb_is_in_the_list_of_commands():
+    page = (DOCS / "commands.md").read_text()
+    for verb, (target, _) in VERBS.items():
+        if target == LIGHTNING:
+            assert f"`{verb}`" in page
+            continue
+        for name, function in (target if isinstance(target, dict) else {"": target}).items():
+            assert f"## {verb} {name}".rstrip() + f"\n\n::: {function.replace(':', '.')}\n" in page
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.splitlines()[0])
+def test_every_answer_names_tests_that_exist(question: str):
+    named = NAMED_TEST.findall(question)
+    assert named, "an answer without a test is a promise"
+    for path, name in named:
+        tests = {node.name for node in ast.parse((ROOT / path).read_text()).body if hasattr(node, "name")}
+        assert name in tests, f"{path}::{name}"
+
+
+def test_all_questions_are_there():
+    assert len(QUESTIONS) == 23
+
+
+def run_notebook(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    return runpy.run_path(str(DOCS / "notebooks" / f"{name}.py"))
+
+
+def test_notebook_from_kspace_to_image(tmp_path, monkeypatch):
+    left = run_notebook("kspace_to_image", tmp_path, monkeypatch)
+    assert left["zero_filled"].shape == left["image"].shape == left["target"].shape
+    assert left["scores"]["zero-filled"] < left["scores"]["CG-SENSE"] < 1
+    assert (tmp_path / "kspace_to_image.png").stat().st_size > 10_000
+
+
+def test_notebook_that_compares_priors(tmp_path, monkeypatch):
+    left = run_notebook("compare_priors", tmp_path, monkeypatch)
+    assert list(left["scores"]) == ["zero-filled", "U-Net", "frozen random ViT"]
+    assert left["train"].subject != left["test"].subject
+    assert all(left["scores"]["zero-filled"] < left["scores"][name] < 1 for name in left["priors"])
+    assert (tmp_path / "compare_priors.png").stat().st_size > 10_000
+
+
+def test_the_pattern_of_the_guide_has_the_acceleration_it_is_asked_for(tmp_path, monkeypatch):
+    left = run_notebook("new_pattern", tmp_path, monkeypatch)
+    assert left["mask"].true_acceleration == pytest.approx(4, rel=0.02)
+    assert left["mask"].lines[148:172].all()
+
+
+def test_the_encoder_of_the_guide_can_be_built(tmp_path, monkeypatch):
+    from fm_unroll.encoders import registry
+
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    left = run_notebook("new_encoder", tmp_path, monkeypatch)
+    assert left["encoder"].name == "my_vit" and left["encoder"].width == 384
