@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Two priors on one slice
 #
-# A U-Net prior and a prior on a frozen encoder, on the same slice with the same mask. Data are synthetic, the encoder's
-# weights are random, and training takes seconds on one other subject: this shows *how* priors are compared, and says
-# nothing about which is better.
+# A U-Net prior and a prior on a frozen encoder, on the same slice with the same mask. Data are synthetic, the
+# encoder's weights are random, and both networks are trained for seconds on another frame of the same heart:
+# this shows *how* priors are compared, and says nothing about which is better.
 
 # %%
 from pathlib import Path
@@ -18,18 +18,22 @@ from fm_unroll.data.undersampling import undersample
 from fm_unroll.physics import UniformSampling
 
 folder = TemporaryDirectory()
-synthesize(folder.name, size="tiny", hearts=2, knees=0, heads=0)
+synthesize(folder.name, size="tiny", hearts=1, knees=0, heads=0)
 sampling = UniformSampling(4, acs_lines=8)
 
 
-def load(subject: str) -> KSpaceBatch:
-    """All short-axis slices of a subject, undersampled; the data range is the maximum of the target."""
-    scan = open_scan(next(Path(folder.name).rglob(f"FullSample/{subject}/cine_sax.mat")))
-    slices = KSpaceBatch.collate([scan.slices[item] for item in range(len(scan.slices))])
+scan = open_scan(next(Path(folder.name).rglob("cine_sax.mat")))
+
+
+def load(frame: int) -> KSpaceBatch:
+    """All slices of one frame, undersampled; k-space in, target and mask added."""
+    items = range(frame * scan.volume.num_slices, (frame + 1) * scan.volume.num_slices)
+    slices = KSpaceBatch.collate([scan.slices[item] for item in items])
     return undersample(slices, sampling, slices.volume)
 
 
-train, test = load("P001"), load("P002")
+train, test = load(frame=0), load(frame=1)
+data_range = train.target.max()
 
 # %% [markdown]
 # Everything but the prior is the same: sensitivity estimator, number of cascades, loss, steps.
@@ -56,9 +60,9 @@ for name, prior in priors.items():
     network = build_model(**prior, **sizes)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=3e-3)
-    for _ in range(60):
+    for _ in range(50):
         image = network(train.kspace, train.mask, train.num_acs)
-        loss = SSIMLoss()(image, train.target, train.target.amax().expand(len(train)))
+        loss = SSIMLoss()(image, train.target, data_range)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -66,7 +70,7 @@ for name, prior in priors.items():
     print(f"{name}: {sum(parameter.numel() for parameter in trained):,} trained parameters")
 
 # %% [markdown]
-# The other subject, with its zero-filled image as the bar that every method must pass:
+# The other frame, with its zero-filled image as the bar that every method must pass:
 
 # %%
 from fm_unroll.metrics import ssim
@@ -76,20 +80,19 @@ images = {"zero-filled": rss(ifft2c(test.kspace))}
 with torch.no_grad():
     for name, network in networks.items():
         images[name] = network(test.kspace, test.mask, test.num_acs)
-scores = {name: ssim(image, test.target, test.target.max())[0].item() for name, image in images.items()}
+scores = {name: ssim(image, test.target, data_range)[0].item() for name, image in images.items()}
 print("SSIM of one slice:", {name: round(score, 3) for name, score in scores.items()})
 
 # %%
 from matplotlib import pyplot
 
-peak = test.target[0].max()
 figure, axes = pyplot.subplots(2, 1 + len(images), figsize=(10, 6), layout="constrained")
-axes[0, 0].imshow(test.target[0], cmap="gray", vmin=0, vmax=peak)
+axes[0, 0].imshow(test.target[0], cmap="gray", vmin=0, vmax=data_range)
 axes[0, 0].set_title("target")
 for column, (name, image) in enumerate(images.items(), start=1):
-    axes[0, column].imshow(image[0], cmap="gray", vmin=0, vmax=peak)
+    axes[0, column].imshow(image[0], cmap="gray", vmin=0, vmax=data_range)
     axes[0, column].set_title(f"{name}\nSSIM {scores[name]:.3f}")
-    axes[1, column].imshow((image - test.target)[0].abs(), cmap="magma", vmin=0, vmax=peak / 4)
+    axes[1, column].imshow((image - test.target)[0].abs(), cmap="magma", vmin=0, vmax=data_range / 4)
 axes[1, 1].set_title("error, x4")
 for axis in axes.flat:
     axis.axis("off")

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # From k-space to image
 #
-# The scan is synthetic: a drawn heart, written as a CMRxRecon file. Put the path of a real fastMRI, CMRxRecon or
-# ISMRMRD file in its place; files are recognised by their content.
+# The scan is synthetic: a drawn heart, written as a CMRxRecon file. Put the path of a real fastMRI, CMRxRecon
+# or ISMRMRD file in its place; files are recognised by their content.
 
 # %%
 from pathlib import Path

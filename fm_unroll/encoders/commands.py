@@ -5,11 +5,12 @@ from pathlib import Path
 
 import torch
 
-from fm_unroll.encoders.hub import cached_weights, check_sha256, fetch_weights, file_sha256
+from fm_unroll.encoders.hub import cached_weights, check_sha256, fetch_weights
 from fm_unroll.encoders.registry import EncoderSpec, find_encoder, list_encoders
 from fm_unroll.encoders.vit import FrozenEncoder, bare_vit, build_encoder
 from fm_unroll.encoders.weights import locate_weights, read_tensors, recognise_format, to_timm
 from fm_unroll.errors import InputError
+from fm_unroll.provenance import file_sha256
 
 
 def list_() -> None:
@@ -52,14 +53,14 @@ def verify(target: str, encoder: str | None = None) -> None:
     if not spec.files:
         _report(build_encoder(target))
         return
-    path = cached_weights(spec)
-    if path is None:
+    cached = cached_weights(spec)
+    if cached is None:
         raise InputError(
             f"the weights of '{target}' are not on this machine: run "
             f"`python -m fm_unroll encoders fetch {target}`, or give the path of a file"
         )
-    digest = check_sha256(path, spec)
-    _report(build_encoder(target), path, digest, [target])
+    digest = check_sha256(cached, spec)
+    _report(build_encoder(target), cached, digest, [target])
 
 
 def recognise_encoder(path: Path) -> list[str]:

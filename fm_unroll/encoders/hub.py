@@ -34,7 +34,7 @@ def fetch_weights(spec: EncoderSpec) -> Path:
     """
     if spec.repository is None:
         raise InputError(f"encoder '{spec.name}' has no published weights")
-    path = cached_weights(spec) or _download(spec)
+    path = cached_weights(spec) or _download(spec, spec.repository)
     try:
         check_sha256(path, spec)
     except InputError:
@@ -44,28 +44,28 @@ def fetch_weights(spec: EncoderSpec) -> Path:
     return path
 
 
-def _download(spec: EncoderSpec) -> Path:
+def _download(spec: EncoderSpec, repository: str) -> Path:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
 
     for filename in spec.files:
         try:
             # asks once; the download itself would retry for half a minute where there is no network
-            get_hf_file_metadata(hf_hub_url(spec.repository, filename))
+            get_hf_file_metadata(hf_hub_url(repository, filename))
             if filename in OPEN_CLIP_FILES:
-                hf_hub_download(spec.repository, OPEN_CLIP_CONFIG)
-            return Path(hf_hub_download(spec.repository, filename))
+                hf_hub_download(repository, OPEN_CLIP_CONFIG)
+            return Path(hf_hub_download(repository, filename))
         except EntryNotFoundError:
             continue
         # the client has used several HTTP libraries, each with connection errors of its own
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"the weights of '{spec.name}' are not on this machine, and {spec.repository} does not give "
+                f"the weights of '{spec.name}' are not on this machine, and {repository} does not give "
                 f"them ({reason}): run `python -m fm_unroll encoders fetch {spec.name}` with a network, or "
                 "give weights=PATH"
             ) from error
-    raise InputError(f"{spec.repository} has none of the files {', '.join(spec.files)}: give weights=PATH")
+    raise InputError(f"{repository} has none of the files {', '.join(spec.files)}: give weights=PATH")
 
 
 def check_sha256(path: Path, spec: EncoderSpec) -> str:

@@ -2,9 +2,17 @@
 
 import difflib
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
 
 from fm_unroll.errors import InputError
+
+if TYPE_CHECKING:
+    from timm.models.beit import Beit
+    from timm.models.eva import Eva
+    from timm.models.vision_transformer import VisionTransformer
+
+    # timm's classes of plain vision transformers
+    PlainViT: TypeAlias = VisionTransformer | Eva | Beit
 
 
 class Statistics(NamedTuple):
@@ -247,10 +255,10 @@ def _timm_encoder(architecture: str) -> EncoderSpec:
         known = timm.list_models("vit_*")
         raise InputError(f"timm has no model '{architecture}': {_nearest(architecture, known)}")
     with torch.device("meta"):
-        vit = timm.create_model(architecture)
+        vit = cast("PlainViT", timm.create_model(architecture))
     if type(vit) not in (VisionTransformer, Eva, Beit):
         raise InputError(f"timm's '{architecture}' is a {type(vit).__name__}, not a plain vision transformer")
-    published = vit.pretrained_cfg
+    published = cast(dict[str, Any], vit.pretrained_cfg)
     own = (tuple(published["mean"]), tuple(published["std"]))
     label = next((known.label for known in (IMAGENET, OPENAI_CLIP, HALF) if known[1:] == own), "timm")
     return EncoderSpec(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,9 @@ from fm_unroll.encoders.registry import IMAGENET, EncoderSpec, find_encoder
 from fm_unroll.encoders.weights import load_weights, locate_weights
 from fm_unroll.errors import InputError
 from fm_unroll.precision import bfloat16_or_warning, has_bfloat16
+
+if TYPE_CHECKING:
+    from fm_unroll.encoders.registry import PlainViT
 
 
 class FrozenEncoder(nn.Module):
@@ -37,9 +40,12 @@ class FrozenEncoder(nn.Module):
             have it, and elsewhere whatever surrounds the encoder.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
-        vit: nn.Module,
+        vit: "PlainViT",
         spec: EncoderSpec,
         weights_label: str,
         blocks: tuple[int, ...],
@@ -90,7 +96,8 @@ class FrozenEncoder(nn.Module):
         with gradients, self._arithmetic(image.device.type):
             image = F.interpolate(image, self.image_size, mode="bilinear", align_corners=False)
             image = (image.expand(-1, 3, -1, -1) - self.mean) / self.std
-            maps = self.vit.forward_intermediates(
+            # timm declares whatever its options could make it return
+            maps: Any = self.vit.forward_intermediates(
                 image,
                 indices=[block - 1 for block in self.blocks],
                 return_prefix_tokens=self.num_prefix_tokens > 0,
@@ -101,7 +108,7 @@ class FrozenEncoder(nn.Module):
             maps = [torch.cat([prefix, patches], dim=1) for patches, prefix in maps]
         return [tokens.to(dtype) for tokens in maps]
 
-    def _arithmetic(self, device: str) -> AbstractContextManager:
+    def _arithmetic(self, device: str) -> AbstractContextManager[Any]:
         """The precision of the blocks on a device; sums of their residual stream stay in float32."""
         if self.precision == "float32":
             return torch.autocast(device, enabled=False)
@@ -128,7 +135,7 @@ class FrozenEncoder(nn.Module):
         """Stay in eval mode."""
         return super().train(False)
 
-    def state_dict(
+    def state_dict(  # type: ignore[override]  # torch overloads it by keyword
         self, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
     ) -> dict[str, Any]:
         """Add nothing to the state dict of the model that holds this encoder."""
@@ -212,7 +219,7 @@ def build_encoder(
     return FrozenEncoder(vit, spec, label, blocks, statistics, gradient, precision)
 
 
-def build_vit(spec: EncoderSpec, num_blocks: int, image_size: int, seed: int = 0) -> nn.Module:
+def build_vit(spec: EncoderSpec, num_blocks: int, image_size: int, seed: int = 0) -> "PlainViT":
     """Build the first blocks of an encoder's transformer with frozen random weights.
 
     Weights are uniform with standard deviation 0.02, vision transformers' usual one, biases are zero, and the
@@ -231,7 +238,7 @@ def build_vit(spec: EncoderSpec, num_blocks: int, image_size: int, seed: int = 0
     return vit.eval()
 
 
-def bare_vit(spec: EncoderSpec, num_blocks: int, image_size: int) -> nn.Module:
+def bare_vit(spec: EncoderSpec, num_blocks: int, image_size: int) -> "PlainViT":
     """Build timm's module: the embeddings and the first blocks, without last norm, pooling and head.
 
     Raises:
@@ -240,13 +247,14 @@ def bare_vit(spec: EncoderSpec, num_blocks: int, image_size: int) -> nn.Module:
     import timm
 
     try:
-        vit = timm.create_model(
+        created = timm.create_model(
             spec.architecture, depth=num_blocks, img_size=image_size, num_classes=0, global_pool=""
         )
     except AssertionError as error:
         raise InputError(
             f"timm's '{spec.architecture}' cannot be cut after {num_blocks} blocks: {error}"
         ) from error
+    vit = cast("PlainViT", created)
     vit.norm = nn.Identity()
     return vit
 

@@ -7,14 +7,17 @@ import zipfile
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from fm_unroll.encoders.registry import EncoderSpec
 from fm_unroll.errors import InputError
+
+if TYPE_CHECKING:
+    from fm_unroll.encoders.registry import PlainViT
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -184,7 +187,7 @@ def _is_torchscript(path: Path) -> bool:
         return any("/code/" in name for name in archive.namelist())
 
 
-def load_weights(vit: nn.Module, path: Path, spec: EncoderSpec) -> None:
+def load_weights(vit: "PlainViT", path: Path, spec: EncoderSpec) -> None:
     """Load a weights file into the first blocks of a vision transformer, checking every tensor of theirs.
 
     A file that lies beside its `open_clip_config.json` is checked against that too, for what tensors cannot
@@ -222,7 +225,7 @@ def recognise_format(keys: Container[str], path: Path) -> WeightsFormat:
 def to_timm(
     tensors: Mapping[str, Tensor],
     weights_format: WeightsFormat,
-    vit: nn.Module,
+    vit: "PlainViT",
     spec: EncoderSpec,
     path: Path,
 ) -> dict[str, Tensor]:
@@ -292,13 +295,14 @@ def resample_position_embedding(
     return image.permute(0, 2, 3, 1).flatten(1, 2).to(embedding.dtype)
 
 
-def _fit_position_embedding(embedding: Tensor, vit: nn.Module, spec: EncoderSpec, what: str) -> Tensor:
+def _fit_position_embedding(embedding: Tensor, vit: "PlainViT", spec: EncoderSpec, what: str) -> Tensor:
     """Take an embedding of the encoder's native grid and resample it, or one of the very grid in use."""
+    wanted = vit.get_parameter("pos_embed")
     rows, columns = vit.patch_embed.grid_size
-    num_prefix = vit.pos_embed.shape[1] - rows * columns
-    if embedding.numel() == vit.pos_embed.numel():
-        return _reshape(embedding, tuple(vit.pos_embed.shape), spec, what)
-    native = (1, num_prefix + (spec.native_size // spec.patch) ** 2, vit.pos_embed.shape[2])
+    num_prefix = wanted.shape[1] - rows * columns
+    if embedding.numel() == wanted.numel():
+        return _reshape(embedding, tuple(wanted.shape), spec, what)
+    native = (1, num_prefix + (spec.native_size // spec.patch) ** 2, wanted.shape[2])
     embedding = _reshape(embedding, native, spec, what).float()
     prefix, patches = embedding[:, :num_prefix], embedding[:, num_prefix:]
     patches = resample_position_embedding(patches, (rows, columns), spec.position_embedding)
@@ -323,15 +327,15 @@ def _check_unused(
         raise InputError(f"{path}: the tensor '{key}' is not part of {spec.name} ({spec.architecture})")
 
 
-def _check_open_clip_config(config: Path, vit: nn.Module, spec: EncoderSpec) -> None:
+def _check_open_clip_config(config: Path, vit: "PlainViT", spec: EncoderSpec) -> None:
     """Compare what an `open_clip_config.json` says of the vision tower and of its images with the encoder."""
     from timm.layers import QuickGELU
 
     try:
         content = json.loads(config.read_text())
         model, vision = content["model_cfg"], content["model_cfg"]["vision_cfg"]
-        stated = {key: tuple(content["preprocess_cfg"][key]) for key in ("mean", "std")}
-        needed = {"mean": spec.statistics.mean, "std": spec.statistics.std}
+        stated: dict[str, Any] = {key: tuple(content["preprocess_cfg"][key]) for key in ("mean", "std")}
+        needed: dict[str, Any] = {"mean": spec.statistics.mean, "std": spec.statistics.std}
         if "timm_model_name" in vision:
             stated["timm_model_name"] = vision["timm_model_name"]
             needed["timm_model_name"] = spec.architecture.partition(".")[0]
@@ -339,7 +343,7 @@ def _check_open_clip_config(config: Path, vit: nn.Module, spec: EncoderSpec) -> 
             stated |= {key: vision[key] for key in ("layers", "width", "patch_size")}
             stated["quick_gelu"] = model.get("quick_gelu", False)
             needed |= {"layers": spec.depth, "width": vit.embed_dim, "patch_size": spec.patch}
-            needed["quick_gelu"] = isinstance(vit.blocks[0].mlp.act, QuickGELU)
+            needed["quick_gelu"] = isinstance(vit.blocks[0].get_submodule("mlp.act"), QuickGELU)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{config}: not a readable open_clip configuration ({error!r})") from error
     for key, value in stated.items():
