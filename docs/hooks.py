@@ -13,7 +13,8 @@ ROLE = re.compile(r":(?:func|class|meth|mod|attr):<code>~?(.+?)</code>")
 def on_page_markdown(markdown: str, **_) -> str:
     """Turn LaTeX into MathML, which browsers draw themselves."""
     markdown = BLOCK.sub(lambda found: f'<div class="formula">{mathml(found[1], "block")}</div>', markdown)
-    return INLINE.sub(lambda found: mathml(found[1], "inline"), markdown)
+    # in a span, because Markdown takes a line that begins with <math> for a block
+    return INLINE.sub(lambda found: f"<span>{mathml(found[1], 'inline')}</span>", markdown)
 
 
 def mathml(latex: str, display: str) -> str:

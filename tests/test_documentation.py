@@ -1,6 +1,7 @@
 """The documentation: it builds without a warning, fetches nothing, and what it promises exists."""
 
 import ast
+import html
 import os
 import re
 import runpy
@@ -42,7 +43,19 @@ def test_formulas_and_docstrings_are_rendered(site: Path):
     assert method.count('<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">') == 5
     for page in site.glob("*.html"):
         text = page.read_text()
+        assert "8&lt;--" not in text.replace(" ", ""), f"{page.name}: a file was not included"
         assert "```" not in text and "$`" not in text and ":func:" not in text, page.name
+
+
+def test_files_are_shown_as_they_are(site: Path):
+    for page, file in (
+        ("notebooks", "docs/notebooks/kspace_to_image.py"),
+        ("notebooks", "docs/notebooks/compare_priors.py"),
+        ("configuration", "fm_unroll/recipe.yaml"),
+        ("configuration", "configs/dinov2_x8.yaml"),
+    ):
+        shown = html.unescape(re.sub(r"<[^>]+>", "", (site / f"{page}.html").read_text()))
+        assert (ROOT / file).read_text().strip() in shown, file
 
 
 def test_every_option_of_a_config_is_in_the_reference(site: Path):

@@ -86,13 +86,14 @@ print("SSIM of one slice:", {name: round(score, 3) for name, score in scores.ite
 # %%
 from matplotlib import pyplot
 
+peak = data_range.item()
 figure, axes = pyplot.subplots(2, 1 + len(images), figsize=(10, 6), layout="constrained")
-axes[0, 0].imshow(test.target[0], cmap="gray", vmin=0, vmax=data_range)
+axes[0, 0].imshow(test.target[0].numpy(), cmap="gray", vmin=0, vmax=peak)
 axes[0, 0].set_title("target")
 for column, (name, image) in enumerate(images.items(), start=1):
-    axes[0, column].imshow(image[0], cmap="gray", vmin=0, vmax=data_range)
+    axes[0, column].imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=peak)
     axes[0, column].set_title(f"{name}\nSSIM {scores[name]:.3f}")
-    axes[1, column].imshow((image - test.target)[0].abs(), cmap="magma", vmin=0, vmax=data_range / 4)
+    axes[1, column].imshow((image - test.target)[0].abs().numpy(), cmap="magma", vmin=0, vmax=peak / 4)
 axes[1, 1].set_title("error, x4")
 for axis in axes.flat:
     axis.axis("off")

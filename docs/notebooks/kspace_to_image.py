@@ -50,7 +50,7 @@ from matplotlib import pyplot
 figure, axes = pyplot.subplots(1, 3, figsize=(9, 4), layout="constrained")
 pictures = {"target": target, "zero-filled": zero_filled, "CG-SENSE": image}
 for axis, (name, picture) in zip(axes, pictures.items(), strict=True):
-    axis.imshow(picture[0], cmap="gray", vmin=0, vmax=target.max())
+    axis.imshow(picture[0].numpy(), cmap="gray", vmin=0, vmax=target.max().item())
     axis.set_title(f"{name}, SSIM {scores[name]:.3f}" if name in scores else name)
     axis.axis("off")
 figure.suptitle(f"Synthetic heart, true acceleration {mask.true_acceleration:.2f}")
