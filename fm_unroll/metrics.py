@@ -102,7 +102,7 @@ def score_slices(prediction: Tensor, target: Tensor, data_range: Tensor) -> dict
     data_range = torch.as_tensor(data_range, device=target.device)
     # a CPU's cache holds what is computed for one slice, not for many
     at_once = 1 if target.device.type == "cpu" else len(target)
-    chunks = zip(*(values.split(at_once) for values in (prediction, target, data_range)), strict=True)
+    chunks = zip(*(torch.split(values, at_once) for values in (prediction, target, data_range)), strict=True)
     parts = [_score(*chunk) for chunk in chunks]
     return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
 
