@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fm_unroll.cli import LIGHTNING, VERBS
+from fm_unroll.physics import count_acs_lines
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -122,10 +123,15 @@ def test_notebook_that_compares_priors(tmp_path, monkeypatch):
     assert (tmp_path / "compare_priors.png").stat().st_size > 10_000
 
 
-def test_the_pattern_of_the_guide_has_the_acceleration_it_is_asked_for(tmp_path, monkeypatch):
-    left = run_notebook("new_pattern", tmp_path, monkeypatch)
-    assert left["mask"].true_acceleration == pytest.approx(4, rel=0.02)
-    assert left["mask"].lines[148:172].all()
+@pytest.mark.parametrize(
+    "num_lines, acceleration, fraction", [(320, 4, 0.08), (203, 10, 0.04), (20, 1, 1), (20, 1, 0), (8, 2, 0)]
+)
+def test_the_pattern_of_the_guide_spends_its_budget(num_lines, acceleration, fraction, tmp_path, monkeypatch):
+    pattern = run_notebook("new_pattern", tmp_path, monkeypatch)["GaussianSampling"](acceleration, fraction)
+    mask = pattern(num_lines, "P001/cine_sax")
+    assert int(mask.lines.sum()) == round(num_lines / acceleration)
+    assert mask.lines.equal(pattern(num_lines, "P001/cine_sax").lines)
+    assert mask.num_acs == 0 or count_acs_lines(mask.lines) >= mask.num_acs
 
 
 def test_the_encoder_of_the_guide_can_be_built(tmp_path, monkeypatch):

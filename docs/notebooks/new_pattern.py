@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fm_unroll.physics.sampling import CenterFractionSampling
+from fm_unroll.physics.sampling import CenterFractionSampling, center_lines
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,12 @@ class GaussianSampling(CenterFractionSampling):
         """As many lines as the centre leaves of the budget, by a Gaussian density."""
         distance = np.arange(num_lines) - num_lines // 2
         density = np.exp(-0.5 * (distance / (num_lines / 6)) ** 2)
-        density[(num_lines - num_acs + 1) // 2 :][:num_acs] = 0
+        # the first to arrive: a draw without replacement by the density
+        arrival = random.exponential(size=num_lines) / density
+        arrival[center_lines(num_lines, num_acs)] = np.inf
         count = round(self.outer_budget(num_lines, num_acs))
         lines = np.zeros(num_lines, dtype=bool)
-        lines[random.choice(num_lines, count, replace=False, p=density / density.sum())] = True
+        lines[np.argsort(arrival)[:count]] = True
         return lines
 
 
