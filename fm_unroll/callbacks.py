@@ -89,8 +89,10 @@ class ContinuedCSVLogger(CSVLogger):
 class LastCheckpoint(ModelCheckpoint):
     """The state of training in ``last.ckpt``: every few minutes, after every epoch, and at SIGTERM.
 
-    Always between two steps, so that a resumed run repeats none and skips none. SIGTERM reaches all processes
-    of a run together; another error may be one process's own, which must not wait here for the others.
+    Always between two steps, so that a resumed run repeats none and skips none; never between an epoch's last
+    step and its validation, which Lightning would leave out when it resumes there. SIGTERM reaches all
+    processes of a run together; another error may be one process's own, which must not wait here for the
+    others.
     """
 
     def __init__(self, minutes: float = 10, dirpath: str | None = None) -> None:
@@ -102,13 +104,22 @@ class LastCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
 
+    def on_train_batch_end(self, trainer: Trainer, *args: object) -> None:
+        """Save if it is time."""
+        if not trainer.is_last_batch:
+            super().on_train_batch_end(trainer, *args)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save, after validation and early stopping."""
         trainer.save_checkpoint(self.format_checkpoint_name({}))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save if this is SIGTERM."""
-        if isinstance(exception, SIGTERMException) and trainer.state.fn == "fit":
+        if (
+            isinstance(exception, SIGTERMException)
+            and trainer.state.fn == "fit"
+            and not trainer.is_last_batch
+        ):
             trainer.save_checkpoint(self.format_checkpoint_name({}))
 
 

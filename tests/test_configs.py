@@ -23,6 +23,8 @@ def test_config_takes_a_step(config, synthetic, tmp_path, monkeypatch, capsys):
         "--model.pretrained": "false",
         "--model.num_cascades": 1,
         "--trainer.accelerator": "cpu",
+        "--trainer.devices": 1,
+        "--trainer.strategy": "auto",
         "--trainer.fast_dev_run": "true",
         "--trainer.enable_progress_bar": "false",
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from training_runs import config_for, same_weights
 
 from fm_unroll.cli import main
@@ -116,6 +117,23 @@ def test_a_torn_checkpoint_is_passed_over(uninterrupted, tmp_path):
     (checkpoints / "best.ckpt").unlink()
     with pytest.warns(UserWarning), pytest.raises(InputError, match="no checkpoint to go on from"):
         latest_checkpoint(tmp_path)
+
+
+def test_nothing_is_saved_between_the_last_step_and_validation(synthetic, tmp_path, monkeypatch):
+    """Lightning would leave that validation out of a run that is resumed there."""
+    run_dir = tmp_path / "steps"
+    saved = []
+
+    def note(trainer, path, *options, **named):
+        save(trainer, path, *options, **named)
+        if Path(path).name == "last.ckpt":
+            saved.append(trainer.global_step)
+
+    save = Trainer.save_checkpoint
+    monkeypatch.setattr(Trainer, "save_checkpoint", note)
+    main(["fit", "--config", str(config_for(synthetic, run_dir, callbacks=RECIPE_CALLBACKS, max_epochs=1))])
+    steps = steps_done(run_dir)
+    assert saved == [*range(1, steps), steps], "after every step but the last, and once at the end"
 
 
 @pytest.mark.parametrize("num_replicas", [1, 3])
