@@ -58,7 +58,7 @@ class Stopwatch:
     """Keeps the facts of a run in ``provenance.json``, with the time spent on it over all interruptions."""
 
     def __init__(self, path: Path, facts: dict) -> None:
-        """Go on from what an earlier session has noted in the same file."""
+        """Go on from what an earlier run has noted in the same file."""
         self.path = path
         self.facts = facts
         self.before = read_json(path).get("wall_time_s", 0)
