@@ -26,8 +26,10 @@ def bfloat16_or_warning(device: str) -> bool:
 
 
 def default_precision(accelerator: str) -> str:
-    """Training's precision unless another is asked for: ``bf16-mixed`` where it is faster, else ``32-true``.
+    """Training's precision unless another is asked for.
 
+    ``bf16-mixed`` on GPUs that have it, else ``32-true``. On CPUs with bfloat16 large networks gain by it
+    (U-Nets of 18 channels at 512 x 208: 1.9 times as fast), small ones lose, so there it has to be asked for.
     Convolutions and the encoder's blocks are then in bfloat16; Fourier transforms, data consistency,
     normalisation and loss stay in float32, and so does all validation.
 
@@ -35,4 +37,4 @@ def default_precision(accelerator: str) -> str:
         accelerator: as given to Lightning's trainer.
     """
     on_gpu = accelerator in {"auto", "gpu", "cuda"} and torch.cuda.is_available()
-    return "bf16-mixed" if has_bfloat16("cuda" if on_gpu else "cpu") else "32-true"
+    return "bf16-mixed" if on_gpu and has_bfloat16("cuda") else "32-true"
