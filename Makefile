@@ -47,7 +47,7 @@ ddp-demo: $(INSTALLED)  ## train with two processes, evaluate the checkpoint wit
 		--trainer.devices 1 --trainer.strategy auto
 	$(VENV)/bin/python experiments/same_metrics.py $(DDP)
 
-bench: $(INSTALLED)  ## time and memory against peers, in turn; about 15 minutes (ARGS=--quick: 2)
+bench: $(INSTALLED)  ## time and memory against peers, in turn (ARGS=--quick: small sizes)
 	$(RUN) bench $(ARGS)
 
 # Whatever checkpoints are below runs/, or the demo's; without the real data, on the demo's.

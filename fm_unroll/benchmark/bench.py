@@ -157,7 +157,7 @@ def bench(
     """Time this package and its peers in turn; write the table of ratios as json and markdown.
 
     Args:
-        quick: small sizes, a minute or two; the aims are for the full ones.
+        quick: small sizes; the aims are for the full ones.
         output: folder for the results.
         device: where networks and metrics run.
     """
