@@ -3,6 +3,8 @@
 import csv
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from fm_unroll.task import gather
 ERROR_GAIN = 5
 
 WANDB_RUN_ID = "wandb_run_id.txt"
+WANDB_PATIENCE = 600  # seconds after the end of a run; what is not sent by then stays on the disk
 
 
 def default_loggers(run_dir: Path) -> list[Logger]:
@@ -43,10 +46,11 @@ def default_loggers(run_dir: Path) -> list[Logger]:
     recorded = run_dir / WANDB_RUN_ID
     return [
         metrics,
-        WandbLogger(
+        LooseWandbLogger(
             save_dir=run_dir,
             name="/".join(run_dir.parts[-2:]),
             project=os.environ.get("WANDB_PROJECT", "fm_unroll"),
+            settings=wandb.Settings(finish_timeout=WANDB_PATIENCE),
             id=os.environ.get("WANDB_RUN_ID") or (recorded.read_text() if recorded.is_file() else None),
         ),
     ]
@@ -84,6 +88,28 @@ class ContinuedCSVLogger(CSVLogger):
                 warnings.filterwarnings("ignore", "Experiment logs directory")
                 super().experiment.metrics.extend(rows)
         return super().experiment
+
+
+class LooseWandbLogger(WandbLogger):
+    """A WandbLogger whose run does not hang on W&B being there.
+
+    If W&B cannot be reached at the start, or refuses the key, the run is recorded on disk, as in offline
+    mode. If it goes away later, W&B's own process keeps what it could not send, and gives up trying some time
+    after the run's end.
+    ``wandb sync`` sends what was kept.
+    """
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> "wandb.Run":
+        """The W&B run."""
+        try:
+            return super().experiment
+        except wandb.errors.CommError as error:
+            reason = str(error).splitlines()[0]
+            warnings.warn(f"W&B: {reason}: recorded offline, `wandb sync` sends it later", stacklevel=2)
+            self._wandb_init["mode"] = "offline"
+            return super().experiment
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -208,7 +234,8 @@ class WandbRecord(Callback):
             columns = ["volume", *next(iter(volumes.values()))]
             rows = [[volume, *scores.values()] for volume, scores in volumes.items()]
             table = wandb.Table(columns=columns, data=rows)
-            run.log({key: table, "trainer/global_step": trainer.global_step})
+            with missed_by_wandb(f"the table {key}"):
+                run.log({key: table, "trainer/global_step": trainer.global_step})
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the best checkpoint, which names the frozen encoder instead of holding its weights."""
@@ -219,7 +246,8 @@ class WandbRecord(Callback):
             best = {kept.monitor: float(kept.best_model_score)}
             artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata=best)
             artifact.add_file(kept.best_model_path, name=Path(kept.best_model_path).name)
-            run.log_artifact(artifact, aliases=["best"])
+            with missed_by_wandb(kept.best_model_path):
+                run.log_artifact(artifact, aliases=["best"])
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """End the W&B run: a next one in the same process is another."""
@@ -230,6 +258,15 @@ class WandbRecord(Callback):
         """End the W&B run as one that failed; if it is resumed, it goes on."""
         for run in wandb_runs(trainer):
             run.finish(exit_code=1)
+
+
+@contextmanager
+def missed_by_wandb(what: str) -> Iterator[None]:
+    """Warn where W&B has gone: metrics wait on the disk until it is back, tables and files do not."""
+    try:
+        yield
+    except wandb.errors.CommError as error:
+        warnings.warn(f"W&B: {str(error).splitlines()[0]}: {what} is not recorded there", stacklevel=3)
 
 
 def wandb_runs(trainer: Trainer) -> list["wandb.Run"]:

@@ -15,8 +15,12 @@ import h5py
 import pandas as pd
 import pytest
 import torch
+import wandb
 import yaml
+from wandb_files import logged, wandb_records
+from wandb_server import WandbServer
 
+from fm_unroll import callbacks
 from fm_unroll.cli import main
 
 
@@ -174,3 +178,53 @@ def test_an_evaluation_that_is_told_to_stop_goes_on(synthetic: Path, tmp_path: P
     assert not (stopped / "results" / "records.csv").exists()
     main(args)
     pd.testing.assert_frame_equal(records(whole), records(stopped))
+
+
+@pytest.fixture
+def wandb_at(monkeypatch) -> Iterator[Callable[[str], None]]:
+    """A function that logs this process in at a W&B server."""
+
+    def log_in(url: str) -> None:
+        wandb.teardown()
+        monkeypatch.setenv("WANDB_MODE", "online")
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        monkeypatch.setenv("WANDB_SILENT", "true")
+
+    yield log_in
+    wandb.teardown()
+
+
+def recorded(run_dir: Path) -> set[str]:
+    """What W&B's file on the disk knows of a run of one epoch, which ended as it should."""
+    checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 2
+    assert len(pd.read_csv(run_dir / "metrics.csv")["val/ssim"].dropna()) == 1
+    rows = [row for records in wandb_records(run_dir) for row in logged(records, "history")]
+    return {item.key or item.nested_key[0] for row in rows for item in row.item}
+
+
+def test_wandb_goes_away_in_mid_run(synthetic: Path, tmp_path: Path, wandb_at, monkeypatch):
+    server = WandbServer(leaves_with_first_rows=True)
+    wandb_at(server.url)
+    monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "2")
+    monkeypatch.setattr(callbacks, "WANDB_PATIENCE", 3)
+    with pytest.warns(UserWarning) as warnings:
+        main(training(tmp_path, synthetic))
+    assert server.gone and "val/ssim" in recorded(tmp_path / "run")
+    missed = [str(warning.message) for warning in warnings if "not recorded there" in str(warning.message)]
+    assert len(missed) == 2 and "val/volumes" in missed[0] and "best.ckpt" in missed[1]
+
+
+@pytest.mark.parametrize("status", [None, 401], ids=["not there", "refuses the key"])
+def test_a_run_without_wandb_is_recorded_offline(
+    status, synthetic: Path, tmp_path: Path, wandb_at, monkeypatch
+):
+    server = WandbServer(status=status or 200)
+    if status is None:
+        server.leave()
+    wandb_at(server.url)
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "5")
+    with pytest.warns(UserWarning, match="recorded offline, `wandb sync` sends it later"):
+        main(training(tmp_path, synthetic))
+    assert {"val/ssim", "val/volumes"} <= recorded(tmp_path / "run")

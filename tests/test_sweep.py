@@ -3,11 +3,9 @@
 import json
 import os
 import signal
-import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +15,7 @@ import torch
 import wandb
 import yaml
 from wandb import wandb_agent
-from wandb.proto.wandb_internal_pb2 import Record as WandbRecord
+from wandb_files import WandbRecord, logged, wandb_records
 
 from fm_unroll import sweep as local
 from fm_unroll.cli import main
@@ -93,35 +91,6 @@ def agent_command(config: dict, parameters: dict, run_id: str, monkeypatch) -> l
 
 def process_stub():
     return type("Process", (), {"last_sigterm_time": None})()
-
-
-def wandb_records(run_dir: Path) -> list[list[WandbRecord]]:
-    """The records of every offline W&B run in a folder, in order of time.
-
-    They are in LevelDB's log format: blocks of 32 KiB, with checksum, length, kind and content of records.
-    Kind 1 is a whole one; 2, 3 and 4 are beginning, middle and end of one that goes over several blocks.
-    """
-    wandb.teardown()  # its background process writes the last records
-    runs = []
-    for path in sorted(run_dir.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns):
-        content, position, part, records = path.read_bytes(), 7, b"", []
-        assert content[:4] == b":W&B"
-        while position + 7 <= len(content):
-            if 32768 - position % 32768 < 7:
-                position += 32768 - position % 32768
-                continue
-            _, length, kind = struct.unpack("<IHB", content[position : position + 7])
-            part += content[position + 7 : position + 7 + length]
-            position += 7 + length
-            if kind in (1, 4):
-                records.append(WandbRecord.FromString(part))
-                part = b""
-        runs.append(records)
-    return runs
-
-
-def logged(records: list[WandbRecord], kind: str) -> Iterator:
-    return (getattr(record, kind) for record in records if record.WhichOneof("record_type") == kind)
 
 
 def configuration(records: list[WandbRecord]) -> dict:
