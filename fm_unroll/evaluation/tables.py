@@ -5,7 +5,7 @@ A `Table` holds the cells as they are printed and, beside them, the exact number
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
@@ -37,6 +37,7 @@ SYNTHETIC = "Synthetic data (phantoms): not comparable with the published figure
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
+LONGEST_FILE_NAME = 20  # of weights, in the names of methods
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,7 @@ _TEX |= {
     ord("<"): "$<$",
     ord("≥"): r"$\geq$",
     ord("·"): r"$\cdot$",
+    ord("…"): r"\dots{}",
 }
 _TEX |= {ord("\\"): r"\textbackslash{}", ord("~"): r"\textasciitilde{}", ord("^"): r"\textasciicircum{}"}
 
@@ -188,10 +190,19 @@ def _tex(text: str) -> str:
 
 
 def method_name(arm: str) -> str:
-    """How an arm is printed: ``clip [random]`` -> ``CLIP (random weights)``."""
+    """How an arm is printed: ``clip [random]`` -> ``CLIP (random weights)``.
+
+    Long file names lose their middle; what the file is stands in full below the tables.
+    """
     method, _, weights = arm.partition(" [")
     name = METHODS.get(method, method.removeprefix("timm/"))
-    return f"{name} ({weights.rstrip(']').replace('file:', '')} weights)" if weights else name
+    if not weights:
+        return name
+    weights = weights.rstrip("]").removeprefix("file:")
+    if len(weights) > LONGEST_FILE_NAME:
+        stem = PurePath(weights).stem
+        weights = stem if len(stem) <= LONGEST_FILE_NAME else f"{stem[:9]}…{stem[-9:]}"
+    return f"{name} ({weights} weights)"
 
 
 def base_method(arm: str) -> str:

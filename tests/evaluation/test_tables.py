@@ -156,6 +156,18 @@ def test_missing_and_failed_are_shown_as_such():
     assert "1 of 9 combinations of method and condition are missing" in notices
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("tiny.pt", "CLIP (tiny.pt weights)"),
+        ("vit_base_16_openai.safetensors", "CLIP (vit_base_16_openai weights)"),
+        ("dinov2_small_derived_timm_fp16.safetensors", "CLIP (dinov2_sm…timm_fp16 weights)"),
+    ],
+)
+def test_long_names_of_files_are_shortened_where_they_would_not_fit(file: str, name: str):
+    assert tables.method_name(f"clip [file:{file}]") == name
+
+
 def test_other_weights_than_the_pretrained_ones_are_named_where_the_numbers_stand():
     records = fake_records(
         ("varnet", "clip"), anatomies=("knee",), subjects=6, seeds=1, encoder_weights="random"
