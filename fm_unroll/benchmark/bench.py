@@ -5,16 +5,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from statistics import median
 from typing import Literal
 
 import torch
-from torch.utils.benchmark import Timer
 
 from fm_unroll.benchmark import data, limits
 from fm_unroll.benchmark.growth import exponents
-from fm_unroll.benchmark.memory import Side, peak_memory
+from fm_unroll.benchmark.memory import peak_memory
 from fm_unroll.benchmark.networks import (
     Scan,
     Size,
@@ -24,14 +24,16 @@ from fm_unroll.benchmark.networks import (
     foundation_network,
     foundation_step,
     our_step,
+    peer_step,
     precision_effect,
+    straightforward_network,
     varnet_network,
     varnet_step,
 )
 from fm_unroll.benchmark.quality import volume_scores
-from fm_unroll.benchmark.timing import Pair, Ratio, time_in_turn
+from fm_unroll.benchmark.timing import Pair, Ratio, seconds_of, time_in_turn
 from fm_unroll.errors import InputError
-from fm_unroll.precision import default_precision
+from fm_unroll.precision import has_bfloat16
 from fm_unroll.provenance import provenance, write_json
 
 # A CPU gets CMRxRecon's smallest matrix (T2 maps): a step at the largest would take it a minute.
@@ -47,7 +49,6 @@ class Setting:
     size: Size
     physics: Size
     device: torch.device
-    precision: str
     seconds: float
     rounds: int
     frames: int
@@ -78,9 +79,14 @@ def timed(pair: Callable[[Setting], Pair]) -> Callable[[Setting], Ratio]:
     return lambda setting: time_in_turn(pair(setting), setting.seconds, setting.rounds)
 
 
+def in_bfloat16(measure: Callable[[Setting], Ratio | None]) -> Callable[[Setting], Ratio | None]:
+    """A row that is measured where the device computes in bfloat16; training does so by default on GPUs."""
+    return lambda setting: measure(setting) if has_bfloat16(setting.device.type) else None
+
+
 ROWS = (
     Row(
-        "cascade physics, forward and backward (10 coils, 512 x 206)",
+        "cascade physics, forward and backward",
         "fastMRI VarNetBlock, same weights",
         {"cpu": 2.5, "cuda": 2.5},
         timed(lambda s: cascade_physics(s.physics, s.device)),
@@ -92,28 +98,34 @@ ROWS = (
         timed(lambda s: varnet_step(s.size, s.device, "32-true")),
     ),
     Row(
-        "E2E-VarNet training step, default precision",
+        "E2E-VarNet training step, bf16-mixed",
         "fastMRI VarNet, float32",
         {"cpu": 1.7, "cuda": 3},
-        timed(lambda s: varnet_step(s.size, s.device, s.precision)),
+        in_bfloat16(timed(lambda s: varnet_step(s.size, s.device, "bf16-mixed"))),
     ),
     Row(
-        "foundation prior training step, default precision",
+        "foundation prior training step, float32",
+        "straightforward, float32",
+        {"cpu": None, "cuda": None},
+        timed(lambda s: foundation_step(s.size, s.device, "32-true")),
+    ),
+    Row(
+        "foundation prior training step, bf16-mixed",
         "straightforward, float32",
         {"cpu": 2, "cuda": 4},
-        timed(lambda s: foundation_step(s.size, s.device, s.precision)),
+        in_bfloat16(timed(lambda s: foundation_step(s.size, s.device, "bf16-mixed"))),
     ),
     Row(
         "its peak memory",
         "straightforward, float32",
         {"cpu": None, "cuda": None},
-        lambda s: memory_ratio(s, "ours"),
+        in_bfloat16(lambda s: memory_ratio(s, "none")),
     ),
     Row(
         "its peak memory with all cascades checkpointed",
         "straightforward, float32",
         {"cpu": 3, "cuda": 3},
-        lambda s: memory_ratio(s, "ours, checkpointed"),
+        in_bfloat16(lambda s: memory_ratio(s, "all")),
     ),
     Row(
         "slices from a gzipped .mat, chunks of a coil image",
@@ -169,18 +181,17 @@ def bench(
         size=QUICK if quick else SIZES[device],
         physics=QUICK if quick else Size(),
         device=torch.device(device),
-        precision=default_precision(device),
         seconds=1 if quick else 30,
         rounds=1 if quick else 3,
-        frames=2 if quick else 12,
+        frames=1 if quick else 6,
         slices=4 if quick else 36,
-        read=3 if quick else 12,
+        read=2 if quick else 4,
         growth=Size(2, 96, 96, 1) if quick else Size(4, 256, 160, 2),
     )
     output.mkdir(parents=True, exist_ok=True)
     name = f"{device}{'_quick' if quick else ''}"
     measured = []
-    print(f"{machine(setting.device)}; {setting.size}; training precision {setting.precision}", flush=True)
+    print(f"{machine(setting.device)}; {setting.size}", flush=True)
     for row in ROWS:
         ratio = row.measure(setting)
         measured.append((row, ratio))
@@ -193,13 +204,12 @@ def bench(
     content = {
         "machine": machine(setting.device),
         "size": asdict(setting.size),
-        "training_precision": setting.precision,
         "rows": [
             {"what": row.what, "peer": row.peer, "least": row.least, "ratio": ratio and asdict(ratio)}
             for row, ratio in measured
         ],
         "growth_exponents": {name: {"time": t, "memory": m} for name, (t, m) in growth.items()},
-        "image_moved_by_training_precision": moved,
+        "image_moved_by_bfloat16": moved,
         "steps": steps,
         "provenance": provenance(),
     }
@@ -207,16 +217,21 @@ def bench(
     print(f"{output / name}.md and .json, {name}_*_profile.png")
 
 
-def memory_ratio(setting: Setting, side: Literal["ours", "ours, checkpointed"]) -> Ratio | None:
+def memory_ratio(setting: Setting, checkpoint: Literal["all", "none"]) -> Ratio | None:
     """Peak memory of the straightforward version over ours, one process each."""
-    peaks = [memory_of(one, setting) for one in ("peer", side)]
+    peaks = memory_of("peer", setting), memory_of(checkpoint, setting)
     return None if None in peaks else Ratio.of(peaks[:1], peaks[1:], "GiB")
 
 
 @lru_cache
-def memory_of(side: Side, setting: Setting) -> float | None:
-    """Peak memory, measured once."""
-    return peak_memory(side, setting.size, setting.device, setting.precision)
+def memory_of(side: Literal["peer", "all", "none"], setting: Setting) -> float | None:
+    """Peak memory of the peer, or of ours with all or none of its cascades checkpointed; measured once."""
+    if side == "peer":
+        build, step = partial(straightforward_network, setting.size), peer_step
+    else:
+        build = partial(foundation_network, setting.size, side)
+        step = partial(our_step, precision="bf16-mixed")
+    return peak_memory(build, step, setting.size, setting.device)
 
 
 def reading_ratio(setting: Setting, chunks: tuple[int, ...], packed: bool) -> Ratio:
@@ -258,17 +273,18 @@ def start_ratio(setting: Setting) -> Ratio:
 def step_limits(setting: Setting, output: Path, name: str) -> Iterator[dict]:
     """Arithmetic and traffic of both networks' steps, the card's bound, and a picture of the profile."""
     card = limits.card_of(setting.device)
+    precision = "bf16-mixed" if has_bfloat16(setting.device.type) else "32-true"
     networks = {"varnet": varnet_network(setting.size), "foundation": foundation_network(setting.size)}
     for method, network in networks.items():
         scan = Scan.simulate(setting.size, setting.device)
-        step = our_step(network.to(setting.device), adam(network), scan, setting.precision)
+        step = our_step(network.to(setting.device), adam(network), scan, precision)
         work = limits.Work.of(step, network)
         facts = {"method": method, **asdict(work)}
         if card is not None:
-            seconds = Timer("step()", globals={"step": step}).timeit(5).median
+            seconds = median(seconds_of(step) for _ in range(5))
             facts |= {"bound_s": work.bound(card), "seconds": seconds}
             facts["flop_utilisation"] = work.utilisation(card, seconds)
-        title = f"{method}: one training step, {setting.precision}, on {machine(setting.device)}"
+        title = f"{method}: one training step, {precision}, on {machine(setting.device)}"
         limits.draw_profile(step, setting.device, title, output / f"{name}_{method}_profile.png")
         yield facts
 
@@ -307,8 +323,10 @@ def markdown(
     device = setting.device.type
     other = {"cpu": "cuda", "cuda": "cpu"}[device]
     yield f"# Ours against peers on {machine(setting.device)}\n"
-    yield f"{setting.size}; batch 1; training precision {setting.precision}. Ratios: peer over ours, median"
-    yield "and range over rounds measured in turn, in one run. Results were compared before any timing.\n"
+    matrix = f"{setting.physics.readout} x {setting.physics.phase}"
+    yield f"{setting.size}; physics and metrics at {matrix}; batch 1. Ratios: peer over ours, median"
+    yield "and range over rounds measured in turn, in one run. Results were compared before any timing."
+    yield "Training is in bf16-mixed by default on GPUs; a CPU is asked for it here.\n"
     yield "| what | against | ratio | aim | |"
     yield "|---|---|---|---|---|"
     for row, ratio in measured:
@@ -319,8 +337,9 @@ def markdown(
     for name, exponents_ in growth.items():
         met = "met" if max(exponents_) <= LARGEST_EXPONENT else "missed"
         yield f"| {name} | {exponents_[0]:.2f} | {exponents_[1]:.2f} | at most {LARGEST_EXPONENT}: {met} |"
-    yield f"\nImages move by this much (relative norm, random weights) in {setting.precision}: "
-    yield ", ".join(f"{name} {value:.1e}" for name, value in moved.items()) + ".\n"
+    if moved:
+        yield "\nImages move by this much (relative norm, random weights) in bf16-mixed: "
+        yield ", ".join(f"{name} {value:.1e}" for name, value in moved.items()) + ".\n"
     for facts in steps:
         yield f"- {facts['method']}: {facts['operations'] / 1e12:.2f} TFLOP and at least"
         yield f"  {facts['traffic'] / 2**30:.1f} GiB of traffic a step" + (

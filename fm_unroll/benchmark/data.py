@@ -118,15 +118,6 @@ def read_peer(root: Path, items: Items) -> Slices:
     return torch.from_numpy(np.stack(kspaces)), torch.from_numpy(np.stack(targets))
 
 
-def read_peer_in_order(root: Path, items: Items) -> Slices:
-    """The same, as the peer's inference does it: one volume kept in memory serves all its items."""
-    (path,), _ = CMRxReconReader(("cine_sax",)).find(root)
-    volume = _unpack(path)
-    kspaces = [volume[frame, slice_] for slice_, frame in items]
-    targets = [_numpy_target(kspace) for kspace in kspaces]
-    return torch.from_numpy(np.stack(kspaces)), torch.from_numpy(np.stack(targets))
-
-
 def _read(dataset: SliceDataset, items: Items) -> Slices:
     (volume,) = dataset.volumes
     samples = [dataset[frame * volume.num_slices + slice_] for slice_, frame in items]

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.benchmark import Timer
 
 from fm_unroll.benchmark.networks import Scan, Size, Step, adam, our_step
+from fm_unroll.benchmark.timing import seconds_of
 from fm_unroll.models import build_model
 
 GROWN = {
@@ -44,8 +44,7 @@ def step_cost(size: Size, device: torch.device) -> tuple[float, int]:
     network = build_model("varnet", num_cascades=size.cascades, chans=8, sens_chans=4).to(device)
     step = our_step(network, adam(network), scan, "32-true")
     kept = bytes_kept(step)
-    timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
-    return min(timer.timeit(1).median for _ in range(3)), kept
+    return min(seconds_of(step) for _ in range(3)), kept
 
 
 def bytes_kept(step: Step) -> int:

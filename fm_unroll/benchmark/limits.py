@@ -89,6 +89,6 @@ def draw_profile(step: Step, device: torch.device, title: str, path: Path) -> No
     axes.barh([key[:48] for key in longest], [100 * times[key] / total for key in longest], color="#6a51a3")
     axes.invert_yaxis()
     axes.set_xlabel("share of the step's time, %")
-    axes.set_title(title, fontsize=10)
+    figure.suptitle(title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)

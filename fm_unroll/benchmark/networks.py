@@ -24,7 +24,7 @@ from fm_unroll.models.cascade import Cascade
 from fm_unroll.models.denoisers.foundation import FoundationDenoiser
 from fm_unroll.physics import UniformSampling, expand, fft2c, rss
 from fm_unroll.physics.fourier import HybridSpace
-from fm_unroll.precision import default_precision
+from fm_unroll.precision import has_bfloat16
 
 ENCODER = "random"  # ViT-B/16, the size of the paper's encoders; what the weights say does not matter here
 ACS_LINES = 24
@@ -122,11 +122,9 @@ def varnet_step(size: Size, device: torch.device, precision: str) -> Pair:
     return step_pair(ours.to(device), peer.to(device), Scan.simulate(size, device), precision, 1e-5)
 
 
-def foundation_step(
-    size: Size, device: torch.device, precision: str, checkpoint: Literal["all", "none"] = "none"
-) -> Pair:
+def foundation_step(size: Size, device: torch.device, precision: str) -> Pair:
     """A training step of the foundation prior. The straightforward version's is in float32."""
-    ours = foundation_network(size, checkpoint)
+    ours = foundation_network(size)
     peer = Straightforward(ours)
     return step_pair(ours.to(device), peer.to(device), Scan.simulate(size, device), precision, 1e-3)
 
@@ -144,6 +142,11 @@ def foundation_network(size: Size, checkpoint: Literal["all", "none"] = "none") 
     for cascade in network.cascades:
         nn.init.normal_(cascade.denoiser.head.weight, std=0.001)
     return network
+
+
+def straightforward_network(size: Size) -> "Straightforward":
+    """The same foundation prior, written as one would first write it."""
+    return Straightforward(foundation_network(size))
 
 
 def step_pair(ours: nn.Module, peer: nn.Module, scan: Scan, precision: str, tolerance: float) -> Pair:
@@ -198,16 +201,17 @@ def training_step(
 
 
 def precision_effect(size: Size, device: torch.device) -> dict[str, float]:
-    """How far images move when training's default precision replaces float32, with the same weights."""
+    """How far images move when bfloat16 replaces float32, with the same weights; nothing without bfloat16."""
+    if not has_bfloat16(device.type):
+        return {}
     scan = Scan.simulate(size, device)
     networks = {"E2E-VarNet": varnet_network(size), "foundation prior": foundation_network(size)}
-    low = default_precision(device.type) == "bf16-mixed"
     moved = {}
     for name, network in networks.items():
         network.to(device)
         with torch.no_grad():
             exact = network(*scan.our_input)
-            with torch.autocast(device.type, torch.bfloat16, enabled=low):
+            with torch.autocast(device.type, torch.bfloat16):
                 moved[name] = distance(network(*scan.our_input), exact)
     return moved
 

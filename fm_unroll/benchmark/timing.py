@@ -1,12 +1,12 @@
 """Times of two functions that do the same, measured in turn, and their ratio."""
 
 import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch.utils.benchmark import Timer
+from torch.utils import benchmark
 
 MAX_ROUNDS = 50
 WARM_UP = 5  # seconds; what takes longer is not changed by cold caches
@@ -72,9 +72,9 @@ def time_in_turn(pair: Pair, seconds: float, rounds: int = 3) -> Ratio:
         seconds: after this, and ``rounds`` rounds, no further round is begun.
         rounds: at least so many, at most `MAX_ROUNDS`.
     """
+    begin = time.monotonic()
     warm_up = _round(pair, ("ours", "peer"))
     measured = [warm_up] if sum(warm_up.values()) > WARM_UP else []
-    begin = time.monotonic()
     while len(measured) < MAX_ROUNDS and (len(measured) < rounds or time.monotonic() < begin + seconds):
         # whoever comes second may find warmer caches, or a machine that has slowed down
         order = ("peer", "ours") if len(measured) % 2 else ("ours", "peer")
@@ -83,8 +83,12 @@ def time_in_turn(pair: Pair, seconds: float, rounds: int = 3) -> Ratio:
 
 
 def _round(pair: Pair, order: tuple[str, str]) -> dict[str, float]:
-    threads = torch.get_num_threads()
-    return {
-        name: Timer("run()", globals={"run": getattr(pair, name)}, num_threads=threads).timeit(1).median
-        for name in order
-    }
+    return {name: seconds_of(getattr(pair, name)) for name in order}
+
+
+def seconds_of(run: Callable[[], object]) -> float:
+    """Time of one call, until the device has done what was asked of it.
+
+    PyTorch's own ``Timer`` would make two calls more before each that counts.
+    """
+    return timeit.Timer(run, timer=benchmark.timer).timeit(1)
