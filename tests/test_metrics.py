@@ -4,6 +4,9 @@ import pytest
 import torch
 from fastmri import evaluate
 from fastmri.losses import SSIMLoss as FastMRISSIMLoss
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from fm_unroll.losses import SSIMLoss
@@ -49,6 +52,35 @@ def test_slice_metrics_are_those_of_the_single_slice_with_the_given_range():
         assert psnr(prediction, target, data_range)[row].item() == pytest.approx(expected, abs=1e-4)
         expected = squared.sum() / np.square(target[row].numpy()).sum()
         assert nmse(prediction, target, data_range)[row].item() == pytest.approx(expected, rel=1e-5)
+
+
+@st.composite
+def any_pair(draw) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two images of one size with values in 0..1, the target with a pixel of 1; flat parts are common."""
+    shape = draw(st.tuples(st.integers(7, 24), st.integers(7, 24)))
+    values = st.floats(0, 1, width=32)
+    prediction, target = (torch.from_numpy(draw(arrays(np.float32, shape, elements=values))) for _ in "pt")
+    target[draw(st.integers(0, shape[0] - 1)), draw(st.integers(0, shape[1] - 1))] = 1
+    return prediction[None], target[None]
+
+
+@given(pair=any_pair(), unit=st.sampled_from([1e-7, 1.0, 1e5]))
+def test_any_two_images(pair: tuple[torch.Tensor, torch.Tensor], unit: float):
+    prediction, target = (unit * image for image in pair)
+    data_range = target.max()
+    expected = structural_similarity(
+        target[0].double().numpy(), prediction[0].double().numpy(), data_range=data_range.item()
+    )
+    score = ssim(prediction, target, data_range)
+    assert score.item() == pytest.approx(expected, abs=1e-4)
+    assert score.item() == pytest.approx(ssim(target, prediction, data_range).item(), abs=1e-6)
+    assert score.item() == pytest.approx(ssim(prediction.mT, target.mT, data_range).item(), abs=1e-5)
+    assert ssim(target, target, data_range).item() == pytest.approx(1, abs=1e-6)
+    # a PSNR and an NMSE say the same of one slice: their ratio is a property of the target
+    error, energy = nmse(prediction, target).item(), target.double().square().mean().item()
+    assert psnr(prediction, target, data_range).item() == pytest.approx(
+        10 * np.log10(data_range.double().item() ** 2 / (error * energy)) if error else np.inf, abs=1e-3
+    )
 
 
 def test_challenge_metrics_are_those_of_images_divided_by_their_own_maximum():

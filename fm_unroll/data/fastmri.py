@@ -36,7 +36,8 @@ from fm_unroll.data.volume import Volume, num_acs_lines
 from fm_unroll.errors import InputError
 
 FOLDERS = ("multicoil_train", "multicoil_val", "multicoil_test_full")
-# volumes of the published sets (https://arxiv.org/abs/1811.08839, section 4)
+# volumes of the published sets (https://arxiv.org/abs/1811.08839, section 4), without those of
+# the challenges, with which the brains are 6970
 PUBLISHED = {
     "knee": {"multicoil_train": 973, "multicoil_val": 199, "multicoil_test": 118},
     "brain": {"multicoil_train": 4469, "multicoil_val": 1378, "multicoil_test": 558},

@@ -55,7 +55,9 @@ class Index:
     problems: list[str]
 
 
-def build_index(root: Path | str, reader: Reader, workers: int = 0, strict: bool = True) -> Index:
+def build_index(
+    root: Path | str, reader: Reader, workers: int = 0, strict: bool = True, patience: float = 0
+) -> Index:
     """Describe every file of a data set, from memory where the file is unchanged.
 
     Args:
@@ -63,6 +65,7 @@ def build_index(root: Path | str, reader: Reader, workers: int = 0, strict: bool
         reader: the layout.
         workers: processes that read headers when there are many to read.
         strict: raise if a file cannot be used; otherwise such files are listed in ``Index.problems``.
+        patience: seconds after which a file counts as one that cannot be used; 0: as long as it takes.
 
     Raises:
         InputError: nothing was found, two files share one name, or (``strict``) a file cannot be used.
@@ -86,10 +89,13 @@ def build_index(root: Path | str, reader: Reader, workers: int = 0, strict: bool
         except InputError as error:
             problems.append(str(error))
     new = [path for path, stamp in stamps.items() if cache.get(path, stamp) is None]
-    workers = workers if len(new) >= MIN_FILES_FOR_WORKERS else 0
+    workers, bundle = (workers if len(new) >= MIN_FILES_FOR_WORKERS else 0), 32
+    if patience:
+        workers, bundle = 1, 1
+    describe = partial(reader.describe, root=root)
     with cache:
-        describe = partial(_describe, root=root, reader=reader)
-        for path, outcome in each(describe, new, workers, "index", bundle=32):
+        outcomes = each(describe, [root / path for path in new], workers, "index", bundle, patience)
+        for path, (_, outcome) in zip(new, outcomes, strict=True):
             if isinstance(outcome, InputError):
                 problems.append(str(outcome))
             else:
@@ -242,10 +248,6 @@ def _from_json(fields: dict[str, Any]) -> Volume:
     return Volume(
         **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     )
-
-
-def _describe(path: str, root: Path, reader: Reader) -> Volume:
-    return reader.describe(root / path, root)
 
 
 def stamp(path: Path, root: Path, reader: Reader, resolve: Callable[[Path], Path] = Path.resolve) -> Stamp:

@@ -20,6 +20,8 @@ from fm_unroll.data.sampler import EqualShapeBatchSampler
 from fm_unroll.data.split import split_subjects
 from fm_unroll.data.undersampling import undersample
 from fm_unroll.data.volume import Reader, Volume
+from fm_unroll.errors import InputError
+from fm_unroll.metrics import WINDOW
 from fm_unroll.physics import EquispacedSampling, RandomSampling, SamplingPattern, UniformSampling
 
 Stage = Literal["train", "val", "test"]
@@ -63,8 +65,18 @@ class KSpaceData(LightningDataModule, ABC):
         self.read_index()
 
     def read_index(self) -> Index:
-        """The index with every target's maximum; quick once it is in the cache."""
+        """The index with every target's maximum; quick once it is in the cache.
+
+        Raises:
+            InputError: a file cannot be used, or its images are too small to be scored.
+        """
         index = build_index(self.root, self.reader, self.num_workers)
+        for volume in index.volumes:
+            if volume.fully_sampled and min(volume.crop) < WINDOW:
+                raise InputError(
+                    f"{index.root / volume.path}: images of {volume.crop[0]} x {volume.crop[1]} are smaller "
+                    f"than the {WINDOW} x {WINDOW} window of SSIM"
+                )
         return measure_maxima(index, self.reader, self.num_workers)
 
     def setup(self, stage: str | None = None) -> None:

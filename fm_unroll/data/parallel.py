@@ -17,6 +17,7 @@ def each(
     workers: int,
     description: str,
     bundle: int = 1,
+    patience: float = 0,
 ) -> Iterator[tuple[Any, Any]]:
     """Arguments with their results, in order, under a progress bar.
 
@@ -26,16 +27,31 @@ def each(
         workers: processes that call it; 0: this one.
         description: what the progress bar says; it appears after a second.
         bundle: calls that a process makes at a time: above 1 where a call takes less time than a message.
+        patience: seconds after which a call that does not return is given up, with an :class:`InputError` as
+            its result; needs a process that can be killed, and calls that are not bundled. 0: none is.
     """
-    loader = DataLoader(
-        _Calls(function, arguments),
-        batch_size=bundle,
-        collate_fn=list,
-        num_workers=workers if len(arguments) > bundle else 0,
-        generator=torch.Generator(),  # a loader without one would advance the global random state
-    )
-    bar = tqdm(chain.from_iterable(loader), desc=description, total=len(arguments), unit="file", delay=1)
-    yield from zip(arguments, bar, strict=True)
+    with tqdm(desc=description, total=len(arguments), unit="file", delay=1) as bar:
+        done = 0
+        while done < len(arguments):
+            loader = DataLoader(
+                _Calls(function, arguments[done:]),
+                batch_size=bundle,
+                collate_fn=list,
+                num_workers=workers if patience or len(arguments) > bundle else 0,
+                timeout=patience,
+                generator=torch.Generator(),  # a loader without one would advance the global random state
+            )
+            try:
+                for result in chain.from_iterable(loader):
+                    yield arguments[done], result
+                    done += 1
+                    bar.update()
+            except RuntimeError as error:
+                if "timed out" not in str(error):
+                    raise
+                yield arguments[done], InputError(f"{arguments[done]}: not read within {patience:g} s")
+                done += 1
+                bar.update()
 
 
 class _Calls(Dataset):

@@ -5,19 +5,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm import tqdm
-
 from fm_unroll.data.cmrxrecon import CATEGORIES, KSPACE_NAMES, MASK_NAMES, SUBJECT, SUBSETS, CMRxReconReader
 from fm_unroll.data.cmrxrecon import FOLDERS as CMRXRECON_FOLDERS
 from fm_unroll.data.fastmri import FastMRIReader
 from fm_unroll.data.hdf5 import open_file, reading
 from fm_unroll.data.index import Index, build_index
+from fm_unroll.data.parallel import each
 from fm_unroll.data.volume import Reader
 from fm_unroll.errors import InputError
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MATLAB_USER_BLOCK = 512
 SUFFIXES = {".h5", ".hdf5", ".mat"}  # files that should be scans, even if their content is not
+PATIENCE = 120  # seconds for the headers of a file; HDF5 never returns from some that are damaged
 CMRXRECON_DEPTH = 4  # Cine/TrainingSet/FullSample/P001 below the root, or below MultiCoil
 
 
@@ -62,20 +62,14 @@ def survey(folder: Path) -> Survey:
     folder = folder.resolve()
     found = Survey()
     scans: dict[Path, str] = {}
-    progress = tqdm(sorted(candidates(folder)), desc="files", unit="file", delay=1)
-    for path in progress:
-        progress.set_postfix_str(str(path))  # before it is opened: HDF5 may never return from a damaged one
-        try:
-            kind = recognise(path)
-        except InputError as error:
-            found.problems.append(str(error))
+    for path, kind in each(recognise, sorted(candidates(folder)), 1, "files", patience=PATIENCE):
+        if place := expected_by_place(path):
+            scans[path] = place
+        if isinstance(kind, InputError):
+            found.problems.append(str(kind))
+        elif place:
             continue
-        finally:
-            if place := expected_by_place(path):
-                scans[path] = place
-        if path in scans:
-            continue
-        if kind in {"CMRxRecon", "fastMRI"}:
+        elif kind in {"CMRxRecon", "fastMRI"}:
             scans[path] = kind
         elif kind != "CMRxRecon mask":
             found.ignored.append(f"{path}: {kind}")
@@ -89,7 +83,7 @@ def survey(folder: Path) -> Survey:
             continue
         reached.update(files)
         try:
-            index = build_index(root, reader, strict=False)
+            index = build_index(root, reader, strict=False, patience=PATIENCE)
         except InputError as error:
             found.problems.append(str(error))
             continue

@@ -323,6 +323,9 @@ CASES: dict[str, Case] = {
     "heart: axes of fastMRI": Case(
         heart(instead("kspace_full", data=np.ones((1, 2, 204, 9, 9), "c8"))), HEARTS, "has shape (1, 2, 204"
     ),
+    "heart: smaller than the window of SSIM": Case(
+        heart(kspace_full=random_kspace(16, 6, 2, 2, 2)), HEARTS, "images of 16 x 6 are smaller"
+    ),
     # ---- more than a file can hold
     "heart: a petabyte declared": Case(
         heart(instead("kspace_full", **declared(10**4, 10**3, 10, 1000, 1000, chunks=(1, 1, 1, 100, 100)))),
