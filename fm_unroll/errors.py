@@ -7,3 +7,10 @@ class InputError(ValueError):
     The message is one line: it names the thing and says what to do. The command line prints it
     without a traceback and exits with status 2.
     """
+
+    def __init__(self, message: str) -> None:
+        """Take a message; what cannot be printed, as names in a damaged file may hold it, is escaped.
+
+        Line breaks stay: PyTorch puts the traceback of a reading process before the message.
+        """
+        super().__init__("".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in message))

@@ -2,21 +2,26 @@
 
 import json as json_format
 from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from fm_unroll.data.cmrxrecon import SUBSETS, CMRxReconReader
 from fm_unroll.data.contact_sheet import COLUMNS, Labelled, draw_contact_sheet
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.fastmri import PUBLISHED
-from fm_unroll.data.index import target_maximum
+from fm_unroll.data.index import require_size, target_maximum
+from fm_unroll.data.parallel import each_watched
 from fm_unroll.data.survey import DataSet, survey
 from fm_unroll.data.undersampling import center_crop
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.physics import ifft2c, rss
+
+PATIENCE = 3600  # seconds for the data of a volume: a gigabyte, from storage that may be slow
 
 
 def check(root: Path, json: bool = False, contact_sheet: Path | None = None, read: bool = False) -> None:
@@ -132,17 +137,18 @@ def ranges(subjects: list[str]) -> list[str]:
 
 def read_all(data_set: DataSet) -> list[str]:
     """One line for each volume with a slice that cannot be used: the first of them."""
-    problems = []
-    for volume in tqdm(data_set.index.volumes, desc=f"read {data_set.name}", unit="volume"):
-        try:
-            if volume.fully_sampled:
-                target_maximum(volume, data_set.index.root, data_set.reader)
-            else:
-                for _ in SliceDataset(data_set.index.root, data_set.reader, [volume]):
-                    pass
-        except InputError as error:
-            problems.append(str(error))
-    return problems
+    outcomes = watched(read_volume, data_set, data_set.index.volumes, f"read {data_set.name}")
+    return [str(outcome) for _, outcome in outcomes if isinstance(outcome, InputError)]
+
+
+def read_volume(volume: Volume, data_set: DataSet) -> None:
+    """Read every slice of a volume, and refuse what training would refuse."""
+    require_size(volume, data_set.index.root)
+    if volume.fully_sampled:
+        target_maximum(volume, data_set.index.root, data_set.reader)
+    else:
+        for _ in SliceDataset(data_set.index.root, data_set.reader, [volume]):
+            pass
 
 
 def draw(data_sets: list[DataSet], path: Path) -> list[str]:
@@ -150,24 +156,40 @@ def draw(data_sets: list[DataSet], path: Path) -> list[str]:
     rows: dict[str, list[Labelled]] = {}
     problems = []
     for data_set in data_sets:
+        shown = []
         for contrast in sorted({volume.contrast for volume in data_set.index.volumes}):
             volumes = [volume for volume in data_set.index.volumes if volume.contrast == contrast]
-            for position in np.unique(np.linspace(0, len(volumes) - 1, COLUMNS).astype(int)):
-                try:
-                    image = middle_slice(data_set, volumes[position])
-                except InputError as error:
-                    problems.append(str(error))
-                    continue
-                label = f"{volumes[position].name}, {' x '.join(map(str, image.shape))}"
-                rows.setdefault(f"{data_set.name}\n{contrast}", []).append((label, image))
+            positions = np.unique(np.linspace(0, len(volumes) - 1, COLUMNS).astype(int))
+            shown += [volumes[position] for position in positions]
+        for volume, image in watched(middle_slice, data_set, shown, f"pictures of {data_set.name}"):
+            if isinstance(image, InputError):
+                problems.append(str(image))
+                continue
+            label = f"{volume.name}, {' x '.join(map(str, image.shape))}"
+            rows.setdefault(f"{data_set.name}\n{volume.contrast}", []).append((label, image))
     if rows:
         path.parent.mkdir(parents=True, exist_ok=True)
         draw_contact_sheet(rows, "readout downwards, phase encoding to the right", path)
     return problems
 
 
-def middle_slice(data_set: DataSet, volume: Volume) -> np.ndarray:
+def middle_slice(volume: Volume, data_set: DataSet) -> np.ndarray:
     """The root-sum-of-squares image of a volume's middle slice, cropped to what counts."""
     dataset = SliceDataset(data_set.index.root, data_set.reader, [volume])
     sample = dataset[volume.num_slices // 2]
     return center_crop(rss(ifft2c(sample.kspace)), sample.crop).numpy()
+
+
+def watched(
+    function: Callable[[Volume, DataSet], object], data_set: DataSet, volumes: list[Volume], description: str
+) -> Iterator[tuple[Volume, object]]:
+    """What a function makes of each volume, or the :class:`InputError` that says why it cannot."""
+    # without the index, which would travel to the other process with every volume
+    alone = replace(data_set, index=replace(data_set.index, volumes=[], missing=[], problems=[]))
+    return each_watched(
+        partial(function, data_set=alone),
+        volumes,
+        PATIENCE,
+        description,
+        name=lambda volume: data_set.index.root / volume.path,
+    )

@@ -5,9 +5,9 @@ for more memory than a scan needs: sizes are compared with the file before anyth
 
 Out of reach is what the HDF5 library (2.0) does by itself on damaged metadata, as fuzzing shows: a damaged
 length of an attribute's text makes it ask for up to 4 GiB before it reports the damage, and a damaged heap or
-object header can keep it in an endless loop, which Python cannot interrupt. Truncated files, the common
-damage, do neither. Only another process can watch over it, as the verb ``data check`` does: it gives up a
-file after a while and names it.
+object header can keep it in an endless loop, which Python cannot interrupt, or make it crash. Truncated
+files, the common damage, do none of this. Only another process can watch over it, as the verb ``data check``
+does: it names the file and goes on.
 """
 
 import math

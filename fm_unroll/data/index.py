@@ -22,11 +22,12 @@ import platformdirs
 from torch import Tensor
 
 from fm_unroll.data.dataset import SliceDataset
-from fm_unroll.data.parallel import each
+from fm_unroll.data.parallel import each, each_watched
 from fm_unroll.data.sample import KSpaceSample
 from fm_unroll.data.undersampling import center_crop
 from fm_unroll.data.volume import Reader, Volume
 from fm_unroll.errors import InputError
+from fm_unroll.metrics import WINDOW
 from fm_unroll.physics import ifft2c, rss
 
 SCHEMA = 1  # to be raised whenever a field of Volume changes its meaning
@@ -65,7 +66,7 @@ def build_index(
         reader: the layout.
         workers: processes that read headers when there are many to read.
         strict: raise if a file cannot be used; otherwise such files are listed in ``Index.problems``.
-        patience: seconds after which a file counts as one that cannot be used; 0: as long as it takes.
+        patience: read headers in a process of their own, and give up a file after so many seconds; 0: don't.
 
     Raises:
         InputError: nothing was found, two files share one name, or (``strict``) a file cannot be used.
@@ -89,12 +90,14 @@ def build_index(
         except InputError as error:
             problems.append(str(error))
     new = [path for path, stamp in stamps.items() if cache.get(path, stamp) is None]
-    workers, bundle = (workers if len(new) >= MIN_FILES_FOR_WORKERS else 0), 32
-    if patience:
-        workers, bundle = 1, 1
+    unread = [root / path for path in new]
     describe = partial(reader.describe, root=root)
+    if patience:
+        outcomes = each_watched(describe, unread, patience, "index")
+    else:
+        workers = workers if len(new) >= MIN_FILES_FOR_WORKERS else 0
+        outcomes = each(describe, unread, workers, "index", bundle=32)
     with cache:
-        outcomes = each(describe, [root / path for path in new], workers, "index", bundle, patience)
         for path, (_, outcome) in zip(new, outcomes, strict=True):
             if isinstance(outcome, InputError):
                 problems.append(str(outcome))
@@ -152,6 +155,20 @@ def target_maximum(volume: Volume, root: Path, reader: Reader) -> float:
         maximum = max(maximum, float(target_image(sample).max()))
     require_signal(maximum, root / volume.path)
     return maximum
+
+
+def require_size(volume: Volume, root: Path) -> None:
+    """Refuse a fully sampled volume whose images cannot be scored.
+
+    Raises:
+        InputError: they are smaller than the window of SSIM.
+    """
+    if volume.fully_sampled and min(volume.crop) < WINDOW:
+        rows, columns = volume.crop
+        raise InputError(
+            f"{root / volume.path}: images of {rows} x {columns} are smaller than the {WINDOW} x {WINDOW} "
+            "window of SSIM"
+        )
 
 
 def require_signal(maximum: float, file: Path) -> None:

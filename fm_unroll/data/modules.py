@@ -13,15 +13,13 @@ from torch.utils.data import DataLoader
 from fm_unroll.data.cmrxrecon import CMRxReconReader
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.fastmri import FastMRIReader
-from fm_unroll.data.index import Index, build_index, measure_maxima
+from fm_unroll.data.index import Index, build_index, measure_maxima, require_size
 from fm_unroll.data.packed import PackedReader, packed_volumes
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.sampler import EqualShapeBatchSampler
 from fm_unroll.data.split import split_subjects
 from fm_unroll.data.undersampling import undersample
 from fm_unroll.data.volume import Reader, Volume
-from fm_unroll.errors import InputError
-from fm_unroll.metrics import WINDOW
 from fm_unroll.physics import EquispacedSampling, RandomSampling, SamplingPattern, UniformSampling
 
 Stage = Literal["train", "val", "test"]
@@ -72,11 +70,7 @@ class KSpaceData(LightningDataModule, ABC):
         """
         index = build_index(self.root, self.reader, self.num_workers)
         for volume in index.volumes:
-            if volume.fully_sampled and min(volume.crop) < WINDOW:
-                raise InputError(
-                    f"{index.root / volume.path}: images of {volume.crop[0]} x {volume.crop[1]} are smaller "
-                    f"than the {WINDOW} x {WINDOW} window of SSIM"
-                )
+            require_size(volume, index.root)
         return measure_maxima(index, self.reader, self.num_workers)
 
     def setup(self, stage: str | None = None) -> None:

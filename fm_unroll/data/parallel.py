@@ -5,6 +5,7 @@ from itertools import chain
 from typing import Any
 
 import torch
+from pebble import ProcessExpired, ProcessPool
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -17,7 +18,6 @@ def each(
     workers: int,
     description: str,
     bundle: int = 1,
-    patience: float = 0,
 ) -> Iterator[tuple[Any, Any]]:
     """Arguments with their results, in order, under a progress bar.
 
@@ -27,31 +27,50 @@ def each(
         workers: processes that call it; 0: this one.
         description: what the progress bar says; it appears after a second.
         bundle: calls that a process makes at a time: above 1 where a call takes less time than a message.
-        patience: seconds after which a call that does not return is given up, with an :class:`InputError` as
-            its result; needs a process that can be killed, and calls that are not bundled. 0: none is.
     """
-    with tqdm(desc=description, total=len(arguments), unit="file", delay=1) as bar:
-        done = 0
-        while done < len(arguments):
-            loader = DataLoader(
-                _Calls(function, arguments[done:]),
-                batch_size=bundle,
-                collate_fn=list,
-                num_workers=workers if patience or len(arguments) > bundle else 0,
-                timeout=patience,
-                generator=torch.Generator(),  # a loader without one would advance the global random state
-            )
-            try:
-                for result in chain.from_iterable(loader):
-                    yield arguments[done], result
-                    done += 1
-                    bar.update()
-            except RuntimeError as error:
-                if "timed out" not in str(error):
-                    raise
-                yield arguments[done], InputError(f"{arguments[done]}: not read within {patience:g} s")
-                done += 1
-                bar.update()
+    loader = DataLoader(
+        _Calls(function, arguments),
+        batch_size=bundle,
+        collate_fn=list,
+        num_workers=workers if len(arguments) > bundle else 0,
+        generator=torch.Generator(),  # a loader without one would advance the global random state
+    )
+    bar = tqdm(chain.from_iterable(loader), desc=description, total=len(arguments), unit="file", delay=1)
+    yield from zip(arguments, bar, strict=True)
+
+
+def each_watched(
+    function: Callable[[Any], Any],
+    arguments: Sequence[Any],
+    patience: float,
+    description: str,
+    name: Callable[[Any], object] = str,
+) -> Iterator[tuple[Any, Any]]:
+    """The same in one other process, which may crash or never return: that is then the call's result.
+
+    Args:
+        function: can be pickled. An :class:`InputError` that it raises is a result like others.
+        arguments: one for each call.
+        patience: seconds after which a call is given up.
+        description: what the progress bar says; it appears after a second.
+        name: how an argument is called where its call crashes or does not return.
+    """
+    bar = tqdm(arguments, desc=description, unit="file", delay=1)
+    with ProcessPool(max_workers=1) as pool:
+        results = pool.map(function, arguments, timeout=patience).result()
+        try:
+            for argument in bar:
+                try:
+                    yield argument, next(results)
+                except InputError as error:
+                    yield argument, error
+                except TimeoutError:
+                    yield argument, InputError(f"{name(argument)}: damaged; not read within {patience:g} s")
+                except ProcessExpired as error:
+                    yield argument, InputError(f"{name(argument)}: damaged; reading it crashes ({error})")
+        except BaseException:
+            pool.stop()
+            raise
 
 
 class _Calls(Dataset):

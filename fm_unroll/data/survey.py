@@ -10,7 +10,7 @@ from fm_unroll.data.cmrxrecon import FOLDERS as CMRXRECON_FOLDERS
 from fm_unroll.data.fastmri import FastMRIReader
 from fm_unroll.data.hdf5 import open_file, reading
 from fm_unroll.data.index import Index, build_index
-from fm_unroll.data.parallel import each
+from fm_unroll.data.parallel import each_watched
 from fm_unroll.data.volume import Reader
 from fm_unroll.errors import InputError
 
@@ -62,7 +62,7 @@ def survey(folder: Path) -> Survey:
     folder = folder.resolve()
     found = Survey()
     scans: dict[Path, str] = {}
-    for path, kind in each(recognise, sorted(candidates(folder)), 1, "files", patience=PATIENCE):
+    for path, kind in each_watched(recognise, sorted(candidates(folder)), PATIENCE, "files"):
         if place := expected_by_place(path):
             scans[path] = place
         if isinstance(kind, InputError):
