@@ -81,7 +81,7 @@ def main(args: Sequence[str] | None = None) -> None:
         # raised in a reading process, the message comes behind that process's traceback
         message = str(error).strip().splitlines()[-1].removeprefix("fm_unroll.errors.InputError: ")
         if isinstance(error, ArgumentError):
-            message = f"{' '.join(str(error).split())} (--help shows the options)"
+            message = f"{innermost(' '.join(str(error).split()))} (--help shows the options)"
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from None
     except (OSError, RuntimeError) as error:
@@ -90,6 +90,14 @@ def main(args: Sequence[str] | None = None) -> None:
             raise
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def innermost(message: str) -> str:
+    """What is wrong with an option of a class, out of jsonargparse's list of all the types that it is not."""
+    found = re.search(
+        r"Problem with given class_path '(.+?)': (.+?) - Expected a <class 'NoneType'>", message
+    )
+    return f"{found[1]}: {found[2]}" if found else message
 
 
 def fault(error: OSError | RuntimeError) -> str | None:

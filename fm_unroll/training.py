@@ -42,6 +42,8 @@ def run(args: list[str]) -> None:
     warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
     # It also warns that a run resumed within an epoch starts that epoch's data anew: the sampler does not.
     warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
+    # and calls a function of torch's by its former name
+    warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)")
     defaults = {"default_config_files": [str(RECIPE)]}
     ReconstructionCLI(
         ReconstructionTask,

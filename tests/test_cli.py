@@ -54,6 +54,24 @@ def test_unknown_words_are_answered_with_the_known_ones(capsys):
     )
 
 
+def test_a_wrong_value_of_a_data_set_is_said_without_all_types_that_it_is_not(capsys):
+    config = ROOT / "configs/clip_x8.yaml"
+    line = run_and_fail(capsys, "fit", "--config", config, "--data.acceleration", "x")
+    assert '"acceleration"' in line and "float" in line and "CMRxReconData" in line
+    assert "NoneType" not in line and len(line) < 200
+
+
+def test_memory_of_a_training_step(tmp_path, capsys):
+    config = tmp_path / "tiny.yaml"
+    config.write_text("model: {num_cascades: 3, chans: 4, pools: 2, sens_chans: 2, sens_pools: 2}")
+    main(["summary", "--config", str(config), "--memory", "--json"])
+    memory = json.loads(capsys.readouterr().out)["training_memory"]
+    assert "10 coils, 512 x 246" in memory["slice"]
+    kept, checkpointed = memory["GiB"]["none"], memory["GiB"]["all"]
+    # a cascade keeps coil images and activations of hundreds of megabytes, and never gigabytes
+    assert 0.2 < checkpointed < kept < 4
+
+
 def test_missing_root_is_named(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = ROOT / "configs/demo/varnet.yaml"

@@ -1,5 +1,6 @@
 """Every shipped config is parsed and takes one step of training and validation."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,17 @@ def test_config_takes_a_step(config, synthetic, tmp_path, monkeypatch, capsys):
     }
     main(["fit", "--config", str(config), *(str(word) for pair in arguments.items() for word in pair)])
     assert not any(tmp_path.iterdir()), "a trial run leaves nothing behind"
+
+
+def test_configs_state_the_memory_they_need():
+    stated = {}
+    for config in CONFIGS.glob("*_x*.yaml"):
+        found = re.match(
+            r"# A training step takes ([\d.]+) GiB, with .*_cascades all ([\d.]+) \(", config.read_text()
+        )
+        assert found, config
+        stated.setdefault(config.stem.rpartition("_x")[0], set()).add(found.groups())
+    assert len(stated) == 7 and all(len(figures) == 1 for figures in stated.values())
 
 
 @pytest.mark.parametrize("config", CONFIGS.glob("*_x*.yaml"), ids=lambda path: path.stem)

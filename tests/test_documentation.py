@@ -99,7 +99,7 @@ def test_every_answer_names_tests_that_exist(question: str):
 
 
 def test_all_questions_are_there():
-    assert len(QUESTIONS) == 23
+    assert len(QUESTIONS) == 24
 
 
 def run_notebook(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
