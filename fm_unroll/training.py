@@ -172,7 +172,7 @@ class SaveRun(SaveConfigCallback):
         if not trainer.is_global_zero:
             return
         data = trainer.datamodule
-        resolved = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        resolved = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
         facts = {"commit": commit(), "split_sha256": split_sha256(data.subjects)}
         describe_at_wandb(trainer, {**resolved, **facts})
         if stage == "fit":
@@ -181,7 +181,7 @@ class SaveRun(SaveConfigCallback):
             # a config that is copied starts a run of its own, even if this run is one that goes on
             own = self.config.clone()
             own.ckpt_path = None
-            self.parser.save(own, run_dir / "config.yaml", skip_none=False, overwrite=True, multifile=False)
+            self.parser.save(own, run_dir / "config.yaml", skip_unset=False, overwrite=True, multifile=False)
             write_json(run_dir / "provenance.json", provenance())
             write_split(run_dir / "split.json", data.subjects, data.split, data.split_seed)
 

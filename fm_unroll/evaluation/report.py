@@ -13,7 +13,7 @@ import pandas as pd
 
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation import figures, selection, statistics, tables
-from fm_unroll.evaluation.records import BASELINE, CONTROL, prior_arms, read_records, volume_table
+from fm_unroll.evaluation.records import BASELINE, CONTROLS, RANDOM, prior_arms, read_records, volume_table
 from fm_unroll.provenance import read_json
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -96,9 +96,20 @@ def analyse(records: pd.DataFrame) -> Analysis:
         means=statistics.describe(found, arms),
         contrasts=_by_contrast(volumes, arms),
         comparisons=comparisons,
-        controls=statistics.compare(found, CONTROL, priors),
+        controls=_controls(found, arms, priors),
         crossings=statistics.crossings(comparisons[comparisons.metric == "ssim"]),
     )
+
+
+def _controls(found: list[statistics.Condition], arms: list[str], priors: list[str]) -> pd.DataFrame:
+    """SSIM of the priors minus that of each control: random weights, the same encoder's, no encoder."""
+    pretrained = [prior for prior in priors if not prior.endswith(RANDOM)]
+    baselines = dict.fromkeys(CONTROLS, pretrained)
+    for twin in (arm for arm in arms if arm.endswith(RANDOM)):
+        method = tables.base_method(twin)
+        baselines[twin] = [prior for prior in pretrained if tables.base_method(prior) == method]
+    compared = [statistics.compare(found, *pair) for pair in baselines.items()]
+    return pd.concat([table for table in compared if len(table)] or compared[:1], ignore_index=True)
 
 
 def _by_contrast(volumes: pd.DataFrame, arms: list[str]) -> pd.DataFrame:
@@ -252,7 +263,8 @@ def _page(
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # methods keep the order of the tables
     return environment.get_template("report.html").render(
         synthetic=tables.SYNTHETIC if analysis.synthetic else "",
-        headline=tables.headline(analysis.priors, ssim, analysis.crossings, analysis.synthetic),
+        headline=tables.headline(analysis.priors, ssim, analysis.crossings, analysis.synthetic)
+        + tables.control_headline(analysis.controls, analysis.synthetic),
         notices=tables.notices(analysis.records, analysis.means),
         counts={
             "reconstructed slice": len(analysis.records),

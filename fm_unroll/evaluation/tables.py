@@ -37,7 +37,7 @@ SYNTHETIC = "Synthetic data (phantoms): not comparable with the published figure
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
-LONGEST_FILE_NAME = 20  # of weights, in the names of methods
+LONGEST_FILE_NAME = 16  # of weights, in the names of methods
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def method_name(arm: str) -> str:
     weights = weights.rstrip("]").removeprefix("file:")
     if len(weights) > LONGEST_FILE_NAME:
         stem = PurePath(weights).stem
-        weights = stem if len(stem) <= LONGEST_FILE_NAME else f"{stem[:9]}…{stem[-9:]}"
+        weights = stem if len(stem) <= LONGEST_FILE_NAME else f"{stem[:7]}…{stem[-7:]}"
     return f"{name} ({weights} weights)"
 
 
@@ -310,7 +310,9 @@ def notices(records: pd.DataFrame, means: pd.DataFrame) -> list[str]:
             " the nearest is used, the same for all trained methods, and named."
         )
     seeds = (
-        records.dropna(subset="seed").groupby(["method", "train_acceleration"]).checkpoint_sha256.nunique()
+        records.dropna(subset="seed")
+        .groupby(["method", "encoder_weights", "train_acceleration"])
+        .checkpoint_sha256.nunique()
     )
     if len(seeds) and seeds.max() == 1:
         found.append(
@@ -324,6 +326,26 @@ def notices(records: pd.DataFrame, means: pd.DataFrame) -> list[str]:
     if set(records.method) & {"cg_sense", "wavelet"}:
         found.append(BACKGROUND)
     return found
+
+
+def control_headline(controls: pd.DataFrame, synthetic: bool) -> list[str]:
+    """What is left of the priors without pretraining and without an encoder: a sentence a control.
+
+    Args:
+        controls: SSIM of the priors minus that of their controls.
+        synthetic: whether any record is synthetic.
+    """
+    where = "on phantoms, " if synthetic else ""
+    sentences = []
+    for baseline, group in controls.dropna(subset="difference").groupby("baseline", sort=False):
+        names = ", ".join(method_name(arm) for arm in order_arms(set(group.arm)))
+        sentences.append(f"Control: {where}{names} against {method_name(baseline)} in SSIM: {_tally(group)}.")
+    return sentences
+
+
+def _tally(comparisons: pd.DataFrame) -> str:
+    better, worse = (int((comparisons.clear & (sign * comparisons.difference > 0)).sum()) for sign in (1, -1))
+    return f"better in {better}, worse in {worse} of {len(comparisons)} comparisons beyond chance"
 
 
 def headline(
@@ -341,14 +363,12 @@ def headline(
     if found.empty:
         return [
             f"The records hold no frozen-encoder prior beside {METHODS[BASELINE]}:"
-            " there is nothing to compare."
+            " nothing can be compared with it."
         ]
     where = "On phantoms, " if synthetic else ""
-    better, worse = (int((found.clear & (sign * found.difference > 0)).sum()) for sign in (1, -1))
     untested = int(found.p_holm.isna().sum())
     sentence = (
-        f"{where}frozen-encoder priors against {METHODS[BASELINE]} in SSIM:"
-        f" better in {better}, worse in {worse} of {len(found)} comparisons beyond chance"
+        f"{where}frozen-encoder priors against {METHODS[BASELINE]} in SSIM: {_tally(found)}"
         " (p < 0.05 after Holm's correction and a 95 % interval without zero)"
     )
     if untested:
@@ -539,15 +559,15 @@ def _range(values: pd.Series) -> str:
 
 
 def comparison_tables(comparisons: pd.DataFrame) -> list[Table]:
-    """Paired differences to a baseline, one table a data set and metric.
+    """Paired differences, one table a baseline, data set and metric.
 
     Args:
         comparisons: as `fm_unroll.evaluation.statistics.compare` returns them.
     """
     return [
         _comparison_table(dataset, anatomy, metric, group)
-        for (metric, dataset, anatomy), group in comparisons.groupby(
-            ["metric", "dataset", "anatomy"], sort=False
+        for (_, metric, dataset, anatomy), group in comparisons.groupby(
+            ["baseline", "metric", "dataset", "anatomy"], sort=False
         )
     ]
 

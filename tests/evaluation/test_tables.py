@@ -160,8 +160,8 @@ def test_missing_and_failed_are_shown_as_such():
     ("file", "name"),
     [
         ("tiny.pt", "CLIP (tiny.pt weights)"),
-        ("vit_base_16_openai.safetensors", "CLIP (vit_base_16_openai weights)"),
-        ("dinov2_small_derived_timm_fp16.safetensors", "CLIP (dinov2_sm…timm_fp16 weights)"),
+        ("vit_b_16_openai.safetensors", "CLIP (vit_b_16_openai weights)"),
+        ("dinov2_small_derived_timm_fp16.safetensors", "CLIP (dinov2_…mm_fp16 weights)"),
     ],
 )
 def test_long_names_of_files_are_shortened_where_they_would_not_fit(file: str, name: str):
@@ -217,7 +217,31 @@ def test_the_headline_counts_what_the_comparisons_say(analysis):
 def test_without_a_baseline_there_is_nothing_to_compare():
     lone = analyse(fake_records(("clip", "zero_filled"), anatomies=("knee",), subjects=6, seeds=1))
     assert lone.comparisons.empty and lone.crossings.empty
-    assert "nothing to compare" in tables.headline(lone.priors, lone.comparisons, lone.crossings, True)[0]
+    assert (
+        "nothing can be compared" in tables.headline(lone.priors, lone.comparisons, lone.crossings, True)[0]
+    )
+
+
+def test_priors_are_compared_with_their_own_controls():
+    made = [
+        fake_records(("clip", "none"), anatomies=("knee",), subjects=6, seeds=1),
+        fake_records(("clip",), anatomies=("knee",), subjects=6, seeds=1, encoder_weights="random"),
+        fake_records(("dinov2",), anatomies=("knee",), subjects=6, seeds=1),
+    ]
+    found = analyse(pd.concat(made, ignore_index=True))
+    pairs = set(zip(found.controls.arm, found.controls.baseline, strict=True))
+    assert pairs == {("clip", "none"), ("dinov2", "none"), ("clip", "clip [random]")}
+    made = tables.comparison_tables(found.controls)
+    assert len({table.name for table in made}) == len(made) == 2
+    sentences = tables.control_headline(found.controls, synthetic=True)
+    assert [sentence.split(" in SSIM")[0] for sentence in sentences] == [
+        "Control: on phantoms, CLIP, DINOv2 against No encoder",
+        "Control: on phantoms, CLIP against CLIP (random weights)",
+    ]
+    twin = found.controls[found.controls.baseline == "clip [random]"]
+    assert f"of {len(twin)} comparisons beyond chance" in sentences[1]
+    notices = " ".join(tables.notices(found.records, found.means))
+    assert "One training seed a method" in notices
 
 
 def test_special_characters_survive_every_format(analysis):
