@@ -284,6 +284,7 @@ def step_limits(setting: Setting, output: Path, name: str) -> Iterator[dict]:
             seconds = median(seconds_of(step) for _ in range(5))
             facts |= {"bound_s": work.bound(card), "seconds": seconds}
             facts["flop_utilisation"] = work.utilisation(card, seconds)
+            facts["waiting_for_data"] = data.waiting_share(step)
         title = f"{method}: one training step, {precision}, on {machine(setting.device)}"
         limits.draw_profile(step, setting.device, title, output / f"{name}_{method}_profile.png")
         yield facts
@@ -344,7 +345,8 @@ def markdown(
         yield f"- {facts['method']}: {facts['operations'] / 1e12:.2f} TFLOP and at least"
         yield f"  {facts['traffic'] / 2**30:.1f} GiB of traffic a step" + (
             f"; bound {1e3 * facts['bound_s']:.0f} ms, measured {1e3 * facts['seconds']:.0f} ms, "
-            f"{100 * facts['flop_utilisation']:.0f} % of the card's bfloat16 peak."
+            f"{100 * facts['flop_utilisation']:.0f} % of the card's bfloat16 peak, "
+            f"{100 * facts['waiting_for_data']:.0f} % of the time waiting for data."
             if "bound_s" in facts
             else "."
         )

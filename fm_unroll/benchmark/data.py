@@ -11,18 +11,21 @@ documents no rule, so it is a parameter: one coil image a chunk is the best case
 that span frames and slices are the worst, because each slice then costs the unpacking of all its neighbours.
 """
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils import benchmark
 
 from fm_unroll.data.cmrxrecon import CMRxReconReader
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.hdf5 import COMPLEX_SINGLE
 from fm_unroll.data.index import target_image
+from fm_unroll.data.modules import CMRxReconData
 from fm_unroll.data.packed import PackedReader, pack_volume, packed_volumes
 
 COIL_IMAGES = (1, 1, 1, 204, 512)  # chunks [t, z, coil, ky, kx]
@@ -116,6 +119,29 @@ def read_peer(root: Path, items: Items) -> Slices:
         kspaces.append(kspace)
         targets.append(_numpy_target(kspace))
     return torch.from_numpy(np.stack(kspaces)), torch.from_numpy(np.stack(targets))
+
+
+def waiting_share(step: Callable[[], object], frames: int = 6, workers: int = 2) -> float:
+    """Share of training's time in which a step waits for its slices, read from the compressed file.
+
+    Args:
+        step: a training step of one slice.
+        frames: of the file; ten slices, and so ten steps, each.
+        workers: reading processes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        write_cine(Path(folder), frames)
+        data = CMRxReconData(
+            Path(folder), contrasts=("cine_sax",), split=(1.0, 0.0, 0.0), num_workers=workers
+        )
+        data.setup()
+        batches = iter(data.loader("train", shuffle=True))
+        next(batches)  # the processes have started
+        waited, begin = 0.0, benchmark.timer()
+        while (asked := benchmark.timer()) and next(batches, None) is not None:
+            waited += benchmark.timer() - asked
+            step()
+        return waited / (benchmark.timer() - begin)
 
 
 def _read(dataset: SliceDataset, items: Items) -> Slices:

@@ -1,5 +1,6 @@
 """Both sides of the data rows give the same slices and targets."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,8 @@ def test_everyone_reads_the_same(tmp_path: Path, chunks: tuple[int, ...]):
     theirs, their_target = data.read_peer(tmp_path / "root", items)
     assert torch.equal(theirs, kspace)
     torch.testing.assert_close(their_target, target, rtol=1e-5, atol=1e-5 * float(target.max()))
+
+
+def test_a_slow_step_does_not_wait_for_data_and_none_at_all_does():
+    assert data.waiting_share(lambda: time.sleep(0.5), frames=1) < 0.2
+    assert data.waiting_share(lambda: None, frames=1) > 0.8

@@ -1,8 +1,13 @@
 """Fixtures of the data tests."""
 
+import faulthandler
+import os
 from pathlib import Path
 
 import pytest
+
+# Some tests let a process of their own crash: that is their result, and no news for the terminal.
+os.register_at_fork(after_in_child=faulthandler.disable)
 
 
 @pytest.fixture(autouse=True)

@@ -109,6 +109,18 @@ def test_damaged_files_are_read_or_refused(kind: str, tmp_path: Path):
     assert ends.count("lost") <= max(2, len(ends) / 50)
 
 
+@pytest.mark.parametrize("kind", READERS)
+def test_a_truncated_file_is_refused_wherever_it_ends(kind: str, tmp_path: Path):
+    reader, write = READERS[kind]
+    path = write(tmp_path)
+    whole = path.read_bytes()
+    for end in sorted({len(whole) * part // 200 for part in range(200)} | {len(whole) - 1}):
+        path.write_bytes(whole[:end])
+        with pytest.raises(InputError, match="truncated or no HDF5 file") as error:
+            reader.describe(path, tmp_path)
+        assert str(path) in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("kind", "damages"),
     [
