@@ -1,5 +1,6 @@
 """The physical limit of a training step: its arithmetic and its traffic against what the card can do."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def draw_profile(step: Step, device: torch.device, title: str, path: Path) -> No
     """Draw where the time of a step goes, by operator, as a bar chart (png)."""
     from matplotlib.figure import Figure
 
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports, on every CPU, that there is no GPU
     on_gpu = device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with profile(activities=activities) as profiler:
