@@ -1,5 +1,6 @@
 """The first blocks of a vision transformer, frozen: an image in, one token map a block out."""
 
+import copy
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -64,6 +65,8 @@ class FrozenEncoder(nn.Module):
         self.grid: tuple[int, int] = vit.patch_embed.grid_size
         self.image_size: tuple[int, int] = vit.patch_embed.img_size
         self.vit = vit
+        self._cast: tuple[object, PlainViT] | None = None  # in a tuple, so that it is no part of the module
+        self._compiled = False
         _, mean, std = IMAGENET if statistics == "imagenet" else spec.statistics
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
@@ -97,7 +100,7 @@ class FrozenEncoder(nn.Module):
             image = F.interpolate(image, self.image_size, mode="bilinear", align_corners=False)
             image = (image.expand(-1, 3, -1, -1) - self.mean) / self.std
             # timm declares whatever its options could make it return
-            maps: Any = self.vit.forward_intermediates(
+            maps: Any = self._vit_for(image.device.type).forward_intermediates(
                 image,
                 indices=[block - 1 for block in self.blocks],
                 return_prefix_tokens=self.num_prefix_tokens > 0,
@@ -107,6 +110,34 @@ class FrozenEncoder(nn.Module):
         if self.num_prefix_tokens > 0:
             maps = [torch.cat([prefix, patches], dim=1) for patches, prefix in maps]
         return [tokens.to(dtype) for tokens in maps]
+
+    def compile_blocks(self) -> None:
+        """Compile the transformer's blocks."""
+        self._compiled = True
+        self._cast = None
+        _compile_blocks(self.vit)
+
+    def _vit_for(self, device: str) -> "PlainViT":
+        """The transformer; under autocast, a copy whose linear layers have been cast already.
+
+        Autocast remembers what it casts of trained weights only. Of frozen ones it would make one copy in
+        every cascade, and keep them all for the backward pass.
+        """
+        if not torch.is_autocast_enabled(device):
+            return self.vit
+        dtype = torch.get_autocast_dtype(device)
+        weights = list(self.vit.parameters())
+        state = (dtype, weights[0].device, sum(weight._version for weight in weights))
+        if self._cast is None or self._cast[0] != state:
+            with torch.inference_mode(False):  # tensors made in inference mode cannot be used in training
+                vit = copy.deepcopy(self.vit)
+                for layer in vit.modules():
+                    if isinstance(layer, nn.Linear):
+                        layer.to(dtype)
+            if self._compiled:
+                _compile_blocks(vit)
+            self._cast = (state, vit)
+        return self._cast[1]
 
     def _arithmetic(self, device: str) -> AbstractContextManager[Any]:
         """The precision of the blocks on a device; sums of their residual stream stay in float32."""
@@ -171,6 +202,11 @@ class FrozenEncoder(nn.Module):
     def extra_repr(self) -> str:
         """Show what `print` shows."""
         return f"{self.name}, {self.weights_label}, blocks={self.blocks}, gradient={self.gradient}"
+
+
+def _compile_blocks(vit: "PlainViT") -> None:
+    for block in vit.blocks:
+        block.compile()
 
 
 def build_encoder(

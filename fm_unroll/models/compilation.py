@@ -29,5 +29,4 @@ def compile_denoisers(network: nn.Module, device: torch.device) -> None:
         if isinstance(module, Unet | DecoderStage):
             module.compile()
         elif isinstance(module, FrozenEncoder):
-            for block in module.vit.blocks:
-                block.compile()
+            module.compile_blocks()

@@ -1,5 +1,6 @@
 """Every bad input ends in one line that names it, without asking for more memory than a scan needs."""
 
+import os
 import re
 import resource
 import sys
@@ -8,9 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cases import CASES, HEARTS, KNEES, Case
+from cases import CASES, HEARTS, KNEES, Case, heart, knee
 
 from fm_unroll.cli import main
+from fm_unroll.data.cmrxrecon import CMRxReconReader
+from fm_unroll.data.fastmri import FastMRIReader
+from fm_unroll.errors import InputError
 
 BUDGET = 768 * 2**20
 PROGRESS = re.compile(r"\d+%\||volume/s|s/volume")
@@ -64,6 +68,40 @@ def test_data_check_lists_it(case: Case, tmp_path: Path, capsys):
     assert exit_.value.code == 1
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("unusable: ")]
     assert len(lines) == 1 and path.name in lines[0]
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Without the privileges of root, who may read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("make", [heart(), knee()], ids=["heart", "knee"])
+def test_a_file_that_may_not_be_read(make, tmp_path: Path):
+    path = make(tmp_path)
+    reader = CMRxReconReader(("cine_sax",)) if path.suffix == ".mat" else FastMRIReader()
+    path.chmod(0)
+    with as_nobody(), pytest.raises(InputError, match="Permission denied") as error:
+        reader.describe(path, tmp_path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["two words", "Größe 心臓", "it's (1) & $HOME", "100%", "a,b=[c]"])
+def test_folders_of_any_name(name: str, tmp_path: Path, capsys):
+    folder = tmp_path / name
+    folder.mkdir()
+    heart()(folder)
+    main(HEARTS(folder))
+    assert (folder / "results" / "records.csv").is_file()
+    main(["data", "check", str(folder / "data")])
+    assert name in capsys.readouterr().out
 
 
 def test_there_are_many():

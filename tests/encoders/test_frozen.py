@@ -239,3 +239,53 @@ def test_missing_bfloat16_is_said_once(tiny: EncoderSpec, monkeypatch: pytest.Mo
     assert default_precision("cpu") == "32-true"
     has_bfloat16.cache_clear(), bfloat16_or_warning.cache_clear()
     torch.testing.assert_close(tokens, build_encoder("tiny", **SMALL)(random_image(64)), rtol=0, atol=0)
+
+
+def plain_tokens(encoder: FrozenEncoder, image: torch.Tensor) -> list[torch.Tensor]:
+    """The tokens by autocast alone, which casts every weight whenever it meets it."""
+    image = (image.expand(-1, 3, -1, -1) - encoder.mean) / encoder.std
+    maps = encoder.vit.forward_intermediates(
+        image, indices=[0, 1], return_prefix_tokens=True, output_fmt="NLC", intermediates_only=True
+    )
+    return [torch.cat([prefix, patches], dim=1).float() for patches, prefix in maps]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_are_cast_once_and_give_what_autocast_gives(encoder: FrozenEncoder, dtype) -> None:
+    image, before = random_image(64).requires_grad_(), encoder.compute_sha256()
+    with torch.autocast("cpu", dtype):
+        with torch.inference_mode():
+            encoder(image)
+        torch.testing.assert_close(encoder(image), plain_tokens(encoder, image), rtol=0, atol=0)
+        gradient, expected = (
+            torch.autograd.grad(sum(t.square().sum() for t in tokens), image)[0]
+            for tokens in (encoder(image), plain_tokens(encoder, image))
+        )
+        torch.testing.assert_close(gradient, expected, rtol=0, atol=0)
+        with torch.no_grad():  # what was cast is not used any longer once the weights are others
+            encoder.vit.blocks[0].mlp.fc1.weight.mul_(2)
+        torch.testing.assert_close(encoder(image), plain_tokens(encoder, image), rtol=0, atol=0)
+        with torch.no_grad():
+            encoder.vit.blocks[0].mlp.fc1.weight.div_(2)
+    assert encoder.compute_sha256() == before
+    assert {p.dtype for p in encoder.parameters()} == {torch.float32}
+    torch.testing.assert_close(encoder(image), copy.deepcopy(encoder)(image), rtol=0, atol=0)
+
+
+def test_cascades_keep_one_set_of_cast_weights(encoder: FrozenEncoder) -> None:
+    weights = {layer.weight.shape for layer in encoder.vit.blocks.modules() if isinstance(layer, nn.Linear)}
+    kept = set()
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.dtype == torch.bfloat16 and {tensor.shape, tensor.mT.shape} & weights:
+            kept.add(tensor.untyped_storage().data_ptr())
+        return tensor
+
+    image = random_image(64).requires_grad_()
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16),
+    ):
+        outputs = [encoder(image) for _ in range(3)]
+    layers = sum(isinstance(layer, nn.Linear) for layer in encoder.vit.blocks.modules())
+    assert outputs and len(kept) == layers
