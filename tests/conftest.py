@@ -9,6 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, and no time limit for one: machines are shared. A longer search with others:
+# python -m pytest --hypothesis-profile=default
+settings.register_profile("seeded", derandomize=True, deadline=None)
+settings.load_profile("seeded")
 
 SHARED = Path(os.environ.get("FM_UNROLL_SHARED", Path(__file__).parents[2] / "shared"))
 
