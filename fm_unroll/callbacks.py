@@ -137,7 +137,7 @@ class LastCheckpoint(ModelCheckpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save, after validation and early stopping."""
-        trainer.save_checkpoint(self.format_checkpoint_name({}))
+        trainer.save_checkpoint(self.format_checkpoint_name({}), weights_only=False)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save if this is SIGTERM."""
@@ -146,7 +146,7 @@ class LastCheckpoint(ModelCheckpoint):
             and trainer.state.fn == "fit"
             and not trainer.is_last_batch
         ):
-            trainer.save_checkpoint(self.format_checkpoint_name({}))
+            trainer.save_checkpoint(self.format_checkpoint_name({}), weights_only=False)
 
 
 class ImagePanels(Callback):
