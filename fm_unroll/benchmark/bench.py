@@ -188,6 +188,7 @@ def bench(
         read=2 if quick else 4,
         growth=Size(2, 96, 96, 1) if quick else Size(4, 256, 160, 2),
     )
+    facts = provenance()  # before results of an earlier run are written over
     output.mkdir(parents=True, exist_ok=True)
     name = f"{device}{'_quick' if quick else ''}"
     measured = []
@@ -212,7 +213,7 @@ def bench(
         "growth_exponents": {name: {"time": t, "memory": m} for name, (t, m) in growth.items()},
         "image_moved_by_bfloat16": moved,
         "steps": steps,
-        "provenance": provenance(),
+        "provenance": facts,
     }
     write_json(output / f"{name}.json", content)
     print(f"{output / name}.md and .json, {name}_*_profile.png")
