@@ -95,8 +95,7 @@ class LooseWandbLogger(WandbLogger):
 
     If W&B cannot be reached at the start, or refuses the key, the run is recorded on disk, as in offline
     mode. If it goes away later, W&B's own process keeps what it could not send, and gives up trying some time
-    after the run's end.
-    ``wandb sync`` sends what was kept.
+    after the run's end. ``wandb sync`` sends what was kept.
     """
 
     @property

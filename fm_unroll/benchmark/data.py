@@ -19,8 +19,8 @@ import h5py
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils import benchmark
 
+from fm_unroll.benchmark.timing import seconds_of
 from fm_unroll.data.cmrxrecon import CMRxReconReader
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.hdf5 import COMPLEX_SINGLE
@@ -135,13 +135,14 @@ def waiting_share(step: Callable[[], object], frames: int = 6, workers: int = 2)
             Path(folder), contrasts=("cine_sax",), split=(1.0, 0.0, 0.0), num_workers=workers
         )
         data.setup()
-        batches = iter(data.loader("train", shuffle=True))
+        loader = data.loader("train", shuffle=True)
+        batches = iter(loader)
         next(batches)  # the processes have started
-        waited, begin = 0.0, benchmark.timer()
-        while (asked := benchmark.timer()) and next(batches, None) is not None:
-            waited += benchmark.timer() - asked
-            step()
-        return waited / (benchmark.timer() - begin)
+        waited = worked = 0.0
+        for _ in range(len(loader) - 1):
+            waited += seconds_of(lambda: next(batches))
+            worked += seconds_of(step)
+        return waited / (waited + worked)
 
 
 def _read(dataset: SliceDataset, items: Items) -> Slices:

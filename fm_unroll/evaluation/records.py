@@ -22,7 +22,6 @@ from fm_unroll.errors import InputError
 BASELINE = "varnet"
 CONTROL = "random"
 CONTROLS = (CONTROL, "none")  # what is left of a prior without pretraining, and without an encoder
-RANDOM = " [random]"  # ends the name of an encoder's arm whose weights are random
 ANATOMIES = ("cardiac", "knee", "brain")
 RUN = ("method", "train_acceleration", "seed", "checkpoint_sha256")
 CONDITION = ("dataset", "anatomy", "center", "acceleration")

@@ -13,7 +13,15 @@ import pandas as pd
 
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation import figures, selection, statistics, tables
-from fm_unroll.evaluation.records import BASELINE, CONTROLS, RANDOM, prior_arms, read_records, volume_table
+from fm_unroll.evaluation.records import (
+    BASELINE,
+    CONTROL,
+    CONTROLS,
+    arm_name,
+    prior_arms,
+    read_records,
+    volume_table,
+)
 from fm_unroll.provenance import read_json
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -96,18 +104,18 @@ def analyse(records: pd.DataFrame) -> Analysis:
         means=statistics.describe(found, arms),
         contrasts=_by_contrast(volumes, arms),
         comparisons=comparisons,
-        controls=_controls(found, arms, priors),
+        controls=_controls(found, priors),
         crossings=statistics.crossings(comparisons[comparisons.metric == "ssim"]),
     )
 
 
-def _controls(found: list[statistics.Condition], arms: list[str], priors: list[str]) -> pd.DataFrame:
+def _controls(found: list[statistics.Condition], priors: list[str]) -> pd.DataFrame:
     """SSIM of the priors minus that of each control: random weights, the same encoder's, no encoder."""
-    pretrained = [prior for prior in priors if not prior.endswith(RANDOM)]
+    twins = {prior: arm_name(tables.base_method(prior), CONTROL) for prior in priors}
+    pretrained = [prior for prior in priors if prior != twins[prior]]
     baselines = dict.fromkeys(CONTROLS, pretrained)
-    for twin in (arm for arm in arms if arm.endswith(RANDOM)):
-        method = tables.base_method(twin)
-        baselines[twin] = [prior for prior in pretrained if tables.base_method(prior) == method]
+    for prior in pretrained:
+        baselines.setdefault(twins[prior], []).append(prior)
     compared = [statistics.compare(found, *pair) for pair in baselines.items()]
     return pd.concat([table for table in compared if len(table)] or compared[:1], ignore_index=True)
 
