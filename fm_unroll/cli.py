@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fm_unroll import __version__
 from fm_unroll.errors import InputError
 
-LIGHTNING = "fm_unroll.training:run"
+LIGHTNING = "fm_unroll.training.run:run"
 
 VERBS: dict[str, tuple[str | dict[str, str], str]] = {
     "fit": (LIGHTNING, "train a network: --config configs/dinov2_x8.yaml; continue with --resume RUN_DIR"),
@@ -21,29 +21,35 @@ VERBS: dict[str, tuple[str | dict[str, str], str]] = {
     "predict": (LIGHTNING, "write the reconstructions of a data set"),
     "data": (
         {
-            "synthesize": "fm_unroll.data.phantoms.commands:synthesize",
-            "check": "fm_unroll.data.check:check",
+            "synthesize": "fm_unroll.commands.synthesize:synthesize",
+            "check": "fm_unroll.commands.check:check",
             "pack": "fm_unroll.data.pack:pack",
         },
         "synthesize the embedded data set; check, pack a folder of files",
     ),
     "encoders": (
         {
-            "list": "fm_unroll.encoders.commands:list_",
-            "fetch": "fm_unroll.encoders.commands:fetch",
-            "verify": "fm_unroll.encoders.commands:verify",
+            "list": "fm_unroll.commands.encoders:list_",
+            "fetch": "fm_unroll.commands.encoders:fetch",
+            "verify": "fm_unroll.commands.encoders:verify",
         },
         "list, fetch and verify the frozen vision encoders",
     ),
-    "summary": ("fm_unroll.summary:summary", "parameters of a config's network, trainable and frozen"),
-    "sweep": ("fm_unroll.sweep:sweep", "the runs of a W&B sweep FILE, one after another, without a server"),
+    "summary": (
+        "fm_unroll.commands.summary:summary",
+        "parameters of a config's network, trainable and frozen",
+    ),
+    "sweep": (
+        "fm_unroll.training.sweep:sweep",
+        "the runs of a W&B sweep FILE, one after another, without a server",
+    ),
     "reconstruct": (
-        "fm_unroll.reconstruction.command:reconstruct",
+        "fm_unroll.commands.reconstruct:reconstruct",
         "image of one FILE with --checkpoint: fastMRI, CMRxRecon, ISMRMRD, NumPy",
     ),
     "cross-domain": ("fm_unroll.evaluation.protocol:cross_domain", "every method on every anatomy and mask"),
-    "bench": ("fm_unroll.benchmark.bench:bench", "time and memory against peers, as ratios from one run"),
-    "report": ("fm_unroll.evaluation.report:report", "tables, figures and a page from RECORDS.csv"),
+    "bench": ("fm_unroll_benchmarks.bench:bench", "time and memory against peers, as ratios from one run"),
+    "report": ("fm_unroll.report.page:report", "tables, figures and a page from RECORDS.csv"),
 }
 
 
@@ -119,7 +125,7 @@ def fault(error: OSError | RuntimeError) -> str | None:
 def run(args: list[str]) -> None:
     """Find the verb's function and hand it the rest of the command line."""
     # imported here, so that the overview needs nothing but the standard library
-    from fm_unroll.config_files import check_classes, given_configs
+    from fm_unroll.commands.config_files import check_classes, given_configs
 
     verb, rest = args[0], args[1:]
     if verb not in VERBS:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fm_unroll.errors import InputError
-from fm_unroll.whole_file import whole_file
+from fm_unroll.files import whole_file
 
 PACKAGES = ("torch", "lightning", "timm", "open_clip_torch", "fastmri", "numpy")
 

@@ -39,7 +39,7 @@ def index_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny synthetic data set of all three anatomies."""
-    from fm_unroll.data.phantoms.commands import synthesize
+    from fm_unroll.commands.synthesize import synthesize
 
     root = tmp_path_factory.mktemp("synthetic")
     synthesize(root, size="tiny", hearts=6, knees=2, heads=2)
@@ -52,3 +52,52 @@ def write_ismrmrd() -> Callable[..., Path]:
     from ismrmrd_files import write_ismrmrd
 
     return write_ismrmrd
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The records.csv of a finished evaluation with pictures, priors and provenance: two anatomies."""
+    from fake_records import fake_records, write_run
+
+    records = fake_records(
+        ("varnet", "clip", "dinov2", "random", "zero_filled"),
+        anatomies=("cardiac", "knee"),
+        subjects=12,
+        accelerations=(4.0, 10.0),
+    )
+    return write_run(tmp_path_factory.mktemp("run"), records)
+
+
+@pytest.fixture(scope="session")
+def records(run: Path):
+    """Its rows."""
+    from fm_unroll.evaluation.records import read_records
+
+    return read_records(run)
+
+
+@pytest.fixture(scope="session")
+def analysis(records):
+    """Its numbers."""
+    from fm_unroll.report.page import analyse
+
+    return analyse(records)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch):
+    """A registered encoder of twelve blocks and 192 channels, for 64 x 64 pixels."""
+    from fm_unroll.encoders import EncoderSpec, registry
+
+    spec = EncoderSpec(
+        name="tiny",
+        architecture="vit_tiny_patch16_224",
+        depth=12,
+        patch=16,
+        native_size=64,
+        statistics=registry.HALF,
+        licence="none",
+        citation="none",
+    )
+    monkeypatch.setitem(registry._REGISTRY, spec.name, spec)
+    return spec

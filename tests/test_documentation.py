@@ -52,7 +52,7 @@ def test_files_are_shown_as_they_are(site: Path):
     for page, file in (
         ("notebooks", "docs/notebooks/kspace_to_image.py"),
         ("notebooks", "docs/notebooks/compare_priors.py"),
-        ("configuration", "fm_unroll/recipe.yaml"),
+        ("configuration", "fm_unroll/training/recipe.yaml"),
         ("configuration", "configs/dinov2_x8.yaml"),
     ):
         shown = html.unescape(re.sub(r"<[^>]+>", "", (site / f"{page}.html").read_text()))

@@ -17,11 +17,11 @@ import pytest
 import torch
 import wandb
 import yaml
+
+from fm_unroll.cli import main
+from fm_unroll.training import callbacks
 from wandb_files import logged, wandb_records
 from wandb_server import WandbServer
-
-from fm_unroll import callbacks
-from fm_unroll.cli import main
 
 
 def protocol(folder: Path, synthetic: Path, **options: object) -> list[str]:

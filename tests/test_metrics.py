@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from fm_unroll.losses import SSIMLoss
 from fm_unroll.metrics import challenge_scores, nmse, psnr, score_slices, ssim, volume_metrics
 from fm_unroll.physics import EquispacedSampling, ifft2c, rss
+from fm_unroll.training.losses import SSIMLoss
 
 
 def image_pair(unit: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from fm_unroll.data.phantoms.commands import synthesize
+from fm_unroll.commands.synthesize import synthesize
+from fm_unroll.data.readers.scan import open_scan
 from fm_unroll.data.sample import KSpaceBatch
-from fm_unroll.data.scan import open_scan
 from fm_unroll.data.undersampling import undersample
 from fm_unroll.physics import UniformSampling
 
@@ -39,8 +39,8 @@ data_range = train.target.max()
 # Everything but the prior is the same: sensitivity estimator, number of cascades, loss, steps.
 
 # %%
-from fm_unroll.losses import SSIMLoss
 from fm_unroll.models import build_model
+from fm_unroll.training.losses import SSIMLoss
 
 sizes = {"num_cascades": 2, "sens_chans": 4, "sens_pools": 2}
 priors = {

@@ -8,7 +8,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fm_unroll.data.phantoms.commands import synthesize
+from fm_unroll.commands.synthesize import synthesize
 
 folder = TemporaryDirectory()
 synthesize(folder.name, size="demo", hearts=1, knees=0, heads=0)
@@ -18,7 +18,7 @@ path = next(Path(folder.name).rglob("cine_sax.mat"))
 # Ten lines from the file to an image:
 
 # %%
-from fm_unroll.data.scan import open_scan
+from fm_unroll.data.readers.scan import open_scan
 from fm_unroll.models.classical import CGSense, ZeroFilled
 from fm_unroll.physics import UniformSampling, ifft2c, rss
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from torch.utils.data import Dataset
 
-from fm_unroll.data.hdf5 import hold_datasets, open_file, reading
+from fm_unroll.data.readers.hdf5 import hold_datasets, open_file, reading
 from fm_unroll.data.sample import KSpaceSample
 from fm_unroll.data.volume import SliceReader, Volume
 from fm_unroll.errors import InputError

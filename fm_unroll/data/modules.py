@@ -10,11 +10,11 @@ import torch.distributed
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from fm_unroll.data.cmrxrecon import CMRxReconReader
 from fm_unroll.data.dataset import SliceDataset
-from fm_unroll.data.fastmri import FastMRIReader
 from fm_unroll.data.index import Index, build_index, measure_maxima, require_size
 from fm_unroll.data.packed import PackedReader, packed_volumes
+from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
+from fm_unroll.data.readers.fastmri import FastMRIReader
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.sampler import EqualShapeBatchSampler
 from fm_unroll.data.split import split_subjects

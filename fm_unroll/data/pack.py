@@ -6,11 +6,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from fm_unroll.data.cmrxrecon import CMRxReconReader
-from fm_unroll.data.fastmri import FastMRIReader
 from fm_unroll.data.index import Index, IndexCache, build_index
 from fm_unroll.data.packed import Precision, pack_volume, packed_bytes, packed_path
 from fm_unroll.data.parallel import each
+from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
+from fm_unroll.data.readers.fastmri import FastMRIReader
 from fm_unroll.data.volume import Reader, Volume
 from fm_unroll.errors import InputError
 

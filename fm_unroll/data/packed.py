@@ -27,12 +27,12 @@ import numpy as np
 import torch
 
 from fm_unroll.data.dataset import SliceDataset
-from fm_unroll.data.hdf5 import get_dataset, open_file, reading
 from fm_unroll.data.index import Stamp, require_signal, stamp, target_image
+from fm_unroll.data.readers.hdf5 import get_dataset, open_file, reading
 from fm_unroll.data.sample import KSpaceSample
 from fm_unroll.data.volume import Reader, Volume
 from fm_unroll.errors import InputError
-from fm_unroll.whole_file import whole_file
+from fm_unroll.files import whole_file
 
 VERSION = 1
 ARRAYS = ("kspace", "scale", "target")

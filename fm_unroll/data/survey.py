@@ -5,12 +5,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fm_unroll.data.cmrxrecon import CATEGORIES, KSPACE_NAMES, MASK_NAMES, SUBJECT, SUBSETS, CMRxReconReader
-from fm_unroll.data.cmrxrecon import FOLDERS as CMRXRECON_FOLDERS
-from fm_unroll.data.fastmri import FastMRIReader
-from fm_unroll.data.hdf5 import open_file, reading
 from fm_unroll.data.index import Index, build_index
 from fm_unroll.data.parallel import each_watched
+from fm_unroll.data.readers.cmrxrecon import (
+    CATEGORIES,
+    KSPACE_NAMES,
+    MASK_NAMES,
+    SUBJECT,
+    SUBSETS,
+    CMRxReconReader,
+)
+from fm_unroll.data.readers.cmrxrecon import FOLDERS as CMRXRECON_FOLDERS
+from fm_unroll.data.readers.fastmri import FastMRIReader
+from fm_unroll.data.readers.hdf5 import open_file, reading
 from fm_unroll.data.volume import Reader
 from fm_unroll.errors import InputError
 

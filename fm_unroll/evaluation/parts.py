@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from fm_unroll.data.volume import Volume
-from fm_unroll.evaluation.methods import Method
+from fm_unroll.evaluation.arms import Method
 from fm_unroll.evaluation.records import COLUMNS, KEY, SliceRecord, read_records
 from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition
 from fm_unroll.evaluation.selection import Place
-from fm_unroll.whole_file import whole_file
+from fm_unroll.files import whole_file
 
 
 @dataclass(frozen=True)

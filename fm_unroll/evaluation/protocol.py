@@ -8,14 +8,14 @@ import pandas as pd
 
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation import perceptual
-from fm_unroll.evaluation.methods import Method, baseline, trained
+from fm_unroll.evaluation.arms import Method, baseline, trained
 from fm_unroll.evaluation.parts import Parts
 from fm_unroll.evaluation.records import arm_names
-from fm_unroll.evaluation.report import print_summary
 from fm_unroll.evaluation.run import Run, Share, Stopwatch
 from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, TestSet
 from fm_unroll.models.insight import learned_weights
 from fm_unroll.provenance import file_sha256, provenance, write_json
+from fm_unroll.report.page import print_summary
 
 RUNS = "runs/*/*/checkpoints/best.ckpt"
 DEMO, DEMO_CONTROLS = "demo", "demo-controls"

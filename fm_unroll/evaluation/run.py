@@ -13,7 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from fm_unroll.data.volume import Volume
-from fm_unroll.evaluation.methods import Method
+from fm_unroll.evaluation.arms import Method
 from fm_unroll.evaluation.parts import Parts
 from fm_unroll.evaluation.scoring import Condition, Scorer
 from fm_unroll.evaluation.selection import PLACE, Place, pictured, shown_runs

@@ -15,7 +15,7 @@ from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import center_crop, undersample
 from fm_unroll.data.volume import Volume
-from fm_unroll.evaluation.methods import Method
+from fm_unroll.evaluation.arms import Method
 from fm_unroll.evaluation.perceptual import perceptual_scores
 from fm_unroll.evaluation.records import SliceRecord
 from fm_unroll.metrics import challenge_scores, score_slices

@@ -7,16 +7,16 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from files import write_cmrxrecon, write_fastmri
 from torch.utils.data import DataLoader
 
-from fm_unroll.data.cmrxrecon import CMRxReconReader
 from fm_unroll.data.dataset import OpenFiles, SliceDataset, file_identity
-from fm_unroll.data.fastmri import FastMRIReader
 from fm_unroll.data.index import build_index
+from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
+from fm_unroll.data.readers.fastmri import FastMRIReader
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.sampler import EqualShapeBatchSampler
 from fm_unroll.errors import InputError
+from simulate import write_cmrxrecon, write_fastmri
 
 READER = CMRxReconReader(("cine_sax",))
 

@@ -7,18 +7,18 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from files import random_kspace, write_cmrxrecon, write_fastmri, write_matlab
 
-from fm_unroll.data import cmrxrecon
 from fm_unroll.data import dataset as dataset_module
 from fm_unroll.data import index as index_module
-from fm_unroll.data.cmrxrecon import CMRxReconReader
 from fm_unroll.data.dataset import SliceDataset
-from fm_unroll.data.fastmri import FastMRIReader
-from fm_unroll.data.hdf5 import open_file
 from fm_unroll.data.index import build_index, measure_maxima
+from fm_unroll.data.readers import cmrxrecon
+from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
+from fm_unroll.data.readers.fastmri import FastMRIReader
+from fm_unroll.data.readers.hdf5 import open_file
 from fm_unroll.errors import InputError
 from fm_unroll.physics import ifft2c, rss
+from simulate import random_kspace, write_cmrxrecon, write_fastmri, write_matlab
 
 READER = CMRxReconReader(("cine_sax", "T1map"))
 

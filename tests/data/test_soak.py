@@ -5,16 +5,16 @@ import multiprocessing
 from pathlib import Path
 
 import pytest
-from files import write_cmrxrecon
 from torch.utils.data import DataLoader
 
-from fm_unroll.data.cmrxrecon import CMRxReconReader
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.index import build_index
 from fm_unroll.data.pack import pack
 from fm_unroll.data.packed import PackedReader, packed_volumes
+from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.sampler import EqualShapeBatchSampler
+from simulate import write_cmrxrecon
 
 WARM_UP = 40  # forked workers make pages their own as they touch them
 EPOCHS = 60

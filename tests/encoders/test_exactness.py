@@ -13,12 +13,12 @@ import timm
 import torch
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import QuickGELU, VisionTransformer
-from reference_networks import random_image, randomise, standardise, tokens_after
 from timm.layers import resample_abs_pos_embed
 from torch import nn
 
 from fm_unroll.encoders import FrozenEncoder, build_encoder
 from fm_unroll.encoders.weights import resample_position_embedding
+from reference_networks import random_image, randomise, standardise, tokens_after
 
 
 def assert_same_tokens(

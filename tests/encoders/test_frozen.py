@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 import torch.nn.functional as F
-from reference_networks import random_image, standardise
 from torch import nn
 
 from fm_unroll.encoders import EncoderSpec, FrozenEncoder, build_encoder
 from fm_unroll.errors import InputError
 from fm_unroll.precision import bfloat16_or_warning, default_precision, has_bfloat16
+from reference_networks import random_image, standardise
 
 SMALL = {"pretrained": False, "blocks": (1, 2), "image_size": 64}
 

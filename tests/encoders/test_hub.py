@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 import timm
 from huggingface_hub import constants
-from reference_networks import randomise
 from safetensors.torch import save
 
+from fm_unroll.commands import encoders as commands
 from fm_unroll.encoders import (
     EncoderSpec,
     FrozenEncoder,
     build_encoder,
-    commands,
     hub,
     list_encoders,
     registry,
 )
 from fm_unroll.errors import InputError
+from reference_networks import randomise
 
 COMMIT = "0123456789" * 4
 

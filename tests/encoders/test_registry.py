@@ -3,10 +3,10 @@
 import pytest
 import timm
 import torch
-from reference_networks import random_image
 
 from fm_unroll.encoders import EncoderSpec, build_encoder, list_encoders, register_encoder, registry
 from fm_unroll.errors import InputError
+from reference_networks import random_image
 
 
 @pytest.mark.parametrize("name", list_encoders())

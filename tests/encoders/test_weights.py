@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from reference_networks import random_image, randomise, standardise
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model
 
 from fm_unroll.encoders import EncoderSpec, FrozenEncoder, build_encoder
 from fm_unroll.errors import InputError
+from reference_networks import random_image, randomise, standardise
 
 BLOCKS = (1, 2)
 

@@ -23,14 +23,14 @@ from fastmri import evaluate
 from fm_unroll.cli import main
 from fm_unroll.data import CMRxReconData, FastMRIBrainData, FastMRIKneeData
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation.figures import read_slices
-from fm_unroll.evaluation.methods import Method, baseline, trained
+from fm_unroll.evaluation.arms import Method, baseline, trained
 from fm_unroll.evaluation.parts import Parts
 from fm_unroll.evaluation.protocol import cross_domain, default_checkpoints
 from fm_unroll.evaluation.records import read_records, volume_table
 from fm_unroll.evaluation.scoring import Condition, Scorer, TestSet
 from fm_unroll.evaluation.selection import PLACE, shown_runs, typical
 from fm_unroll.physics import EquispacedSampling, RandomSampling, ifft2c, rss
+from fm_unroll.report.figures import read_slices
 
 SPLIT = (0.5, 0.25, 0.25)
 

@@ -3,8 +3,8 @@ from dataclasses import astuple, replace
 import numpy as np
 import pandas as pd
 import pytest
-from fake_records import fake_records
 
+from fake_records import fake_records
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.records import COLUMNS, SliceRecord, check_pairing, read_records, volume_table
 

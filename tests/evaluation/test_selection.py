@@ -1,8 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fake_records import fake_records
 
+from fake_records import fake_records
 from fm_unroll.evaluation.selection import PLACE, extremes, pictured, shown_runs, typical
 
 

@@ -2,11 +2,11 @@ import itertools
 
 import numpy as np
 import pytest
-from fake_records import EFFECTS, fake_records, true_acceleration
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from fake_records import EFFECTS, fake_records, true_acceleration
 from fm_unroll.evaluation.records import volume_table
 from fm_unroll.evaluation.statistics import (
     bootstrap_interval,

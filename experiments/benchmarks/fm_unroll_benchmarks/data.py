@@ -1,0 +1,165 @@
+"""What the data rows time: slices of one compressed CMRxRecon file, read by us and as a peer reads them.
+
+A training item is one slice, and training visits the slices of all volumes in random order. PromptMR
+(https://github.com/hellopipu/PromptMR, ``load_kdata`` and ``zf_recon``) never reads part of a ``.mat``: the
+whole variable is unpacked, and the target is computed by NumPy on the CPU. Written here anew, as a map-style
+data set would do it for one item. For its own training, PromptMR converts all files beforehand; that is what
+our packed files are to be compared with.
+
+The file is as MATLAB v7.3 writes it: gzip of level 3 in chunks. MATLAB chooses the chunks' shape itself and
+documents no rule, so it is a parameter: one coil image a chunk is the best case for reading slices, chunks
+that span frames and slices are the worst, because each slice then costs the unpacking of all its neighbours.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from fm_unroll.data.dataset import SliceDataset
+from fm_unroll.data.index import target_image
+from fm_unroll.data.modules import CMRxReconData
+from fm_unroll.data.packed import PackedReader, pack_volume, packed_volumes
+from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
+from fm_unroll.data.readers.hdf5 import COMPLEX_SINGLE
+from fm_unroll_benchmarks.timing import seconds_of
+
+COIL_IMAGES = (1, 1, 1, 204, 512)  # chunks [t, z, coil, ky, kx]
+SPANNING = (3, 3, 10, 51, 128)
+
+Items = Sequence[tuple[int, int]]
+Slices = tuple[Tensor, Tensor]
+
+
+def write_cine(
+    root: Path,
+    frames: int = 12,
+    slices: int = 10,
+    coils: int = 10,
+    phase: int = 204,
+    readout: int = 512,
+    chunks: tuple[int, int, int, int, int] = COIL_IMAGES,
+) -> Path:
+    """Write a fully sampled short-axis cine of synthetic k-space, by default of CMRxRecon's size.
+
+    Args:
+        root: the data set's folder.
+        frames: t, the first axis in the file.
+        slices: z.
+        coils: receiver channels.
+        phase: ky.
+        readout: kx, the last axis in the file.
+        chunks: what is compressed as one piece, in the same order.
+
+    Returns:
+        The file. Its noise fills every mantissa, as measured noise does: gzip saves about 7 %.
+    """
+    path = root / "MultiCoil" / "Cine" / "TrainingSet" / "FullSample" / "P001" / "cine_sax.mat"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    falloff = np.exp(-np.hypot(*np.meshgrid(np.linspace(-8, 8, readout), np.linspace(-8, 8, phase))))
+    with h5py.File(path, "w", userblock_size=512) as file:
+        dataset = file.create_dataset(
+            "kspace_full",
+            (frames, slices, coils, phase, readout),
+            COMPLEX_SINGLE,
+            chunks=tuple(map(min, chunks, (frames, slices, coils, phase, readout))),
+            compression="gzip",
+            compression_opts=3,
+        )
+        dataset.attrs["MATLAB_class"] = np.bytes_("single")
+        for start in range(0, frames, chunks[0]):
+            stop = min(start + chunks[0], frames)
+            noise = random.standard_normal((stop - start, *dataset.shape[1:], 2), dtype=np.float32)
+            noise *= falloff[..., None].astype(np.float32)
+            dataset[start:stop] = noise.view(COMPLEX_SINGLE)[..., 0]
+    return path
+
+
+def read_ours(root: Path, items: Items) -> Slices:
+    """Slices as the data module reads them, with their targets.
+
+    Args:
+        root: the folder given to :func:`write_cine`.
+        items: slice and frame of every item, in the order of reading.
+
+    Returns:
+        k-space, complex64 ``(item, coil, readout, phase)``, and targets, float32 ``(item, readout, phase)``.
+    """
+    reader = CMRxReconReader(("cine_sax",))
+    (path,), _ = reader.find(root)
+    return _read(SliceDataset(root, reader, [reader.describe(path, root)]), items)
+
+
+def pack_cine(root: Path, folder: Path) -> None:
+    """Pack the file of :func:`write_cine` into ``folder``."""
+    reader = CMRxReconReader(("cine_sax",))
+    (path,), _ = reader.find(root)
+    pack_volume(reader.describe(path, root), root, reader, folder, "complex64")
+
+
+def read_packed(root: Path, folder: Path, items: Items) -> Slices:
+    """The same slices and targets as :func:`read_ours` from what :func:`pack_cine` wrote into ``folder``."""
+    reader = CMRxReconReader(("cine_sax",))
+    (path,), _ = reader.find(root)
+    volumes = packed_volumes(folder, [reader.describe(path, root)], root, reader)
+    return _read(SliceDataset(folder, PackedReader(), volumes), items)
+
+
+def read_peer(root: Path, items: Items) -> Slices:
+    """The same slices and targets as :func:`read_ours`, the peer's way: the whole volume for every item."""
+    (path,), _ = CMRxReconReader(("cine_sax",)).find(root)
+    kspaces, targets = [], []
+    for item in items:
+        kspace = _unpack(path)[item[1], item[0]]
+        kspaces.append(kspace)
+        targets.append(_numpy_target(kspace))
+    return torch.from_numpy(np.stack(kspaces)), torch.from_numpy(np.stack(targets))
+
+
+def waiting_share(step: Callable[[], object], frames: int = 6, workers: int = 2) -> float:
+    """Share of training's time in which a step waits for its slices, read from the compressed file.
+
+    Args:
+        step: a training step of one slice.
+        frames: of the file; ten slices, and so ten steps, each.
+        workers: reading processes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        write_cine(Path(folder), frames)
+        data = CMRxReconData(
+            Path(folder), contrasts=("cine_sax",), split=(1.0, 0.0, 0.0), num_workers=workers
+        )
+        data.setup()
+        loader = data.loader("train", shuffle=True)
+        batches = iter(loader)
+        next(batches)  # the processes have started
+        waited = worked = 0.0
+        for _ in range(len(loader) - 1):
+            waited += seconds_of(lambda: next(batches))
+            worked += seconds_of(step)
+        return waited / (waited + worked)
+
+
+def _read(dataset: SliceDataset, items: Items) -> Slices:
+    (volume,) = dataset.volumes
+    samples = [dataset[frame * volume.num_slices + slice_] for slice_, frame in items]
+    return torch.stack([sample.kspace for sample in samples]), torch.stack(list(map(target_image, samples)))
+
+
+def _unpack(path: Path) -> np.ndarray:
+    """A whole file, complex64 (t, z, coil, readout, phase)."""
+    with h5py.File(path) as file:
+        values = file["kspace_full"][()]
+    return (values["real"] + 1j * values["imag"]).swapaxes(-1, -2)
+
+
+def _numpy_target(kspace: np.ndarray) -> np.ndarray:
+    """RSS of the centred inverse FFT of ``(coil, readout, phase)``, float32."""
+    axes = (-2, -1)
+    image = np.fft.ifft2(np.fft.ifftshift(kspace, axes), axes=axes, norm="ortho")
+    return np.sqrt((np.abs(np.fft.fftshift(image, axes)) ** 2).sum(0)).astype(np.float32)

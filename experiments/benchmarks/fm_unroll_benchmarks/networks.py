@@ -1,0 +1,256 @@
+"""What the network rows time: our networks and their peers', with the same weights on the same scan.
+
+The peer of E2E-VarNet is ``fastmri.models.VarNet``. The foundation prior has no published peer: it is set
+against the straightforward way to write it, :class:`Straightforward`.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from fastmri.losses import SSIMLoss as PeerSSIMLoss
+from fastmri.models.varnet import VarNet, VarNetBlock
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from fm_unroll.encoders.registry import find_encoder
+from fm_unroll.encoders.vit import FrozenEncoder, build_vit
+from fm_unroll.models import UnrolledNetwork, build_model
+from fm_unroll.models.cascade import Cascade
+from fm_unroll.models.denoisers.foundation import FoundationDenoiser
+from fm_unroll.physics import UniformSampling, expand, fft2c, rss
+from fm_unroll.physics.fourier import HybridSpace
+from fm_unroll.precision import has_bfloat16
+from fm_unroll.training.losses import SSIMLoss
+from fm_unroll_benchmarks.timing import Pair
+
+ENCODER = "random"  # ViT-B/16, the size of the paper's encoders; what the weights say does not matter here
+ACS_LINES = 24
+
+Step = Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Size:
+    """One slice and the length of the networks."""
+
+    coils: int = 10
+    readout: int = 512
+    phase: int = 206
+    cascades: int = 12
+    batch: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.coils} coils, {self.readout} x {self.phase}, {self.cascades} cascades"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A masked scan of a disc seen by smooth coils, as both sides take it."""
+
+    kspace: Tensor
+    mask: Tensor
+    sensitivities: Tensor
+    target: Tensor
+
+    @classmethod
+    def simulate(cls, size: Size, device: torch.device) -> "Scan":
+        """Draw one; the same on every device."""
+        random = torch.Generator().manual_seed(0)
+        axes = [torch.linspace(-1, 1, length) for length in (size.readout, size.phase)]
+        rows, columns = torch.meshgrid(*axes, indexing="ij")
+        texture = torch.rand((size.batch, size.readout, size.phase), generator=random)
+        target = (rows.square() + columns.square() < 0.6) * (1 + 0.3 * texture)
+        row, column = torch.rand((2, size.coils, 1, 1), generator=random) * 2 - 1
+        distance = (rows - row).square() + (columns - column).square()
+        maps = torch.polar(torch.exp(-distance), 2 * distance)
+        maps = (maps / rss(maps)).expand(size.batch, -1, -1, -1)
+        lines = UniformSampling(8, acs_lines=ACS_LINES)(size.phase).lines[None, None, None]
+        kspace = fft2c(expand(target.to(torch.complex64), maps)) * lines
+        return cls(*(tensor.contiguous().to(device) for tensor in (kspace, lines, maps, target)))
+
+    @property
+    def peer_input(self) -> tuple[Tensor, Tensor, int]:
+        """The scan as fastMRI takes it."""
+        return torch.view_as_real(self.kspace).contiguous(), self.mask[..., None], ACS_LINES
+
+    @property
+    def our_input(self) -> tuple[Tensor, Tensor, int]:
+        """The scan as we take it."""
+        return self.kspace, self.mask, ACS_LINES
+
+
+def distance(ours: Tensor, peer: Tensor) -> float:
+    """Norm of the difference over the norm of the peer's result."""
+    return float((ours - peer).norm() / peer.norm())
+
+
+def cascade_physics(size: Size, device: torch.device) -> Pair:
+    """One cascade whose denoiser returns its input: what is left is physics; forward and backward."""
+    scan = Scan.simulate(size, device)
+    ours, peer = Cascade(nn.Identity()).to(device), VarNetBlock(nn.Identity()).to(device)
+    space = HybridSpace(size.phase, device)
+    measured, lines = space.enter(scan.kspace), space.enter_lines(scan.mask)
+    reference, mask, _ = scan.peer_input
+    maps = torch.view_as_real(scan.sensitivities).contiguous()
+
+    def run_ours() -> Tensor:
+        kspace = measured.clone().requires_grad_()
+        result = ours(kspace, measured, lines, scan.sensitivities.clone().requires_grad_())
+        torch.view_as_real(result).square().sum().backward()
+        return result.detach()
+
+    def run_peer() -> Tensor:
+        kspace = reference.clone().requires_grad_()
+        result = peer(kspace, reference, mask, maps.clone().requires_grad_())
+        result.square().sum().backward()
+        return result.detach()
+
+    difference = distance(space.leave(run_ours()), torch.view_as_complex(run_peer()))
+    return Pair(run_ours, run_peer, difference, 1e-5)
+
+
+def varnet_step(size: Size, device: torch.device, precision: str) -> Pair:
+    """A training step of E2E-VarNet: forward, SSIM loss, backward, Adam. The peer's is in float32."""
+    ours, peer = varnet_network(size), VarNet(num_cascades=size.cascades)
+    for cascade in peer.cascades:
+        # corrects a little, as after training; from random denoisers, rounding grows with every cascade
+        cascade.model.unet.up_conv[-1][-1].weight.data.mul_(0.1)
+    ours.load_fastmri_state_dict(peer.state_dict())
+    return step_pair(ours.to(device), peer.to(device), Scan.simulate(size, device), precision, 1e-5)
+
+
+def foundation_step(size: Size, device: torch.device, precision: str) -> Pair:
+    """A training step of the foundation prior. The straightforward version's is in float32."""
+    ours = foundation_network(size)
+    peer = Straightforward(ours)
+    return step_pair(ours.to(device), peer.to(device), Scan.simulate(size, device), precision, 1e-3)
+
+
+def varnet_network(size: Size) -> UnrolledNetwork:
+    """E2E-VarNet as the recipe trains it."""
+    torch.manual_seed(0)
+    return build_model("varnet", num_cascades=size.cascades)
+
+
+def foundation_network(size: Size, checkpoint: Literal["all", "none"] = "none") -> UnrolledNetwork:
+    """A foundation prior whose denoisers correct a little, as they do after some training."""
+    torch.manual_seed(0)
+    network = build_model(ENCODER, num_cascades=size.cascades, checkpoint_cascades=checkpoint)
+    for cascade in network.cascades:
+        nn.init.normal_(cascade.denoiser.head.weight, std=0.001)
+    return network
+
+
+def straightforward_network(size: Size) -> "Straightforward":
+    """The same foundation prior, written as one would first write it."""
+    return Straightforward(foundation_network(size))
+
+
+def step_pair(ours: nn.Module, peer: nn.Module, scan: Scan, precision: str, tolerance: float) -> Pair:
+    """Training steps of two networks with equal weights; compared in float32, before the first step."""
+    with torch.no_grad():
+        difference = distance(ours(*scan.our_input), peer(*scan.peer_input))
+    steps = our_step(ours, adam(ours), scan, precision), peer_step(peer, adam(peer), scan)
+    return Pair(*steps, difference, tolerance)
+
+
+def adam(network: nn.Module) -> Adam:
+    """The recipe's optimiser, on what is trained."""
+    return Adam([parameter for parameter in network.parameters() if parameter.requires_grad], lr=1e-4)
+
+
+def our_step(network: nn.Module, optimizer: Adam, scan: Scan, precision: str) -> Step:
+    """A training step of one of our networks."""
+    return training_step(network, optimizer, scan.our_input, SSIMLoss(), scan.target, precision)
+
+
+def peer_step(network: nn.Module, optimizer: Adam, scan: Scan) -> Step:
+    """A training step of a peer's network, with fastMRI's loss, which wants a channel axis."""
+    loss = PeerSSIMLoss().to(scan.target.device)
+
+    def with_channel(prediction: Tensor, target: Tensor, data_range: Tensor) -> Tensor:
+        return loss(prediction[:, None], target[:, None], data_range)
+
+    return training_step(network, optimizer, scan.peer_input, with_channel, scan.target, "32-true")
+
+
+def training_step(
+    network: nn.Module,
+    optimizer: Adam,
+    scan: tuple[Tensor, Tensor, int],
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+    target: Tensor,
+    precision: str,
+) -> Step:
+    """Forward, loss, backward, update, to be called again and again."""
+    data_range = target.amax((-2, -1))
+    low = precision == "bf16-mixed"
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
+        with torch.autocast(target.device.type, torch.bfloat16, enabled=low):
+            value = loss(network(*scan), target, data_range)
+        value.backward()
+        optimizer.step()
+        return value.detach()
+
+    return step
+
+
+def precision_effect(size: Size, device: torch.device) -> dict[str, float]:
+    """How far images move when bfloat16 replaces float32, with the same weights; nothing without bfloat16."""
+    if not has_bfloat16(device.type):
+        return {}
+    scan = Scan.simulate(size, device)
+    networks = {"E2E-VarNet": varnet_network(size), "foundation prior": foundation_network(size)}
+    moved = {}
+    for name, network in networks.items():
+        network.to(device)
+        with torch.no_grad():
+            exact = network(*scan.our_input)
+            with torch.autocast(device.type, torch.bfloat16):
+                moved[name] = distance(network(*scan.our_input), exact)
+    return moved
+
+
+class Straightforward(VarNet):
+    """The foundation prior as one would first write it.
+
+    fastMRI's sensitivity estimator and cascades around denoisers that own a whole encoder each: all blocks
+    are built and run in every cascade, although the tokens of the first six are used; all in float32.
+    """
+
+    def __init__(self, network: UnrolledNetwork) -> None:
+        """Take copies of the weights of one of ours."""
+        super().__init__(num_cascades=0)
+        self.sens_net.load_state_dict(network.sensitivity.state_dict())
+        for cascade in network.cascades:
+            block = VarNetBlock(RealDenoiser(with_whole_encoder(cascade.denoiser)))
+            block.dc_weight.data.copy_(cascade.step_size.data)
+            self.cascades.append(block)
+
+
+def with_whole_encoder(denoiser: FoundationDenoiser) -> FoundationDenoiser:
+    """A copy of a denoiser whose encoder is its own, with all blocks, in float32."""
+    spec, frozen = find_encoder(ENCODER), denoiser.encoder
+    vit = build_vit(spec, spec.depth, frozen.image_size[0])
+    vit.load_state_dict(frozen.vit.state_dict(), strict=False)
+    copy = deepcopy(denoiser)
+    copy.encoder = FrozenEncoder(vit, spec, "random", frozen.blocks, "imagenet", frozen.gradient, "float32")
+    return copy
+
+
+class RealDenoiser(nn.Module):
+    """A denoiser of complex images behind fastMRI's trailing axis of 2."""
+
+    def __init__(self, denoiser: nn.Module) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(batch, 1, readout, phase, 2)`` to the same shape."""
+        denoised = self.denoiser(torch.view_as_complex(image.contiguous()).squeeze(1))
+        return torch.view_as_real(denoised)[:, None]

@@ -1,0 +1,29 @@
+"""What the metrics row times: SSIM, PSNR and NMSE of a volume."""
+
+import torch
+from fastmri import evaluate
+from torch import Tensor
+
+from fm_unroll.metrics import score_slices, volume_metrics
+from fm_unroll_benchmarks.timing import Pair
+
+
+def volume_scores(slices: int, rows: int, columns: int, device: torch.device) -> Pair:
+    """The metrics of one volume; the peer's are ``fastmri.evaluate``'s, on the CPU."""
+    random = torch.Generator().manual_seed(0)
+    target = torch.rand((slices, rows, columns), generator=random)
+    image = (target + 0.1 * torch.randn(target.shape, generator=random)).clamp_min(0)
+    ours_target, ours_image = target.to(device), image.to(device)
+    peer_target, peer_image = target.numpy(), image.numpy()
+
+    def ours() -> Tensor:
+        data_range = ours_target.max().expand(slices)
+        scores = volume_metrics(score_slices(ours_image, ours_target, data_range))
+        return torch.stack([scores["ssim"], scores["psnr"], scores["nmse"]])
+
+    def peer() -> Tensor:
+        scores = [metric(peer_target, peer_image) for metric in (evaluate.ssim, evaluate.psnr, evaluate.nmse)]
+        return torch.tensor([float(score[0]) if score.ndim else float(score) for score in scores])
+
+    difference = ((ours() - peer()).abs() / peer().abs()).max()
+    return Pair(ours, peer, float(difference), 1e-5)

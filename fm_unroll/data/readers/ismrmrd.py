@@ -1,0 +1,339 @@
+"""Reader of ISMRMRD raw data: the vendor-neutral file that scanners' converters write.
+
+::
+
+    <group>/xml     header: encoded and reconstructed matrix, field of view, encoding limits
+    <group>/data    one acquisition (readout) an entry: its header and complex samples of every coil
+
+Source: Inati et al., "ISMRM Raw Data Format", Magn. Reson. Med. 77 (2017), https://doi.org/10.1002/mrm.26089;
+https://ismrmrd.readthedocs.io. The header is read by the package ``ismrmrd``, the acquisitions by h5py, a
+slice at a time.
+
+What is understood is two-dimensional Cartesian imaging. Everything else is refused: other trajectories, 3-D
+encoding, reversed readouts (echo-planar), several encodings in one image, and sampling that changes from
+slice to slice. Noise is not whitened.
+"""
+
+import importlib.util
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+import h5py
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from fm_unroll.data.dataset import OpenFiles, file_identity
+from fm_unroll.data.readers.geometry import Geometry
+from fm_unroll.data.readers.hdf5 import MAX_COILS, get_dataset, open_file, reading
+from fm_unroll.data.sample import KSpaceSample
+from fm_unroll.data.volume import Volume, num_acs_lines
+from fm_unroll.errors import InputError
+from fm_unroll.physics import crop_readout
+
+FRAME_COUNTERS = ("contrast", "phase", "repetition", "set")
+BODY_PARTS = {"heart": "cardiac", "cardiac": "cardiac", "knee": "knee", "head": "brain", "brain": "brain"}
+
+
+class ISMRMRDDataset(Dataset[KSpaceSample]):
+    """Every slice of every frame of one ISMRMRD file, frames outermost.
+
+    A frame is one combination of contrast, cardiac phase, repetition and set. Averages of a line are
+    averaged. Lines lie where the encoding limits put them (partial Fourier), samples where ``center_sample``
+    puts them (asymmetric echo); what was not sampled is zero. Readout oversampling is removed: by the
+    header's fields of view, in image space.
+
+    Attributes:
+        volume: what the headers say.
+        geometry: size and place of a voxel.
+        anatomy: ``cardiac``, ``knee``, ``brain``, or None where the header does not say.
+        left_out: calibration readouts that are not part of the image.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read headers, no samples.
+
+        Raises:
+            InputError: the package ``ismrmrd`` is not installed, or the file is not 2-D Cartesian imaging.
+        """
+        self.path = path
+        self._identity = file_identity(path)
+        self._files = OpenFiles(limit=1)
+        with reading(path), open_file(path) as file:
+            self._group = find_group(file)
+            header = parse_header(file, self._group)
+            self._place(header, _heads(file, self._group))
+
+    def __len__(self) -> int:
+        return self.volume.num_slices * self.volume.num_frames
+
+    def __getitem__(self, item: int) -> KSpaceSample:
+        """Read the acquisitions of one slice of one frame.
+
+        Raises:
+            InputError: the slice cannot be used.
+        """
+        frame, slice_ = divmod(item, self.volume.num_slices)
+        rows = np.flatnonzero((self._slices == slice_) & (self._frames == frame))
+        with reading(self.path):
+            file = self._files.get(self.path, self._identity)
+            samples = file[f"{self._group}/data"].fields("data")[self._rows[rows]]
+            kspace = self._grid(rows, samples)
+        return self.volume.to_sample(kspace, None, slice_, frame, str(self.path))
+
+    def _place(self, header, heads: np.ndarray) -> None:
+        """Work out where every acquisition belongs."""
+        ismrmrd = require_ismrmrd(self.path)
+        self._rows, self.left_out = _imaging_rows(self.path, ismrmrd, header, heads)
+        heads = heads[self._rows]
+        encoding = header.encoding[int(heads["encoding_space_ref"][0])]
+        self._check(ismrmrd, encoding, heads)
+        matrix = encoding.encodedSpace.matrixSize
+        first = matrix.y // 2 - encoding.encodingLimits.kspace_encoding_step_1.center
+        self._lines = heads["idx"]["kspace_encode_step_1"].astype(int) + first
+        if not 0 <= self._lines.min() <= self._lines.max() < matrix.y:
+            raise InputError(
+                f"{self.path}: the encoding limits put lines {self._lines.min()} to {self._lines.max()} "
+                f"into a matrix of {matrix.y}"
+            )
+        self._encoded_readout = matrix.x
+        self._starts = matrix.x // 2 - heads["center_sample"].astype(int)
+        self._discarded = heads["discard_pre"].astype(int), heads["discard_post"].astype(int)
+        self._slices = np.unique(heads["idx"]["slice"], return_inverse=True)[1]
+        frames = np.stack([heads["idx"][counter] for counter in FRAME_COUNTERS], axis=1)
+        self._frames = np.unique(frames, axis=0, return_inverse=True)[1].ravel()
+        self.volume = self._describe(header, encoding, heads)
+        study = header.studyInformation
+        self.anatomy = BODY_PARTS.get((study.bodyPartExamined or "").lower()) if study else None
+        first_of_slice = np.unique(self._slices, return_index=True)[1]
+        self.geometry = _geometry(encoding.encodedSpace, self.volume, heads[first_of_slice])
+
+    def _describe(self, header, encoding, heads: np.ndarray) -> Volume:
+        """The volume that the acquisitions make up."""
+        encoded, recon = encoding.encodedSpace, encoding.reconSpace
+        slices, frames = int(self._slices.max()) + 1, int(self._frames.max()) + 1
+        phase, limits = encoded.matrixSize.y, encoding.encodingLimits.kspace_encoding_step_1
+        lines = self._same_lines(slices, frames, phase)
+        first, last = (limit - limits.center + phase // 2 for limit in (limits.minimum, limits.maximum))
+        acquired = max(first, 0), min(last + 1, phase)
+        full = acquired[0] < acquired[1] and bool(lines[slice(*acquired)].all())
+        readout = _cropped(encoded.matrixSize.x, recon.fieldOfView_mm.x, encoded.fieldOfView_mm.x)
+        columns = _cropped(phase, recon.fieldOfView_mm.y, encoded.fieldOfView_mm.y)
+        subject, measurement = header.subjectInformation, header.measurementInformation
+        return Volume(
+            path=self.path.name,
+            name=self.path.stem,
+            subject=(subject and subject.patientID) or self.path.stem,
+            contrast=(measurement and measurement.protocolName) or "unknown",
+            num_slices=slices,
+            num_frames=frames,
+            num_coils=int(heads["active_channels"][0]),
+            readout=readout,
+            phase=phase,
+            crop=(readout, columns),
+            acquired=acquired if full else (0, phase),
+            sampled=None if full else tuple(np.flatnonzero(lines).tolist()),
+            num_acs=0 if full else num_acs_lines(lines, self.path),
+            maximum=None,
+            synthetic=False,
+        )
+
+    def _check(self, ismrmrd: ModuleType, encoding, heads: np.ndarray) -> None:
+        """Let only two-dimensional Cartesian encodings with plausible sizes go on."""
+        encoded, recon = encoding.encodedSpace, encoding.reconSpace
+        if encoding.trajectory != ismrmrd.xsd.trajectoryType.CARTESIAN:
+            raise InputError(
+                f"{self.path}: the trajectory is {encoding.trajectory.value}; only cartesian is supported"
+            )
+        if encoded.matrixSize.z != 1:
+            raise InputError(
+                f"{self.path}: 3-D encoding ({encoded.matrixSize.z} partitions) is not supported; "
+                "transform the partitions and give the slices one by one"
+            )
+        fields = [
+            side for space in (encoded, recon) for side in (space.fieldOfView_mm.x, space.fieldOfView_mm.y)
+        ]
+        if min(encoded.matrixSize.x, encoded.matrixSize.y) < 1 or not min(fields) > 0:
+            raise InputError(f"{self.path}: matrix or field of view in the header is not positive")
+        if encoding.encodingLimits.kspace_encoding_step_1 is None:
+            raise InputError(f"{self.path}: the header has no encodingLimits/kspace_encoding_step_1")
+        coils = np.unique(heads["active_channels"])
+        if len(coils) != 1 or not 1 <= coils[0] <= MAX_COILS:
+            raise InputError(f"{self.path}: acquisitions have {coils.tolist()} channels, expected one number")
+
+    def _same_lines(self, slices: int, frames: int, phase: int) -> np.ndarray:
+        """The lines that every slice of every frame has: bool, ``(phase,)``."""
+        lines = np.zeros((slices, frames, phase), bool)
+        lines[self._slices, self._frames, self._lines] = True
+        for slice_, frame in np.argwhere((lines != lines[0, 0]).any(axis=-1)):
+            raise InputError(
+                f"{self.path}: slice {slice_}, frame {frame} has other lines ({lines[slice_, frame].sum()}) "
+                f"than slice 0, frame 0 ({lines[0, 0].sum()}); sampling that changes is not supported"
+            )
+        return lines[0, 0]
+
+    def _grid(self, rows: np.ndarray, samples: Iterable[np.ndarray]) -> np.ndarray:
+        """Put acquisitions on the matrix: complex64, ``(coil, readout, phase)``."""
+        volume, size = self.volume, self._encoded_readout
+        kspace = np.zeros((volume.phase, volume.num_coils, size), np.complex64)
+        averages = np.zeros(volume.phase)
+        for row, values in zip(rows, samples, strict=True):
+            readout = values.view(np.complex64).reshape(volume.num_coils, -1)
+            before, after = self._discarded[0][row], self._discarded[1][row]
+            kept = readout[:, before : readout.shape[1] - after]
+            start = self._starts[row] + before
+            if start < 0 or start + kept.shape[1] > size or not kept.shape[1]:
+                raise InputError(
+                    f"{self.path}: acquisition {self._rows[row]} puts samples {start} to "
+                    f"{start + kept.shape[1] - 1} into a matrix of {size} (center_sample)"
+                )
+            kspace[self._lines[row], :, start : start + kept.shape[1]] += kept
+            averages[self._lines[row]] += 1
+        kspace /= np.maximum(averages, 1).astype(np.float32)[:, None, None]
+        gridded = torch.from_numpy(kspace).permute(1, 2, 0)
+        return crop_readout(gridded, volume.readout).contiguous().numpy()
+
+
+def find_group(file: h5py.File) -> str | None:
+    """The group that holds ``xml`` and ``data``, usually ``dataset``; None if there is none.
+
+    Raises:
+        InputError: there are several.
+    """
+    groups = [
+        name
+        for name in file
+        if isinstance(file.get(name, getlink=True), h5py.HardLink)
+        and isinstance(file[name], h5py.Group)
+        and {"xml", "data"} <= set(file[name])
+    ]
+    if len(groups) > 1:
+        raise InputError(f"{file.filename}: holds several ISMRMRD groups ({', '.join(groups)}); keep one")
+    return groups[0] if groups else None
+
+
+def parse_header(file: h5py.File, group: str):
+    """The header of a file, as the package ``ismrmrd`` models it.
+
+    Raises:
+        InputError: it is no header; ``ismrmrd`` is not installed.
+    """
+    ismrmrd = require_ismrmrd(file.filename)
+    dataset = get_dataset(file, f"{group}/xml")
+    where = f"{file.filename}: {group}/xml"
+    if dataset.size != 1 or h5py.check_string_dtype(dataset.dtype) is None:
+        raise InputError(f"{where} is {dataset.dtype} {dataset.shape}, expected one text")
+    text = dataset.asstr(errors="replace")[()]
+    text = text if isinstance(text, str) else str(text.ravel()[0])
+    if "<!DOCTYPE" in text:
+        raise InputError(f"{where} has a document type declaration, which may define entities: refused")
+    try:
+        return ismrmrd.xsd.CreateFromDocument(text.encode())
+    except Exception as error:  # the XML libraries below it raise what they like
+        raise InputError(f"{where} is no valid header ({' '.join(str(error).split())})") from error
+
+
+def require_ismrmrd(path: Path | str) -> ModuleType:
+    """The package ``ismrmrd``.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    if importlib.util.find_spec("ismrmrd") is None:
+        raise InputError(f"{path} is an ISMRMRD file: pip install 'fm_unroll[files]' to read it")
+    import ismrmrd
+    import ismrmrd.xsd
+
+    return ismrmrd
+
+
+def _heads(file: h5py.File, group: str) -> np.ndarray:
+    """The headers of all acquisitions, without their samples."""
+    dataset = get_dataset(file, f"{group}/data")
+    where = f"{file.filename}: {group}/data"
+    if dataset.ndim != 1 or not {"head", "data"} <= set(dataset.dtype.names or ()):
+        raise InputError(f"{where} is {dataset.dtype} {dataset.shape}, expected a list of acquisitions")
+    if not dataset.size:
+        raise InputError(f"{where} holds no acquisition")
+    return dataset.fields("head")[()]
+
+
+def _imaging_rows(path: Path, ismrmrd: ModuleType, header, heads: np.ndarray) -> tuple[np.ndarray, int]:
+    """Indices of the acquisitions that make up the image, and how many calibration readouts do not.
+
+    Calibration lines count where the header says that they are embedded in the scan; a separate reference
+    scan may have another contrast.
+    """
+    not_images = [
+        ismrmrd.ACQ_IS_NOISE_MEASUREMENT,
+        ismrmrd.ACQ_IS_NAVIGATION_DATA,
+        ismrmrd.ACQ_IS_PHASECORR_DATA,
+        ismrmrd.ACQ_IS_HPFEEDBACK_DATA,
+        ismrmrd.ACQ_IS_DUMMYSCAN_DATA,
+        ismrmrd.ACQ_IS_RTFEEDBACK_DATA,
+        ismrmrd.ACQ_IS_SURFACECOILCORRECTIONSCAN_DATA,
+        ismrmrd.ACQ_IS_PHASE_STABILIZATION_REFERENCE,
+        ismrmrd.ACQ_IS_PHASE_STABILIZATION,
+    ]
+    image = ~_flagged(heads, not_images)
+    if heads["encoding_space_ref"][image].max(initial=0) >= len(header.encoding):
+        raise InputError(f"{path}: acquisitions refer to an encoding that the header does not have")
+    embedded = [
+        encoding.parallelImaging is not None
+        and encoding.parallelImaging.calibrationMode == ismrmrd.xsd.calibrationModeType.EMBEDDED
+        for encoding in header.encoding
+    ]
+    calibration = _flagged(heads, [ismrmrd.ACQ_IS_PARALLEL_CALIBRATION]) & ~_flagged(
+        heads, [ismrmrd.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING]
+    )
+    separate = image & calibration
+    separate[image] &= ~np.array(embedded)[heads["encoding_space_ref"][image]]
+    rows = np.flatnonzero(image & ~separate)
+    if not len(rows):
+        raise InputError(f"{path}: holds no imaging acquisition")
+    if _flagged(heads[rows], [ismrmrd.ACQ_IS_REVERSE]).any():
+        raise InputError(f"{path}: has reversed (echo-planar) readouts, which are not supported")
+    encodings = np.unique(heads["encoding_space_ref"][rows])
+    if len(encodings) > 1:
+        raise InputError(f"{path}: the image has {len(encodings)} encodings; only one is supported")
+    return rows, int(separate.sum())
+
+
+def _flagged(heads: np.ndarray, flags: Iterable[int]) -> np.ndarray:
+    """Which acquisitions bear one of some flags (ISMRMRD counts bits from 1)."""
+    bits = sum(1 << (flag - 1) for flag in flags)
+    return (heads["flags"] & np.uint64(bits)) != 0
+
+
+def _cropped(size: int, wanted_mm: float, encoded_mm: float) -> int:
+    """Samples of the encoded field of view that lie in the wanted one, all of them at most."""
+    return max(1, min(size, round(size * wanted_mm / encoded_mm)))
+
+
+def _geometry(encoded, volume: Volume, heads: np.ndarray) -> Geometry:
+    """Voxel size, and where the slices lie if the acquisitions say so.
+
+    Args:
+        encoded: the header's encoded space.
+        volume: the volume.
+        heads: acquisition headers, one a slice.
+    """
+    field, matrix = encoded.fieldOfView_mm, encoded.matrixSize
+    voxel = (field.x / matrix.x, field.y / matrix.y, field.z)
+    directions = [heads[name][0].astype(float) for name in ("read_dir", "phase_dir", "slice_dir")]
+    positions = heads["position"].astype(float)
+    steps = np.diff(positions, axis=0)
+    if not len(steps):
+        steps = directions[2][None] * voxel[2]
+    one_plane = all((heads[name] == heads[name][0]).all() for name in ("read_dir", "phase_dir"))
+    evenly = np.allclose(steps, steps[0], atol=1e-2) and np.linalg.norm(steps[0]) > 0
+    if not (one_plane and evenly and all(np.isclose(np.linalg.norm(d), 1, atol=1e-2) for d in directions)):
+        return Geometry.upright(voxel)
+    left = (volume.phase - volume.crop[1]) // 2
+    centre = (volume.readout // 2, volume.phase // 2 - left)
+    return Geometry.scanner(
+        axes=(directions[0] * voxel[0], directions[1] * voxel[1], steps[0]),
+        centre=centre,
+        position=positions[0],
+    )

@@ -1,0 +1,272 @@
+"""Writers of reconstructed volumes, one a file format.
+
+An image is float32 ``(frame, slice, row, column)``, rows along the readout, columns along phase encoding.
+Every file is written whole or not at all.
+"""
+
+import gzip
+import hashlib
+import importlib.util
+import io
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import h5py
+import numpy as np
+from PIL import Image
+from scipy.io import savemat
+
+from fm_unroll.data.readers.cmrxrecon import CATEGORIES
+from fm_unroll.data.readers.geometry import Geometry
+from fm_unroll.data.volume import Volume
+from fm_unroll.errors import InputError
+from fm_unroll.files import whole_file
+
+Format = Literal["h5", "mat", "nii", "dcm", "png"]
+SUFFIXES: dict[str, Format] = {
+    ".h5": "h5",
+    ".mat": "mat",
+    ".nii.gz": "nii",
+    ".nii": "nii",
+    ".dcm": "dcm",
+    ".png": "png",
+}
+PACKAGES = {"nii": "nibabel", "dcm": "pydicom"}  # that a format needs and that `reconstruct` does without
+DISPLAY_PERCENTILE = 99.8  # is white in a picture; the few brightest pixels are often vessels
+GAP = 2  # pixels between the slices of a picture
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is to be written.
+
+    Attributes:
+        image: float32, ``(frame, slice, row, column)``.
+        volume: the volume it was made of.
+        geometry: size and place of a voxel, or None.
+    """
+
+    image: np.ndarray
+    volume: Volume
+    geometry: Geometry | None
+
+
+def format_of(path: Path) -> Format | None:
+    """The format that a file name asks for; None if it asks for none."""
+    return next((name for suffix, name in SUFFIXES.items() if path.name.lower().endswith(suffix)), None)
+
+
+def check_writable(format: Format, volume: Volume) -> None:
+    """Find out before the long work whether a volume can be written in a format.
+
+    Raises:
+        InputError: a package is missing, or the challenge has no such file.
+    """
+    package = PACKAGES.get(format)
+    if package and importlib.util.find_spec(package) is None:
+        raise InputError(f"the format {format} needs the package {package}: pip install 'fm_unroll[files]'")
+    if format == "mat":
+        ranking_frames(volume)
+
+
+def write_h5(
+    path: Path,
+    image: np.ndarray,
+    extra: Mapping[str, np.ndarray] | None = None,
+    attributes: Mapping[str, float] | None = None,
+) -> None:
+    """FastMRI's submission layout: one data set ``reconstruction``, ``(slice, row, column)``.
+
+    ``(frame, slice, row, column)`` where there are several frames.
+
+    Args:
+        path: the file.
+        image: float32, ``(frame, slice, row, column)``.
+        extra: further arrays of the same shape, each a data set of its own.
+        attributes: numbers, as attributes of the data sets of the same names.
+    """
+    # made in memory: on a full disk the HDF5 library cannot close its file, and ends the whole process
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        for name, values in {"reconstruction": image, **(extra or {})}.items():
+            file[name] = values[0] if len(values) == 1 else values
+        for name, value in (attributes or {}).items():
+            file[name].attrs["overall"] = value
+    with whole_file(path) as part:
+        part.write_bytes(content.getbuffer())
+
+
+def write_nifti(path: Path, picture: Picture) -> None:
+    """NIfTI ``[row, column, slice, frame]``, whose affine tells viewers where rows and columns lie.
+
+    Without directions in the source the affine holds the voxel's size alone and shows rows downwards; the
+    file's description says so. Without a voxel size, which NIfTI cannot leave open, it is 1 mm.
+    """
+    import nibabel
+
+    geometry = picture.geometry or Geometry.upright((1, 1, 1))
+    data = picture.image.transpose(2, 3, 1, 0)
+    nifti = nibabel.Nifti1Image(data[..., 0] if data.shape[-1] == 1 else data, geometry.affine)
+    code = "scanner" if geometry.oriented else "aligned"
+    nifti.set_sform(geometry.affine, code)
+    nifti.header.set_xyzt_units("mm")
+    if picture.geometry is None:
+        nifti.header["descrip"] = b"fm_unroll; voxel size and orientation unknown"
+    elif not geometry.oriented:
+        nifti.header["descrip"] = b"fm_unroll; orientation unknown"
+    else:
+        nifti.header["descrip"] = b"fm_unroll"
+    content = nifti.to_bytes()
+    with whole_file(path) as part:
+        part.write_bytes(gzip.compress(content, mtime=0) if path.name.lower().endswith(".gz") else content)
+
+
+def write_dicom(path: Path, picture: Picture) -> None:
+    """A DICOM multi-frame secondary capture, 16 bit: the slices of the first frame, then those of the next.
+
+    It shows what was reconstructed and claims no more: DICOM's MR images have no floating point and name a
+    scanner and a patient. The brightest pixel is 65535; the comment says what a step is worth. Identifiers
+    follow from the content: the same image is the same file.
+
+    Source: DICOM PS3.3, A.8.4 (Multi-frame Grayscale Word Secondary Capture Image IOD).
+    """
+    import pydicom
+
+    frames, slices, rows, columns = picture.image.shape
+    step = float(picture.image.max()) / 65535 or 1.0
+    pixels = np.round(picture.image.clip(min=0) / step).astype("<u2").tobytes()
+    volume = picture.volume
+    kind = pydicom.uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+    content = hashlib.sha256(pixels).hexdigest()
+    instance = pydicom.uid.generate_uid(entropy_srcs=[volume.name, content])
+
+    dicom = pydicom.Dataset()
+    dicom.file_meta = pydicom.dataset.FileMetaDataset()
+    dicom.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dicom.file_meta.MediaStorageSOPClassUID = dicom.SOPClassUID = kind
+    dicom.file_meta.MediaStorageSOPInstanceUID = dicom.SOPInstanceUID = instance
+    dicom.StudyInstanceUID = pydicom.uid.generate_uid(entropy_srcs=["study", volume.subject])
+    dicom.SeriesInstanceUID = pydicom.uid.generate_uid(entropy_srcs=["series", volume.name, content])
+    # known to nobody here, but to be named
+    for unknown in ("PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"):
+        setattr(dicom, unknown, "")
+    dicom.AccessionNumber = dicom.ReferringPhysicianName = ""
+    dicom.PatientID = volume.subject[:64]
+    dicom.Modality, dicom.ConversionType = "MR", "WSD"
+    dicom.SeriesNumber = dicom.InstanceNumber = 1
+    dicom.SeriesDescription = volume.name[:64]
+    dicom.ImageType = ["DERIVED", "SECONDARY"]
+    dicom.DerivationDescription = "reconstructed from k-space by fm_unroll; not for diagnosis"
+    dicom.ImageComments = f"one step is {step:.6g} units of the reconstruction"
+    dicom.BurnedInAnnotation, dicom.LossyImageCompression = "NO", "00"
+    dicom.NumberOfFrames = frames * slices
+    dicom.FrameIncrementPointer = pydicom.tag.Tag("PageNumberVector")
+    dicom.PageNumberVector = list(range(1, frames * slices + 1))
+    if picture.geometry is not None:
+        lengths = np.linalg.norm(picture.geometry.affine[:3, :2], axis=0)
+        dicom.PixelSpacing = [f"{length:.6g}" for length in lengths]
+    dicom.SamplesPerPixel, dicom.PhotometricInterpretation = 1, "MONOCHROME2"
+    dicom.Rows, dicom.Columns = rows, columns
+    dicom.BitsAllocated, dicom.BitsStored, dicom.HighBit, dicom.PixelRepresentation = 16, 16, 15, 0
+    dicom.RescaleIntercept, dicom.RescaleSlope, dicom.RescaleType = 0, 1, "US"
+    dicom.PresentationLUTShape = "IDENTITY"
+    dicom.PixelData = pixels
+    with whole_file(path) as part:
+        pydicom.dcmwrite(part, dicom, enforce_file_format=True)
+
+
+def write_ranking(path: Path, picture: Picture) -> None:
+    """The CMRxRecon challenge's submission: single ``img4ranking(kx, ky, slice, frame)`` in a MATLAB v5 file.
+
+    Only what the challenge ranks, see :func:`ranking_part`.
+    """
+    frames, slices, rows, columns = ranking_part(picture.volume, picture.image.shape)
+    part_of_image = picture.image[frames, slices, rows, columns]
+    with whole_file(path) as part:
+        content = {"img4ranking": part_of_image.transpose(2, 3, 1, 0)}
+        savemat(part, content, appendmat=False, do_compression=True)
+
+
+def ranking_part(volume: Volume, shape: tuple[int, int, int, int]) -> tuple[slice, slice, slice, slice]:
+    """What the CMRxRecon challenge ranks of a volume: frames, slices, rows and columns, as Python slices.
+
+    Source: ``CMRxReconDemo/run4Ranking.m`` and ``crop.m`` of https://github.com/CmrxRecon/CMRxRecon. MATLAB
+    counts from 1, includes a range's end and rounds halves up:
+
+    - slices ``round(sz/2)-1 : round(sz/2)``, which is ``[round(sz/2) - 2, round(sz/2))`` here; all of them
+      where there are fewer than 3 (the rule of 2024; that of 2023 has none). sz is the number of slices, as
+      the comments of 2023 and the code of 2024 say.
+    - frames ``1:3`` of cine, all of mapping.
+    - along an axis of length m the centre of length s (``round(sx/3)``, ``round(sy/2)``) is
+      ``floor(m/2)+1+ceil(-s/2) : floor(m/2)+ceil(s/2)``, which is ``[m//2 - s//2, m//2 + (s+1)//2)`` here.
+
+    Args:
+        volume: the volume, for its contrast.
+        shape: of its image, ``(frame, slice, row, column)``.
+
+    Raises:
+        InputError: see :func:`ranking_frames`.
+    """
+    _, depth, rows, columns = shape
+    middle = (depth + 1) // 2
+    return (
+        slice(0, ranking_frames(volume)),
+        slice(0, depth) if depth < 3 else slice(middle - 2, middle),
+        _centre(rows, (2 * rows + 3) // 6),
+        _centre(columns, (columns + 1) // 2),
+    )
+
+
+def ranking_frames(volume: Volume) -> int:
+    """How many frames of a volume the challenge ranks, from the first.
+
+    Raises:
+        InputError: the challenge has no such contrast, or a cine has fewer than three frames.
+    """
+    category = CATEGORIES.get(volume.contrast)
+    if category is None:
+        raise InputError(
+            f"{volume.name}: .mat is the CMRxRecon challenge's format for {', '.join(CATEGORIES)}, "
+            f"this is {volume.contrast}; choose .h5, .nii.gz or .png"
+        )
+    if category == "Mapping":
+        return volume.num_frames
+    if volume.num_frames < 3:
+        raise InputError(
+            f"{volume.name}: the challenge ranks three frames, this cine has {volume.num_frames}; "
+            "choose .h5, .nii.gz or .png"
+        )
+    return 3
+
+
+def _centre(length: int, size: int) -> slice:
+    """MATLAB's ``crop`` along one axis."""
+    return slice(length // 2 - size // 2, length // 2 + (size + 1) // 2)
+
+
+def write_png(path: Path, picture: Picture) -> None:
+    """A picture of all slices, 8 bit: a row a slice, a column a frame; one frame: a grid, row by row."""
+    frames, slices, rows, columns = picture.image.shape
+    tiles = picture.image.swapaxes(0, 1).reshape(-1, rows, columns)
+    across = frames if frames > 1 else math.ceil(math.sqrt(slices * rows / columns))
+    down = math.ceil(len(tiles) / across)
+    canvas = np.zeros((down * (rows + GAP) - GAP, across * (columns + GAP) - GAP), np.float32)
+    for index, tile in enumerate(tiles):
+        top, left = (index // across) * (rows + GAP), (index % across) * (columns + GAP)
+        canvas[top : top + rows, left : left + columns] = tile
+    white = float(np.percentile(picture.image, DISPLAY_PERCENTILE)) or 1.0
+    pixels = (np.clip(canvas / white, 0, 1) * 255).round().astype(np.uint8)
+    with whole_file(path) as part:
+        Image.fromarray(pixels).save(part, format="PNG")
+
+
+WRITERS: dict[Format, Callable[[Path, Picture], None]] = {
+    "h5": lambda path, picture: write_h5(path, picture.image),
+    "mat": write_ranking,
+    "nii": write_nifti,
+    "dcm": write_dicom,
+    "png": write_png,
+}

@@ -1,0 +1,1 @@
+"""Tables, figures and the page that an evaluation becomes. This package alone draws."""

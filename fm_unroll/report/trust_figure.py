@@ -1,0 +1,49 @@
+"""The trust maps of one slice, drawn."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fm_unroll.files import whole_file
+from fm_unroll.reconstruction.writers import DISPLAY_PERCENTILE
+
+INCHES = 2.6  # height of a panel
+TITLES = {
+    "reconstruction": "reconstruction\n",
+    "residual": "data-consistency residual\n{:.3g} % of the measured signal",
+    "prior": "prior's part\n{:.3g} % of the energy",
+    "spread": "spread\n{:.3g} % of the image",
+}
+
+
+def draw_trust(
+    path: Path, image: np.ndarray, maps: dict[str, np.ndarray], numbers: dict[str, float], title: str
+) -> None:
+    """Draw an image and its maps side by side, each with its scale and its number.
+
+    Args:
+        path: a PNG file.
+        image: the reconstruction, float32 ``(row, column)``.
+        maps: ``residual``, ``prior`` and ``spread``, of the same shape and unit.
+        numbers: one for each map, over the whole volume.
+        title: what the picture shows.
+    """
+    rows, columns = image.shape
+    width = (len(maps) + 1) * (max(INCHES * columns / rows, 1.6) + 0.8)
+    figure = Figure(figsize=(width, INCHES + 0.8), layout="constrained", dpi=150)
+    axes = figure.subplots(1, len(maps) + 1)
+    peak = float(image.max())
+    shown = {"reconstruction": image, **maps}
+    for axis, (name, values) in zip(axes, shown.items(), strict=True):
+        percent = 100 * values / peak
+        top = float(np.percentile(percent, DISPLAY_PERCENTILE)) or 1.0
+        colours = "gray" if name == "reconstruction" else "magma"
+        drawn = axis.imshow(percent, cmap=colours, vmin=0, vmax=top)
+        axis.set_title(TITLES[name].format(100 * numbers.get(name, 0)), fontsize=7)
+        axis.set_axis_off()
+        bar = figure.colorbar(drawn, ax=axis, shrink=0.8, pad=0.02)
+        bar.ax.tick_params(labelsize=6)
+    figure.suptitle(f"{title}; scales: % of the image's maximum", fontsize=8)
+    with whole_file(path) as part:
+        figure.savefig(part, format="png")

@@ -1,0 +1,244 @@
+"""fit, validate, test and predict: LightningCLI with the recipe, a run folder and the project's guards."""
+
+import contextlib
+import io
+import os
+import warnings
+from pathlib import Path
+
+import yaml
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from fm_unroll.data.modules import KSpaceData
+from fm_unroll.data.split import split_sha256, write_split
+from fm_unroll.errors import InputError
+from fm_unroll.models.registry import check_method
+from fm_unroll.precision import default_precision
+from fm_unroll.provenance import commit, file_sha256, provenance, write_json
+from fm_unroll.training.callbacks import default_loggers, describe_at_wandb
+from fm_unroll.training.task import ReconstructionTask, read_checkpoint
+
+RECIPE = Path(__file__).with_name("recipe.yaml")
+
+# Set by W&B's agent, and by `sweep` on one machine, for every run they start.
+SWEEP_RUN = "WANDB_RUN_ID"
+
+
+def run(args: list[str]) -> None:
+    """Run one of Lightning's verbs.
+
+    Args:
+        args: the command line from the verb on. ``fit --resume RUN_DIR`` stands for that run's own config and
+            its latest checkpoint.
+    """
+    # W&B's agent writes YAML's null as Python does
+    args = [f"{arg[:-4]}null" if arg.endswith("=None") else arg for arg in resume(args)]
+    # Lightning warns of a command line given twice, and of the encoder, which is in eval mode on purpose.
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+    warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+    # It also warns that a run resumed within an epoch starts that epoch's data anew: the sampler does not.
+    warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
+    # and calls a function of torch's by its former name
+    warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)")
+    defaults = {"default_config_files": [str(RECIPE)]}
+    ReconstructionCLI(
+        ReconstructionTask,
+        KSpaceData,
+        subclass_mode_data=True,
+        save_config_callback=SaveRun,
+        save_config_kwargs={"overwrite": True},
+        seed_everything_default=0,
+        parser_kwargs=dict.fromkeys(("fit", "validate", "test", "predict"), defaults),
+        args=args,
+    )
+
+
+def check(args: list[str]) -> None:
+    """Parse a command line of one of Lightning's verbs as :func:`run` would, without running it.
+
+    Raises:
+        InputError: an option or value that does not exist, an unknown method, a file that is missing.
+    """
+    printed, complaints = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(complaints):
+        try:
+            run([*args, "--print_config"])
+        except SystemExit as exit_:
+            if exit_.code:
+                reason = complaints.getvalue().rpartition("\nerror: ")[2]
+                raise InputError(" ".join(reason.split())) from None
+    config = yaml.safe_load(printed.getvalue())
+    check_method(config["model"]["method"])
+    for key, path in (("model.weights", config["model"]["weights"]), ("ckpt_path", config["ckpt_path"])):
+        if path and not Path(path).is_file():
+            raise InputError(f"{key} {path} is not a file")
+
+
+class ReconstructionCLI(LightningCLI):
+    """LightningCLI that gives every run a folder of its own and loggers that never ask."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Train on cardiac data unless told otherwise."""
+        parser.set_defaults({"data": "fm_unroll.data.CMRxReconData"})
+
+    def init_parser(self, **kwargs) -> LightningArgumentParser:
+        """Make a parser that raises its errors, for the command line to show in one line."""
+        return super().init_parser(exit_on_error=False, **kwargs)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: list[str]) -> None:
+        """Parse, and refuse a checkpoint that cannot be read before Lightning tries to."""
+        super().parse_arguments(parser, args)
+        checkpoint = self.config[self.config.subcommand].ckpt_path
+        if checkpoint:
+            read_checkpoint(Path(checkpoint))
+
+    def before_instantiate_classes(self) -> None:
+        """Settle the run folder, the loggers and where checkpoints go."""
+        config = self.config[self.subcommand]
+        trainer = config.trainer
+        if trainer.precision is None and self.subcommand == "fit":
+            trainer.precision = default_precision(trainer.accelerator)
+        run_dir = run_folder(config)
+        trainer.default_root_dir = str(run_dir)
+        checkpoints = run_dir / "checkpoints"
+        if self.subcommand == "fit" and SWEEP_RUN in os.environ and any(checkpoints.glob("*.ckpt")):
+            # a sweep that was interrupted gives its runs' own commands once more
+            config.ckpt_path = config.ckpt_path or str(latest_checkpoint(run_dir))
+        if self.subcommand == "fit" and not config.ckpt_path and not trainer.fast_dev_run:
+            refuse_overwriting(checkpoints)
+        if trainer.fast_dev_run:
+            # Lightning would still write last.ckpt, and a trial would then stand in the way of the real run
+            callbacks = trainer.callbacks or []
+            trainer.callbacks = [c for c in callbacks if not c.class_path.endswith("Checkpoint")]
+            trainer.enable_checkpointing = False
+
+    def instantiate_trainer(self, **kwargs) -> Trainer:
+        """The trainer, with loggers and checkpoints in the run's folder where something is to be kept.
+
+        They are settled here and not in the config: a config that is copied to another run or machine must
+        not write into this one's.
+
+        Raises:
+            InputError: devices, nodes or strategy that this machine or SLURM job does not have.
+        """
+        trainer = self.config[self.subcommand].trainer
+        if trainer.logger is None or trainer.logger is True:
+            recorded = (self.subcommand == "fit" or SWEEP_RUN in os.environ) and not trainer.fast_dev_run
+            kwargs["logger"] = default_loggers(Path(trainer.default_root_dir)) if recorded else False
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+            checkpoints = Path(trainer.default_root_dir, "checkpoints").resolve()
+            for keeper in trainer.checkpoint_callbacks:
+                keeper.dirpath = keeper.dirpath or str(checkpoints)
+            # in Lightning's order; it asks itself only later, and not at all when it sees a single device
+            for environment in (TorchElasticEnvironment, SLURMEnvironment):
+                if environment.detect():
+                    environment().validate_settings(trainer.num_devices, trainer.num_nodes)
+                    break
+            return trainer
+        except (MisconfigurationException, ValueError, RuntimeError) as error:
+            raise InputError(f"the trainer cannot be set up: {' '.join(str(error).split())}") from error
+
+    def after_validate(self) -> None:
+        """Keep the metrics."""
+        self.write_metrics()
+
+    def after_test(self) -> None:
+        """Keep the metrics."""
+        self.write_metrics()
+
+    def write_metrics(self) -> None:
+        """Write what was measured, and of which checkpoint, as ``validate.json`` or ``test.json``."""
+        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+            checkpoint = self.config[self.subcommand].ckpt_path
+            metrics = {name: value.item() for name, value in self.trainer.callback_metrics.items()}
+            content = {"metrics": metrics, "checkpoint": checkpoint, "provenance": provenance()}
+            if checkpoint:
+                content["checkpoint_sha256"] = file_sha256(Path(checkpoint))
+            run_dir = Path(self.trainer.default_root_dir)
+            run_dir.mkdir(parents=True, exist_ok=True)
+            write_json(run_dir / f"{self.subcommand}.json", content)
+
+
+class SaveRun(SaveConfigCallback):
+    """Saves resolved config, provenance and split into the run folder, beside checkpoints and metrics."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write before the first step."""
+        if not trainer.is_global_zero:
+            return
+        data = trainer.datamodule
+        resolved = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
+        facts = {"commit": commit(), "split_sha256": split_sha256(data.subjects)}
+        describe_at_wandb(trainer, {**resolved, **facts})
+        if stage == "fit":
+            run_dir = Path(trainer.default_root_dir)
+            run_dir.mkdir(parents=True, exist_ok=True)
+            # a config that is copied starts a run of its own, even if this run is one that goes on
+            own = self.config.clone()
+            own.ckpt_path = None
+            self.parser.save(own, run_dir / "config.yaml", skip_unset=False, overwrite=True, multifile=False)
+            write_json(run_dir / "provenance.json", provenance())
+            write_split(run_dir / "split.json", data.subjects, data.split, data.split_seed)
+
+
+def run_folder(config) -> Path:
+    """The given folder, else ``runs/<method>_x<acceleration>/seed<seed>``.
+
+    The runs of a sweep share most of their command: each has a folder of its own, named by its id.
+    """
+    given, sweep_run = config.trainer.default_root_dir, os.environ.get(SWEEP_RUN)
+    if given:
+        return Path(given, sweep_run) if sweep_run and Path(given).name != sweep_run else Path(given)
+    acceleration = config.data.init_args.acceleration
+    run = sweep_run or f"seed{config.seed_everything}"
+    return Path("runs", f"{config.model.method.replace('/', '-')}_x{acceleration:g}", run)
+
+
+@rank_zero_only
+def refuse_overwriting(checkpoints: Path) -> None:
+    """A finished or interrupted run is never trained over."""
+    if any(checkpoints.glob("*.ckpt")):
+        run_dir = checkpoints.parent
+        raise InputError(
+            f"{run_dir} already holds a run: continue it with `fit --resume {run_dir}`, "
+            "give another --trainer.default_root_dir, or delete it"
+        )
+
+
+def resume(args: list[str]) -> list[str]:
+    """Spell out ``--resume RUN_DIR``."""
+    if "--resume" not in args:
+        return args
+    position = args.index("--resume")
+    run_dir = Path(*args[position + 1 : position + 2])
+    config = run_dir / "config.yaml"
+    if not config.is_file():
+        raise InputError(f"cannot resume {run_dir}: {config} is missing")
+    spelled_out = ["--config", str(config), "--ckpt_path", str(latest_checkpoint(run_dir))]
+    return [*args[:position], *spelled_out, *args[position + 2 :]]
+
+
+def latest_checkpoint(run_dir: Path) -> Path:
+    """The checkpoint of a run that has seen most training steps; one that cannot be read is passed over.
+
+    Raises:
+        InputError: there is none.
+    """
+    readable = []
+    for path in [*run_dir.glob("checkpoints/*.ckpt"), *run_dir.glob("hpc_ckpt_*.ckpt")]:
+        try:
+            steps = read_checkpoint(path)["global_step"]
+        except InputError as error:
+            warnings.warn(f"{error}: passed over", stacklevel=2)
+            continue
+        readable.append((steps, path.stat().st_mtime_ns, path))
+    if not readable:
+        raise InputError(
+            f"cannot resume {run_dir}: {run_dir / 'checkpoints'} has no checkpoint to go on from"
+        )
+    return max(readable)[-1]

@@ -1,0 +1,253 @@
+"""The runs of a W&B sweep on one machine, one after another, for those without a W&B server.
+
+The sampling is W&B's own (package ``sweeps``), and so is the way from a point to a command line. A run is
+told its id as ``wandb agent`` tells it: one file serves both.
+"""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from fm_unroll.errors import InputError
+from fm_unroll.provenance import write_json
+from fm_unroll.training.run import SWEEP_RUN, check
+from fm_unroll.training.task import METRICS
+
+SWEPT_VERBS = ("fit", "validate", "test")
+
+
+def sweep(file: Path, max_runs: int | None = None, output: Path = Path("runs/sweeps")) -> None:
+    """Run a W&B sweep file on this machine: what is finished is not done again, what was interrupted goes on.
+
+    Args:
+        file: a sweep file, as for ``wandb sweep``.
+        max_runs: start at most so many runs; grid sweeps end by themselves.
+        output: the sweep's record and its runs go into a folder of it that has the file's name.
+    """
+    config = read_sweep(file)
+    for parameters in points_to_check(config):
+        check(command(config, parameters)[3:])
+    folder = output / file.stem
+    record = Record(folder / "sweep.json", config)
+    if (limit := record.left(max_runs)) is None:
+        raise InputError(
+            f"{file}: a {config['method']} sweep has no end: give --max-runs, or run_cap in the file"
+        )
+    failures = 0
+    for number in range(1, limit + 1):
+        run = record.next()
+        varied = " ".join(f"{name}={value}" for name, value in run["parameters"].items())
+        print(f"run {number} of {limit}: {folder / run['id']}: {varied}", flush=True)
+        run_dir = folder / run["id"]
+        status = execute(
+            [*command(config, run["parameters"]), f"--trainer.default_root_dir={run_dir}"], run["id"]
+        )
+        metric = best(run_dir / "metrics.csv", config) if status == 0 else None
+        record.finish(run, failed=status != 0, metric=metric)
+        failures += status != 0
+    print_runs(record.runs, config)
+    if failures:
+        raise InputError(f"{failures} of {limit} runs failed, see above; the same command tries them again")
+
+
+class Record:
+    """The runs of a sweep so far, kept in a file: id, parameters, state and metric of each."""
+
+    def __init__(self, path: Path, config: dict) -> None:
+        """Load the record, or begin one.
+
+        Raises:
+            InputError: the record is of another sweep.
+        """
+        self.path = path
+        self.config = config
+        self.runs: list[dict] = []
+        if path.is_file():
+            recorded = json.loads(path.read_text())
+            if recorded["sweep"] != config:
+                raise InputError(
+                    f"{path.parent} holds the runs of another version of this sweep: "
+                    "rename the file, give another --output, or delete the folder"
+                )
+            self.runs = recorded["runs"]
+
+    def left(self, max_runs: int | None) -> int | None:
+        """How many runs are still to be done, at most; None: there is no end."""
+        unfinished = sum(run["state"] != "finished" for run in self.runs)
+        limits = [] if max_runs is None else [max_runs]
+        if "run_cap" in self.config:
+            limits.append(self.config["run_cap"] - len(self.runs) + unfinished)
+        if self.config["method"] == "grid":
+            limits.append(sum(1 for _ in sample(self.config, self.runs)) + unfinished)
+        return max(min(limits), 0) if limits else None
+
+    def next(self) -> dict:
+        """The run to do now: one that was interrupted or failed, else a new one."""
+        tried = next((run for run in self.runs if run["state"] == "running"), None)
+        tried = tried or next((run for run in self.runs if run["state"] == "failed"), None)
+        if tried is None:
+            tried = {"id": secrets.token_hex(4), "parameters": next(sample(self.config, self.runs))}
+            self.runs.append(tried)
+        tried |= {"state": "running", "metric": None}
+        self.save()
+        return tried
+
+    def finish(self, run: dict, failed: bool, metric: float | None) -> None:
+        """Note how a run ended."""
+        run |= {"state": "failed" if failed else "finished", "metric": metric}
+        self.save()
+
+    def save(self) -> None:
+        """Write the record, whole or not at all."""
+        write_json(self.path, {"sweep": self.config, "runs": self.runs})
+
+
+def read_sweep(file: Path) -> dict:
+    """A sweep file, checked by W&B's own schema.
+
+    Raises:
+        InputError: no such file, not a sweep, or one whose command is not a verb of this program.
+    """
+    if not file.is_file():
+        raise InputError(f"sweep {file} is not a file")
+    try:
+        config = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} is not plain YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{file} is not a sweep: give method, parameters and command")
+    violations = sampler().schema_violations_from_proposed_config(known_to_sampler(config))
+    missing = [key for key in ("parameters", "command") if key not in config]
+    if violations or missing:
+        raise InputError(f"{file}: {'; '.join([*violations, *(f'{key} is missing' for key in missing)])}")
+    for name, parameter in config["parameters"].items():
+        if "parameters" in parameter:
+            raise InputError(f"{file}: {name} is nested: give dotted names, such as {name}.learning_rate")
+    started = command(config, {})
+    if started[1:3] != ["-m", "fm_unroll"] or not {*started[3:4]} & {*SWEPT_VERBS}:
+        raise InputError(
+            f"{file} would start {' '.join(started[:4])!r}: "
+            f"only `python -m fm_unroll` with one of {', '.join(SWEPT_VERBS)} can be swept"
+        )
+    measured = [f"{'test' if started[3] == 'test' else 'val'}/{name}" for name in METRICS]
+    if "metric" in config and config["metric"]["name"] not in measured:
+        raise InputError(
+            f"{file}: `{started[3]}` has no metric {config['metric']['name']}: use {', '.join(measured)}"
+        )
+    return config
+
+
+def sampler():
+    """W&B's package of sampling algorithms.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            # it is written for pydantic 1 as well
+            warnings.filterwarnings("ignore", "Valid config keys have changed")
+            import sweeps
+    except ImportError:
+        raise InputError("W&B's sampler is not installed: pip install 'fm_unroll[sweeps]'") from None
+    return sweeps
+
+
+def known_to_sampler(config: dict) -> dict:
+    """A sweep without ``run_cap``, which W&B has but its published schema does not."""
+    return {key: value for key, value in config.items() if key != "run_cap"}
+
+
+def sample(config: dict, runs: list[dict]) -> Iterator[dict]:
+    """Points that W&B's sampler would try after some runs, one after another, as plain values."""
+    sweeps = sampler()
+    tried = []
+    for run in runs:
+        values = {name: {"value": value} for name, value in run["parameters"].items()}
+        tried.append(sweeps.SweepRun(config=values, state=run["state"]))
+        if run["metric"] is not None:
+            tried[-1].summary_metrics = {config["metric"]["name"]: run["metric"]}
+    while True:
+        # the sampler draws from NumPy's global generator: the same runs give the same next one
+        np.random.seed(len(tried))  # noqa: NPY002
+        with warnings.catch_warnings():
+            # of the fit of few runs, in a bayes sweep
+            warnings.filterwarnings("ignore", module="sklearn")
+            suggested = sweeps.next_run(sweeps.SweepConfig(known_to_sampler(config)), tried)
+        if suggested is None:
+            return
+        suggested.state = sweeps.RunState.running
+        tried.append(suggested)
+        yield {
+            name: entry["value"].item() if isinstance(entry["value"], np.generic) else entry["value"]
+            for name, entry in suggested.config.items()
+        }
+
+
+def points_to_check(config: dict) -> Iterator[dict]:
+    """A few points as they are sampled, and points in which every listed value of every parameter occurs."""
+    sampled = list(islice(sample(config, []), 3))
+    yield from sampled
+    for name, parameter in config["parameters"].items():
+        for value in parameter.get("values", []):
+            yield {**sampled[0], name: value}
+
+
+def command(config: dict, parameters: dict) -> list[str]:
+    """The command line of one point, as ``wandb agent`` makes it: python, ``-m fm_unroll VERB``, options."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+    macros = create_sweep_command_args(
+        {"args": {name: {"value": value} for name, value in parameters.items()}}
+    )
+    macros |= {"env": [], "interpreter": [sys.executable], "program": [config.get("program", "")]}
+    words = []
+    for word in map(str, create_sweep_command(list(config["command"]))):
+        is_macro = word.startswith("${") and word.endswith("}")
+        words += macros.get(word[2:-1], []) if is_macro else [word]
+    return [sys.executable if words[:1] == ["python"] else words[0], *words[1:]]
+
+
+def execute(words: list[str], run_id: str) -> int:
+    """Run a command to its end and return its exit status; it does not outlive this process."""
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        with subprocess.Popen(words, env={**os.environ, SWEEP_RUN: run_id}) as process:
+            try:
+                return process.wait()
+            except BaseException:
+                process.terminate()
+                raise
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def best(metrics: Path, config: dict) -> float | None:
+    """The best value of the sweep's metric in a run; None if the sweep has no metric."""
+    if "metric" not in config:
+        return None
+    logged = pd.read_csv(metrics)[config["metric"]["name"]]
+    return float(logged.max() if config["metric"].get("goal") == "maximize" else logged.min())
+
+
+def print_runs(runs: list[dict], config: dict) -> None:
+    """Print all runs with the parameters that differ between them, the best first."""
+    table = pd.DataFrame([{"id": run["id"], **run["parameters"]} for run in runs])
+    table = table.loc[:, [name == "id" or table[name].astype(str).nunique() > 1 for name in table]]
+    table["state"] = [run["state"] for run in runs]
+    if "metric" in config:
+        name, ascending = config["metric"]["name"], config["metric"].get("goal") != "maximize"
+        table[name] = [run["metric"] for run in runs]
+        table = table.sort_values(name, ascending=ascending, na_position="last")
+    print(table.to_string(index=False))

@@ -1,0 +1,240 @@
+"""The LightningModule: how a network is trained, validated and applied."""
+
+from pathlib import Path
+from typing import Self
+
+import torch
+import torch.distributed
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from fm_unroll.data.sample import KSpaceBatch
+from fm_unroll.data.undersampling import center_crop
+from fm_unroll.encoders import FrozenEncoder
+from fm_unroll.errors import InputError
+from fm_unroll.metrics import score_slices, volume_metrics
+from fm_unroll.models import build_model
+from fm_unroll.models.compilation import compile_denoisers
+from fm_unroll.models.insight import learned_weights
+from fm_unroll.training.losses import SSIMLoss
+
+
+class ReconstructionTask(LightningModule):
+    """Trains one method for one acceleration by the paper's recipe: Adam, SSIM loss, a learning-rate step."""
+
+    def __init__(
+        self,
+        method: str = "varnet",
+        learning_rate: float = 1e-3,
+        learning_rate_step: int = 40,
+        learning_rate_factor: float = 0.1,
+        any_encoder: bool = False,
+        compile: bool = False,
+        **model,
+    ) -> None:
+        """Build the network.
+
+        Args:
+            method: see :func:`fm_unroll.models.build_model`.
+            learning_rate: Adam's.
+            learning_rate_step: epochs after which the learning rate is multiplied once more by the factor.
+            learning_rate_factor: that factor.
+            any_encoder: load checkpoints although they were trained over another encoder.
+            compile: compile the denoisers for training by ``torch.compile``; the first steps take minutes.
+            model: the further keywords of :func:`fm_unroll.models.build_model`.
+        """
+        super().__init__()
+        # for checkpoints; loggers get the resolved config
+        self.save_hyperparameters(logger=False)
+        self.network = build_model(method, **model)
+        self.loss = SSIMLoss()
+        self.scores: dict[tuple[str, int, int], dict[str, Tensor]] = {}
+        # What never changes need not be sent between processes. Sending buffers would even stall validation,
+        # in which processes differ in their number of batches.
+        constants = [name for name, parameter in self.named_parameters() if not parameter.requires_grad]
+        constants += [name for name, _ in self.named_buffers()]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, constants)
+        # of the last validation or test
+        self.volume_scores: dict[str, dict[str, float]] = {}
+
+    def forward(self, batch: KSpaceBatch) -> Tensor:
+        """Reconstruct a batch: float32, ``(batch, *crop)``."""
+        return center_crop(self.network(batch.kspace, batch.mask, batch.num_acs), batch.crop)
+
+    def on_fit_start(self) -> None:
+        """Compile, now that the network is on its device."""
+        if self.hparams.compile:
+            compile_denoisers(self.network, self.device)
+
+    def on_train_epoch_start(self) -> None:
+        """Log the learning rate of the epoch."""
+        self.log("train/learning_rate", self.optimizers().param_groups[0]["lr"])
+
+    def on_train_epoch_end(self) -> None:
+        """Log what the prior has learned so far."""
+        learned = learned_weights(self.network)
+        for cascade, step_size in enumerate(learned["step_sizes"], start=1):
+            self.log(f"step_size/cascade_{cascade}", step_size)
+        for cascade, weights in enumerate(learned["fusion"], start=1):
+            for block, weight in zip(learned["blocks"], weights, strict=True):
+                self.log(f"fusion/cascade_{cascade}_block_{block}", weight)
+
+    def training_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        require_target(batch)
+        loss = self.loss(self(batch), batch.target, batch.data_range)
+        self.log("train/loss", loss, batch_size=len(batch), prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
+        """Score every slice; returns the reconstructions for the image panels."""
+        require_target(batch)
+        reconstruction = self.predict_step(batch, batch_idx)
+        scores = score_slices(reconstruction, batch.target, batch.data_range)
+        for row, key in enumerate(zip(batch.volume, batch.slice, batch.frame, strict=True)):
+            self.scores[key] = {name: values[row] for name, values in scores.items()}
+        return reconstruction
+
+    test_step = validation_step
+
+    def predict_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
+        """Reconstruct, in float32 whatever the precision of training; no target is needed."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's metrics."""
+        self.log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test set's metrics."""
+        self.log_scores("test")
+
+    def log_scores(self, stage: str) -> None:
+        """Put the slices of all processes together and log both conventions, the mean over volumes each."""
+        scores = gather(self.scores)
+        self.scores = {}
+        slices = {name: torch.stack([score[name] for score in scores.values()]) for name in METRICS}
+        for name, values in slices.items():
+            self.log(f"{stage}/{name}_slice", values.mean().float(), rank_zero_only=True)
+        volumes: dict[str, list[dict[str, Tensor]]] = {}
+        for (volume, _, _), score in sorted(scores.items()):
+            volumes.setdefault(volume, []).append(score)
+        per_volume = {
+            volume: volume_metrics({name: torch.stack([score[name] for score in rows]) for name in rows[0]})
+            for volume, rows in volumes.items()
+        }
+        self.volume_scores = {
+            volume: {name: scores[name].item() for name in METRICS} for volume, scores in per_volume.items()
+        }
+        for name in METRICS:
+            mean = torch.stack([scores[name] for scores in per_volume.values()]).mean()
+            # every process holds the same value: early stopping must decide alike on all
+            self.log(f"{stage}/{name}", mean.float(), prog_bar=name != "nmse")
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Add the facts that evaluation needs; the frozen encoder stays outside, by name and hash."""
+        encoder, data = self.encoder, self.trainer.datamodule
+        checkpoint["fm_unroll"] = {
+            "encoder": {
+                "name": encoder.name if encoder else "",
+                "sha256": encoder.sha256 if encoder else "",
+                "weights": encoder.weights_label if encoder else "",
+            },
+            "anatomy": data.anatomy,
+            "synthetic": any(volume.synthetic for volume in data.index.volumes),
+            "acceleration": float(data.sampling.acceleration),
+            "sampling": repr(data.sampling),
+            "trained_on": data.describe_training(),
+            "subjects": {stage: list(subjects) for stage, subjects in data.subjects.items()},
+            "seed": data.seed,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Refuse a checkpoint that was trained over another encoder."""
+        expected = checkpoint["fm_unroll"]["encoder"]["sha256"]
+        found = self.encoder.sha256 if self.encoder else ""
+        if found != expected and not self.hparams.any_encoder:
+            raise InputError(
+                f"the checkpoint was trained over the encoder {expected[:12] or '(none)'} (sha256), "
+                f"this is {found[:12] or '(none)'}: give its --model.weights, or --model.any_encoder true"
+            )
+
+    @property
+    def encoder(self) -> FrozenEncoder | None:
+        """The frozen encoder shared by the cascades, if the method has one."""
+        return getattr(self.network.cascades[0].denoiser, "encoder", None)
+
+    @classmethod
+    def from_checkpoint(cls, path: Path, weights: Path | None = None) -> Self:
+        """Rebuild a trained task on the CPU, in evaluation mode.
+
+        Args:
+            path: the checkpoint.
+            weights: the frozen encoder's weights, if they are no longer where they were in training.
+
+        Raises:
+            InputError: not a checkpoint of this framework, or of another architecture.
+        """
+        checkpoint = read_checkpoint(path)
+        settings = checkpoint["hyper_parameters"]
+        task = cls(**({**settings, "weights": weights, "pretrained": True} if weights else settings))
+        task.on_load_checkpoint(checkpoint)
+        try:
+            task.load_state_dict(checkpoint["state_dict"])
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path} is of another architecture: {reason}") from None
+        return task.eval()
+
+    def configure_optimizers(self) -> dict:
+        """Adam on what is trained: the frozen encoder is never among it."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.Adam(trained, lr=self.hparams.learning_rate)
+        scheduler = torch.optim.lr_scheduler.StepLR(
+            optimizer, self.hparams.learning_rate_step, self.hparams.learning_rate_factor
+        )
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+
+def read_checkpoint(path: Path) -> dict:
+    """The content of a checkpoint of ``fit``: tensors and plain values only, on the CPU.
+
+    Raises:
+        InputError: no such file, truncated, with code in it, or not of this framework.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"checkpoint {path} is not a file")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # a damaged pickle raises nearly any
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"checkpoint {path} cannot be read: {reason}") from None
+    parts = {"fm_unroll", "hyper_parameters", "state_dict"}
+    if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys():
+        raise InputError(f"{path} is not a checkpoint of fm_unroll")
+    # LightningCLI's own note of how it built the task
+    checkpoint["hyper_parameters"].pop("_instantiator", None)
+    return checkpoint
+
+
+METRICS = ("ssim", "psnr", "nmse")
+
+
+def require_target(batch: KSpaceBatch) -> None:
+    """Refuse to train or score on scans that have no reference."""
+    if batch.target is None:
+        raise InputError(
+            f"{batch.volume[0]} is undersampled and has no target: "
+            "training and metrics need fully sampled files, use `predict` for this one"
+        )
+
+
+def gather(scores: dict) -> dict:
+    """The union of all processes' dictionaries."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return scores
+    parts: list[dict] = [{}] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, scores)
+    return {key: value for part in parts for key, value in part.items()}

@@ -1,0 +1,153 @@
+"""The verb ``data check``: what it finds, expects, refuses and draws."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fm_unroll.cli import main
+from simulate import random_kspace, write_cmrxrecon, write_fastmri, write_matlab
+
+
+def check(capsys, *args: object) -> tuple[int, dict]:
+    """Exit status and report."""
+    try:
+        main(["data", "check", *map(str, args), "--json"])
+        status = 0
+    except SystemExit as exit_:
+        status = exit_.code
+    return status, json.loads(capsys.readouterr().out)
+
+
+def by_name(report: dict) -> dict[str, dict]:
+    return {
+        f"{data_set['name']} in {Path(data_set['root']).name}": data_set for data_set in report["data_sets"]
+    }
+
+
+def test_finds_every_data_set_below_a_folder(synthetic: Path, capsys):
+    status, report = check(capsys, synthetic)
+    assert status == 0 and report["problems"] == []
+    found = by_name(report)
+    assert list(found) == [
+        f"CMRxRecon TrainingSet/FullSample in {synthetic.name}",
+        "fastMRI multicoil_val in brain",
+        "fastMRI multicoil_val in knee",
+    ]
+    heart, brain, knee = found.values()
+    assert (heart["subjects"], heart["volumes"], heart["synthetic"]) == (6, 24, 24)
+    assert brain["volumes"] == knee["volumes"] == 2
+    assert heart["expected"] is None  # simulated subjects are no part of the published set
+
+
+def test_compares_with_what_was_published(tmp_path: Path, capsys):
+    write_cmrxrecon(tmp_path, "P001")
+    write_cmrxrecon(tmp_path, "P003")
+    write_fastmri(tmp_path / "head" / "multicoil_val" / "file1.h5")
+    status, report = check(capsys, tmp_path)
+    heart, head = report["data_sets"]
+    absent = [f"P{number:03}" for number in range(1, 121) if number not in {1, 3}]
+    assert heart["expected"] == {"unit": "subjects", "number": 120, "found": 2, "absent": absent}
+    assert heart["missing"][:3] == ["P001/cine_lax", "P001/T1map", "P001/T2map"]
+    assert head["expected"] == {"unit": "volumes", "number": 1378, "found": 1, "absent": []}
+    assert status == 0  # what is missing is said; what is there can be used
+    main(["data", "check", str(tmp_path)])
+    assert "subjects not here: P002, P004-P120" in capsys.readouterr().out
+
+
+def test_undersampled_parts_are_data_sets_of_their_own(tmp_path: Path, capsys):
+    full = write_cmrxrecon(tmp_path)
+    folder = tmp_path / "MultiCoil" / "Cine" / "ValidationSet" / "AccFactor04" / "P001"
+    mask = np.zeros((8, 16))
+    mask[:, 6:10] = 1
+    write_matlab(
+        folder / "cine_sax.mat", kspace_sub04=random_kspace(8, 16, 2, 1, 1) * mask[..., None, None, None]
+    )
+    write_matlab(folder / "cine_sax_mask.mat", mask04=mask)
+    status, report = check(capsys, tmp_path)
+    assert (status, report["ignored"]) == (0, [])
+    assert [name.split(" in ")[0] for name in by_name(report)] == [
+        "CMRxRecon TrainingSet/FullSample",
+        "CMRxRecon ValidationSet/AccFactor04",
+    ]
+    assert full.exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:900]), "truncated or no HDF5 file"),
+        (lambda path: path.write_bytes(b""), "truncated or no HDF5 file"),
+        (lambda path: path.rename(path.with_suffix(".hdf5")), "a fastMRI scan by its content, but its name"),
+        (lambda path: path.rename(path.with_suffix("")), "a fastMRI scan by its content, but its name"),
+        (
+            lambda path: write_matlab(path, kspace_full=random_kspace(8, 8, 2)),
+            "holds no kspace; its keys are kspace_full",
+        ),
+    ],
+)
+def test_says_of_every_unusable_file_why(tmp_path: Path, capsys, spoil, reason: str):
+    write_fastmri(tmp_path / "multicoil_val" / "good.h5")
+    path = write_fastmri(tmp_path / "multicoil_val" / "file1.h5")
+    spoil(path)
+    status, report = check(capsys, tmp_path)
+    assert status == 1
+    (problem,) = report["problems"]
+    assert problem.startswith(str(path.with_suffix(""))) and reason in problem
+    assert report["data_sets"][0]["volumes"] == 1
+
+
+def test_other_files_are_ignored_aloud(tmp_path: Path, capsys):
+    write_fastmri(tmp_path / "multicoil_val" / "file1.h5")
+    write_matlab(tmp_path / "notes.mat", diary=np.ones((3, 3)))
+    (tmp_path / "readme.txt").write_text("text")
+    status, report = check(capsys, tmp_path)
+    assert status == 0
+    assert report["ignored"] == [
+        f"{tmp_path / 'notes.mat'}: holds no k-space that is known here; its keys are diary"
+    ]
+
+
+def test_damaged_data_are_found_by_reading(tmp_path: Path, capsys):
+    kspace = random_kspace(16, 12, 2, 3, 1)
+    kspace[..., 2, 0] = np.nan
+    folder = tmp_path / "MultiCoil" / "Cine" / "TrainingSet" / "FullSample" / "P001"
+    path = write_matlab(folder / "cine_sax.mat", kspace_full=kspace)
+    assert check(capsys, tmp_path)[0] == 0
+    status, report = check(capsys, tmp_path, "--read")
+    assert (status, report["problems"]) == (1, [f"{path}: slice 2, frame 0: k-space holds NaN or Inf"])
+
+
+def test_the_contact_sheet_shows_readout_downwards(tmp_path: Path, capsys):
+    """A bright corner of the image space stays in its corner of the picture."""
+    image = np.full((40, 24), 0.1 + 0j)
+    image[2:10, 2:6] = 1
+    kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image)))
+    folder = tmp_path / "MultiCoil" / "Cine" / "TrainingSet" / "FullSample" / "P001"
+    write_matlab(folder / "cine_sax.mat", kspace_full=np.stack([kspace, kspace], -1)[..., None, None])
+    sheet = tmp_path / "sheets" / "sheet"
+    assert check(capsys, tmp_path, "--contact_sheet", sheet)[0] == 0
+    picture = np.asarray(Image.open(sheet).convert("L"), float)[90:, : picture_width(sheet) // 3]
+    rows, columns = np.nonzero(picture > 250)
+    height, width = np.ptp(rows), np.ptp(columns)
+    assert 1.6 < height / width < 2.4  # 8 rows, 4 columns
+    assert rows.mean() < picture.shape[0] / 2 and columns.mean() < picture.shape[1] / 2
+
+
+def picture_width(path: Path) -> int:
+    return Image.open(path).width
+
+
+def test_both_real_files_are_recognised(shared: Path, tmp_path: Path, capsys):
+    root = tmp_path / "anything"
+    shutil.copytree(shared / "data", root)
+    status, report = check(capsys, root, "--contact_sheet", tmp_path / "sheet.png")
+    assert status == 0
+    assert [data_set["name"] for data_set in report["data_sets"]] == [
+        "CMRxRecon TrainingSet/FullSample",
+        "fastMRI multicoil_val",
+    ]
+    assert Image.open(tmp_path / "sheet.png").height > 500

@@ -1,0 +1,290 @@
+"""The verb ``reconstruct`` on files of every kind."""
+
+from pathlib import Path
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+import timm
+import torch
+from fastmri import evaluate
+from PIL import Image
+from scipy.io import loadmat
+
+from fm_unroll.cli import main
+from fm_unroll.data import CMRxReconData
+from fm_unroll.errors import InputError
+from fm_unroll.physics import UniformSampling, ifft2c, rss
+from fm_unroll.reconstruction.engine import in_chunks
+from fm_unroll.training.task import ReconstructionTask
+
+HEART = "MultiCoil/Cine/TrainingSet/FullSample/P001/cine_sax.mat"
+SETTINGS = {
+    "method": "varnet",
+    "num_cascades": 2,
+    "chans": 2,
+    "pools": 1,
+    "sens_chans": 2,
+    "sens_pools": 1,
+}
+
+
+def save_checkpoint(path: Path, root: Path, seed: int = 0, settings: dict = SETTINGS, **facts) -> Path:
+    """A checkpoint of random weights that says what ``fit`` would say."""
+    torch.manual_seed(seed)
+    task = ReconstructionTask(**settings)
+    data = CMRxReconData(root, acceleration=4, acs_lines=8, split=(1, 0, 0))
+    data.setup()
+    told = {
+        "encoder": {"name": "", "sha256": "", "weights": ""},
+        "anatomy": "cardiac",
+        "acceleration": 4.0,
+        "sampling": repr(data.sampling),
+        "trained_on": data.describe_training(),
+        "subjects": {"train": [], "val": [], "test": []},
+        "seed": seed,
+    }
+    trained = {name: tensor for name, tensor in task.state_dict().items() if ".encoder." not in name}
+    content = {"state_dict": trained, "hyper_parameters": settings, "fm_unroll": told | facts}
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(synthetic, tmp_path_factory) -> Path:
+    return save_checkpoint(tmp_path_factory.mktemp("runs") / "a.ckpt", synthetic)
+
+
+def run(*args: object) -> None:
+    main(["reconstruct", *map(str, args)])
+
+
+def stored(path: Path, name: str = "reconstruction") -> np.ndarray:
+    with h5py.File(path) as file:
+        return file[name][()]
+
+
+def error_line(capsys, *args: object) -> str:
+    with pytest.raises(SystemExit) as exit_:
+        run(*args)
+    assert exit_.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_a_heart_in_every_format(synthetic, checkpoint, tmp_path, capsys):
+    """Equal to the network applied by hand; metrics equal to fastMRI's; nothing to warn of."""
+    file = synthetic / HEART
+    run(
+        file, "--checkpoint", checkpoint, "--output", tmp_path, "--formats", "[h5,nii,png]", "--batch_size", 3
+    )
+    printed = capsys.readouterr()
+    assert "warning" not in printed.err and "CMRxRecon, synthetic" in printed.out
+    image = stored(tmp_path / "P001/cine_sax.h5")
+
+    kspace = stored(file, "kspace_full")
+    kspace = torch.from_numpy((kspace["real"] + 1j * kspace["imag"]).swapaxes(-1, -2).copy())
+    mask = UniformSampling(4, 8)(kspace.shape[-1])
+    network = ReconstructionTask.from_checkpoint(checkpoint).network
+    with torch.no_grad():
+        masked = (kspace * mask.lines).flatten(0, 1)
+        expected = network(masked, mask.lines[None, None, None], mask.num_acs).numpy()
+    assert image.shape == (2, 2, *kspace.shape[-2:]) and image.dtype == np.float32
+    np.testing.assert_allclose(image.reshape(expected.shape), expected, rtol=1e-4, atol=1e-6)
+
+    target = rss(ifft2c(kspace)).flatten(0, 1).numpy()
+    row = next(line for line in printed.out.splitlines() if line.startswith("reconstruction")).split()
+    assert float(row[1]) == pytest.approx(float(evaluate.ssim(target, expected)[0]), abs=1e-4)
+    assert float(row[2]) == pytest.approx(float(evaluate.psnr(target, expected)), abs=1e-2)
+    assert float(row[3]) == pytest.approx(float(evaluate.nmse(target, expected)), abs=1e-5)
+
+    nifti = nibabel.load(tmp_path / "P001/cine_sax.nii.gz")
+    np.testing.assert_array_equal(nifti.get_fdata(dtype=np.float32), image.transpose(2, 3, 1, 0))
+    assert Image.open(tmp_path / "P001/cine_sax.png").mode == "L"
+
+
+def test_the_challenges_submission_of_a_map(synthetic, checkpoint, tmp_path):
+    file = synthetic / "MultiCoil/Mapping/TrainingSet/FullSample/P001/T1map.mat"
+    options = ["--checkpoint", checkpoint, "--output", tmp_path, "--formats", "[h5,mat]"]
+    run(file, *options)
+    image = stored(tmp_path / "P001/T1map.h5")
+    submitted = loadmat(tmp_path / "P001/T1map.mat")["img4ranking"]
+    rows, columns = image.shape[-2:]
+    first_row, first_column = rows // 2 - submitted.shape[0] // 2, columns // 2 - submitted.shape[1] // 2
+    assert submitted.shape[:2] == (round(rows / 3), (columns + 1) // 2)
+    assert submitted.shape[3] == image.shape[0]
+    np.testing.assert_array_equal(submitted[0, 0, 0], image[:, 0, first_row, first_column])
+
+
+def test_raw_and_fastmri_files_of_one_scan_give_one_image(
+    synthetic, checkpoint, tmp_path, write_ismrmrd, capsys
+):
+    fast = sorted((synthetic / "knee").rglob("*.h5"))[0]
+    kspace, target = stored(fast, "kspace"), stored(fast, "reconstruction_rss")
+    # fields of view of the matrix and of the part that the fastMRI file keeps, along phase encoding alone:
+    # without readout oversampling to remove, both networks see the same numbers
+    encoded, kept = (kspace.shape[2], kspace.shape[3], 5), (kspace.shape[2], target.shape[2], 5)
+    raw = write_ismrmrd(tmp_path / "raw" / fast.name, kspace[None], encoded_mm=encoded, recon_mm=kept)
+    options = ["--checkpoint", checkpoint, "--pattern", "uniform", "--acceleration", 2, "--center", 8]
+    run(fast, *options, "--output", tmp_path / "fast.h5")
+    run(raw, *options, "--output", tmp_path / "raw.h5")
+    assert capsys.readouterr().err.count("this is a knee scan") == 2
+    fast_image, raw_image = stored(tmp_path / "fast.h5"), stored(tmp_path / "raw.h5")
+    top = (raw_image.shape[1] - fast_image.shape[1]) // 2
+    raw_image = raw_image[:, top : top + fast_image.shape[1]]
+    np.testing.assert_allclose(raw_image, fast_image, rtol=1e-4, atol=1e-6 * fast_image.max())
+
+
+def test_numpy_and_matlab_files_of_one_scan_give_one_image(synthetic, checkpoint, tmp_path, capsys):
+    kspace = stored(synthetic / HEART, "kspace_full")
+    array = tmp_path / "scan.npy"
+    np.save(array, kspace["real"] + 1j * kspace["imag"])
+    options = ["--checkpoint", checkpoint, "--output"]
+    run(synthetic / HEART, *options, tmp_path / "a.h5")
+    run(array, *options, tmp_path / "b.h5", "--axes", "frame,slice,coil,phase,readout")
+    assert "does not say what it shows" in capsys.readouterr().err
+    np.testing.assert_array_equal(stored(tmp_path / "a.h5"), stored(tmp_path / "b.h5"))
+    assert "--axes slice,coil,readout,phase" in error_line(capsys, array, *options, tmp_path / "c.h5")
+
+
+def test_an_undersampled_file_is_taken_as_it_is(synthetic, checkpoint, tmp_path, capsys):
+    """The challenge's own mask and the one put on the full file are the same lines."""
+    from fm_unroll.phantoms.write import write_cmrxrecon_undersampled
+
+    file = tmp_path / "AccFactor04" / "P001" / "cine_sax.mat"
+    write_cmrxrecon_undersampled(file, synthetic / HEART, 4, acs_lines=8)
+    run(file, "--checkpoint", checkpoint, "--output", tmp_path / "a.h5")
+    run(synthetic / HEART, "--checkpoint", checkpoint, "--output", tmp_path / "b.h5")
+    np.testing.assert_allclose(stored(tmp_path / "a.h5"), stored(tmp_path / "b.h5"), rtol=1e-5, atol=1e-7)
+    printed = capsys.readouterr()
+    assert "warning" not in printed.err and printed.out.count("SSIM") == 1
+    assert "leave out --acceleration" in error_line(
+        capsys, file, "--checkpoint", checkpoint, "--acceleration", 8
+    )
+
+
+def test_trust_maps_lie_beside_the_reconstruction(synthetic, checkpoint, tmp_path, capsys):
+    options = ["--checkpoint", checkpoint, "--trust", "--subsets", 3]
+    run(synthetic / HEART, *options, "--output", tmp_path / "a.nii.gz")
+    run(synthetic / HEART, *options, "--output", tmp_path / "b.nii.gz", "--batch_size", 1)
+    names = {"a.nii.gz", "a_trust.h5", "a_trust.png"}
+    assert names <= {path.name for path in tmp_path.iterdir()}
+    with h5py.File(tmp_path / "a_trust.h5") as one, h5py.File(tmp_path / "b_trust.h5") as other:
+        assert set(one) == {"reconstruction", "residual", "prior", "spread"}
+        for name in ("residual", "prior", "spread"):
+            assert one[name].shape == one["reconstruction"].shape and one[name][()].max() > 0
+            assert one[name].attrs["overall"] > 0
+            np.testing.assert_allclose(one[name][()], other[name][()], rtol=1e-3, atol=1e-5)
+    assert "no error bar" in capsys.readouterr().out
+
+
+def test_equal_checkpoints_have_no_spread_and_others_do(synthetic, checkpoint, tmp_path):
+    other = save_checkpoint(tmp_path / "other.ckpt", synthetic, seed=1)
+    for name, second in (("same", checkpoint), ("other", other)):
+        both = f"[{checkpoint},{second}]"
+        run(synthetic / HEART, "--checkpoint", both, "--trust", "--output", tmp_path / f"{name}.h5")
+    assert stored(tmp_path / "same_trust.h5", "spread").max() == 0
+    assert stored(tmp_path / "other_trust.h5", "spread").max() > 0
+    np.testing.assert_array_equal(stored(tmp_path / "same.h5"), stored(tmp_path / "other.h5"))
+
+
+def test_older_checkpoints_are_still_read(synthetic, tmp_path, capsys):
+    path = save_checkpoint(tmp_path / "old.ckpt", synthetic)
+    content = torch.load(path, weights_only=True)
+    del content["fm_unroll"]["trained_on"]
+    torch.save(content, path)
+    run(synthetic / HEART, "--checkpoint", path, "--output", tmp_path / "a.png")
+    assert "does not say which coils" in capsys.readouterr().err
+
+
+def test_the_encoders_weights_may_have_moved(synthetic, tmp_path, capsys):
+    vit = timm.create_model("vit_tiny_patch16_224")
+    first, moved, others = (tmp_path / name for name in ("first.pt", "moved.pt", "others.pt"))
+    torch.save(vit.state_dict(), first)
+    settings = {
+        "method": "timm/vit_tiny_patch16_224",
+        "weights": str(first),
+        "num_cascades": 1,
+        "blocks": [1, 2],
+        "decoder_widths": [4, 4, 4, 4],
+        "sens_chans": 2,
+        "sens_pools": 1,
+    }
+    encoder = ReconstructionTask(**settings).encoder
+    told = {"name": encoder.name, "sha256": encoder.sha256, "weights": encoder.weights_label}
+    path = save_checkpoint(tmp_path / "vit.ckpt", synthetic, settings=settings, encoder=told)
+    file, options = synthetic / HEART, ["--checkpoint", path, "--output", tmp_path / "a.png"]
+    run(file, *options)
+    first.rename(moved)
+    assert "first.pt" in error_line(capsys, file, *options)
+    run(file, *options, "--weights", moved)
+    torch.save(timm.create_model("vit_tiny_patch16_224").state_dict(), others)
+    assert "trained over the encoder" in error_line(capsys, file, *options, "--weights", others)
+
+
+def test_bad_requests_are_answered_before_the_work(synthetic, checkpoint, tmp_path, capsys):
+    file, given = synthetic / HEART, ["--checkpoint", checkpoint]
+    copy = tmp_path / "P001" / "cine_sax.mat"
+    copy.parent.mkdir()
+    copy.write_bytes((synthetic / "MultiCoil/Mapping/TrainingSet/FullSample/P001/T1map.mat").read_bytes())
+    copy = copy.rename(copy.with_name("T1map.mat"))
+    for args, words in (
+        ([file], "--checkpoint is missing"),
+        ([file, "--checkpoint", f"[{checkpoint},{checkpoint}]"], "several need --trust"),
+        ([file, "--checkpoint", tmp_path / "no.ckpt"], "no.ckpt is not a file"),
+        ([file, *given, "--output", tmp_path / "a.tiff"], "a.tiff: unknown format"),
+        ([file, *given, "--output", tmp_path / "a.mat"], "this cine has 2"),
+        ([copy, *given, "--output", tmp_path, "--formats", "[mat]"], "is the file to be reconstructed"),
+        ([file, *given, "--pattern", "random"], "--pattern random needs"),
+        ([file, *given, "--center", 0.08], "a number of ACS lines"),
+        ([file, *given, "--device", "cuda:99"], "cannot be used"),
+        ([file, *given, "--batch_size", 0], "batch_size is 0"),
+        ([file, *given, "--trust", "--subsets", 1], "a spread needs 2"),
+        ([file, *given, "--weights", tmp_path / "w.pt"], "has no frozen encoder"),
+    ):
+        assert words in error_line(capsys, *args)
+    unknown = save_checkpoint(tmp_path / "unknown.ckpt", synthetic, sampling="__import__('os')")
+    assert "is not known here" in error_line(capsys, file, "--checkpoint", unknown)
+
+
+def test_a_failed_reconstruction_is_never_written(synthetic, tmp_path, capsys):
+    path = save_checkpoint(tmp_path / "nan.ckpt", synthetic)
+    content = torch.load(path, weights_only=True)
+    next(iter(content["state_dict"].values())).fill_(torch.nan)
+    torch.save(content, path)
+    line = error_line(capsys, synthetic / HEART, "--checkpoint", path, "--output", tmp_path / "a.h5")
+    assert "P001/cine_sax: the reconstruction of slice 0, frame 0 holds NaN" in line
+    assert not (tmp_path / "a.h5").exists()
+
+
+def test_chunks_are_halved_when_memory_does_not_suffice():
+    sizes = []
+
+    def process(chunk: list[int]) -> list[int]:
+        sizes.append(len(chunk))
+        if len(chunk) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        return chunk
+
+    assert [item for chunk in in_chunks(range(7), process, 5) for item in chunk] == list(range(7))
+    assert sizes == [5, 2, 2, 2, 1]
+    with pytest.raises(InputError, match="one slice does not fit"):
+        list(in_chunks(range(2), lambda chunk: process([0, 1, 2]), 1))
+
+
+@pytest.mark.parametrize(
+    "path, lines",
+    [
+        ("cmrxrecon/MultiCoil/Cine/TrainingSet/FullSample/P001/cine_sax.mat", 246),
+        ("fastmri_brain/multicoil_val/file_brain_vfa_13coil.h5", 224),
+    ],
+)
+def test_real_scans(shared, checkpoint, tmp_path, capsys, path, lines):
+    """A small network with random weights: that files of real scans go through, not how well."""
+    output = tmp_path / "real.nii.gz"
+    run(shared / "data" / path, "--checkpoint", checkpoint, "--output", output, "--batch_size", 1)
+    printed = capsys.readouterr()
+    assert f"{lines} phase lines, trained on" in printed.err and "SSIM" in printed.out
+    image = nibabel.load(output).get_fdata()
+    assert image.shape[1] == lines and np.isfinite(image).all() and image.max() > 0

@@ -1,0 +1,248 @@
+"""The CMRxRecon reader against files in the published formats, a real file, and damaged ones."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+
+from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
+from fm_unroll.data.readers.hdf5 import open_file
+from fm_unroll.errors import InputError
+from fm_unroll.physics import ifft2c, rss
+from simulate import random_kspace, write_cmrxrecon, write_matlab
+
+READER = CMRxReconReader()
+
+
+def read(path: Path, slice: int = 0, frame: int = 0, reader: CMRxReconReader = READER):
+    """Describe a file and read one slice of it."""
+    volume = reader.describe(path, path.parent)
+    with open_file(path) as file:
+        return reader.read(file, volume, slice, frame)
+
+
+def uniform_lines(num_lines: int, acceleration: int, acs_lines: int) -> np.ndarray:
+    """Every R-th line from the first, and the centre, as in the challenge's mySubsampling.m."""
+    lines = np.arange(num_lines) % acceleration == 0
+    first = (num_lines - acs_lines + 1) // 2
+    lines[first : first + acs_lines] = True
+    return lines
+
+
+@pytest.mark.parametrize(
+    "shape", [(16, 12, 2, 3, 4), (16, 13, 2, 3, 1), (17, 12, 3, 1, 1), (16, 12, 1, 1, 4), (3, 2, 5, 1, 1)]
+)
+def test_every_slice_comes_in_the_order_coil_readout_phase(tmp_path: Path, shape: tuple[int, ...]):
+    path = write_cmrxrecon(tmp_path, "P007", "T1map", shape)
+    kspace = random_kspace(*shape)  # (kx, ky, coil, z, t)
+
+    volume = READER.describe(path, tmp_path)
+
+    assert volume.path == "MultiCoil/Mapping/TrainingSet/FullSample/P007/T1map.mat"
+    assert (volume.name, volume.subject, volume.contrast) == ("P007/T1map", "P007", "T1map")
+    sizes = (volume.readout, volume.phase, volume.num_coils, volume.num_slices, volume.num_frames)
+    assert sizes == shape
+    assert volume.crop == shape[:2] and volume.acquired == (0, shape[1])
+    assert volume.fully_sampled and volume.num_acs == 0 and volume.maximum is None and not volume.synthetic
+    for slice_, frame in np.ndindex(*shape[3:]):
+        sample = read(path, slice_, frame)
+        np.testing.assert_array_equal(sample.kspace, np.moveaxis(kspace[..., slice_, frame], 2, 0))
+        assert sample.kspace.is_contiguous() and sample.acquired.all() and sample.target is None
+
+
+def test_double_precision_becomes_complex64(tmp_path: Path):
+    kspace = random_kspace(8, 6, 2, 2, 2).astype(np.complex128) / 3
+    path = write_matlab(tmp_path / "P001" / "cine_sax.mat", kspace_full=kspace)
+    expected = np.moveaxis(kspace[..., 1, 1], 2, 0).astype(np.complex64)
+    np.testing.assert_array_equal(read(path, 1, 1).kspace, expected)
+
+
+@pytest.mark.parametrize("masked", [True, False], ids=["mask file", "no mask file"])
+def test_undersampled_files_of_2023(tmp_path: Path, masked: bool):
+    lines = uniform_lines(64, 8, 24)
+    folder = tmp_path / "MultiCoil" / "Cine" / "ValidationSet" / "AccFactor08" / "P003"
+    kspace = random_kspace(8, 64, 2, 2, 3) * lines[None, :, None, None, None]
+    path = write_matlab(folder / "cine_lax.mat", kspace_sub08=kspace)
+    if masked:
+        write_matlab(folder / "cine_lax_mask.mat", mask08=np.broadcast_to(lines, (8, 64)).astype(float))
+    reader = CMRxReconReader(("cine_lax",), "ValidationSet", "AccFactor08")
+
+    assert reader.find(tmp_path) == ([path], [])
+    sample = read(path, 1, 2, reader)
+
+    np.testing.assert_array_equal(sample.acquired, lines)
+    np.testing.assert_array_equal(sample.kspace, np.moveaxis(kspace[..., 1, 2], 2, 0))
+    assert not sample.fully_sampled and sample.num_acs == 24
+    assert np.isnan(sample.data_range)
+
+
+def test_undersampled_files_of_2024(tmp_path: Path):
+    lines = uniform_lines(50, 4, 16)
+    subset = tmp_path / "MultiCoil" / "Mapping" / "ValidationSet"
+    kspace = random_kspace(8, 50, 2, 2, 3) * lines[None, :, None, None, None]
+    path = write_matlab(subset / "UnderSample_Task1" / "P002" / "T2map_kus_Uniform4.mat", kus=kspace)
+    mask = write_matlab(
+        subset / "Mask_Task1" / "P002" / "T2map_mask_Uniform4.mat",
+        mask=np.broadcast_to(lines, (8, 50)).astype(np.uint8),
+    )
+    reader = CMRxReconReader(("T1map", "T2map"), "ValidationSet", "Uniform4")
+
+    assert reader.find(tmp_path) == ([path], ["P002/T1map"])
+    assert reader.companions(path) == [mask]
+    volume = reader.describe(path, tmp_path)
+    assert (volume.name, volume.contrast) == ("P002/T2map", "T2map")
+    assert volume.sampled == tuple(np.flatnonzero(lines)) and volume.num_acs == 16
+
+
+def test_find_names_missing_contrasts_and_accepts_multicoil_as_root(tmp_path: Path):
+    write_cmrxrecon(tmp_path, "P001", "cine_sax")
+    write_cmrxrecon(tmp_path, "P001", "T1map")
+    write_cmrxrecon(tmp_path, "P002", "T2map")
+    (tmp_path / "MultiCoil" / "Cine" / "TrainingSet" / "FullSample" / "P003").mkdir()
+    missing = [
+        *("P001/cine_lax", "P001/T2map", "P002/cine_sax", "P002/cine_lax", "P002/T1map"),
+        *("P003/cine_sax", "P003/cine_lax", "P003/T1map", "P003/T2map"),
+    ]
+    for root in (tmp_path, tmp_path / "MultiCoil"):
+        files, absent = READER.find(root)
+        assert [f"{file.parent.name}/{file.stem}" for file in files] == [
+            "P001/cine_sax",
+            "P001/T1map",
+            "P002/T2map",
+        ]
+        assert absent == missing
+
+
+def test_a_missing_or_empty_root_shows_the_expected_tree(tmp_path: Path):
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        READER.find(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"expected .*Cine/TrainingSet/FullSample/P001/cine_sax\.mat"):
+        READER.find(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"contrasts": ("cine",)}, {"subset": "Training"}, {"sampling": "AccFactor4"}]
+)
+def test_unknown_parts_of_the_tree_are_refused(setting: dict):
+    with pytest.raises(InputError, match="choose from"):
+        CMRxReconReader(**setting)
+
+
+def test_an_odd_mask_is_refused(tmp_path: Path):
+    lines = uniform_lines(32, 4, 8)
+    kspace = random_kspace(8, 32, 2, 1, 1) * lines[None, :, None, None, None]
+    path = write_matlab(tmp_path / "P001" / "cine_sax.mat", kspace_sub04=kspace)
+    along_readout = np.broadcast_to(np.arange(8)[:, None] % 2 == 0, (8, 32)).astype(float)
+    mask = write_matlab(tmp_path / "P001" / "cine_sax_mask.mat", mask04=along_readout)
+    with pytest.raises(InputError, match=f"{mask}: mask04 varies along kx"):
+        read(path)
+    write_matlab(mask, mask04=np.ones((32, 8)))
+    with pytest.raises(InputError, match=rf"{mask}: mask04 .* expected numbers \(ky, kx\) = \(32, 8\)"):
+        read(path)
+    too_few = np.broadcast_to(uniform_lines(32, 8, 8), (8, 32)).astype(float)
+    write_matlab(mask, mask04=too_few)
+    with pytest.raises(InputError, match=f"{path}: slice 0, frame 0: .* leaves out"):
+        read(path)
+    write_matlab(mask, mask04=np.zeros((8, 32)))
+    with pytest.raises(InputError, match=f"{path}: the centre of k-space is not sampled"):
+        read(path)
+
+
+def stored(shape: tuple[int, ...] = (2, 2, 2, 6, 8), dtype: str = "c8") -> dict[str, np.ndarray]:
+    """A data set's keywords: ones, as they lie in the file."""
+    return {"data": np.ones(shape, dtype)}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"image": stored()}, "holds no kspace_full .*; its keys are image"),
+        ({}, "its keys are none"),
+        ({"kspace_full": stored(), "kus": stored()}, "holds both kspace_full and kus"),
+        ({"kspace_full": stored((6, 8))}, "has 2 dimensions, expected"),
+        ({"kspace_full": stored((1, 2, 2, 2, 6, 8))}, "has 6 dimensions, expected"),
+        ({"kspace_full": stored(dtype="f4")}, "has type float32, expected complex"),
+        ({"kspace_full": stored(dtype="i2,i2")}, "expected complex"),
+        ({"kspace_full": stored((2, 2, 0, 6, 8))}, "has shape"),
+        ({"kspace_full": stored((1, 1, 204, 10, 8))}, "has shape"),
+        (
+            {"kspace_full": {"shape": (12, 10, 10, 204, 512), "dtype": "c8", "chunks": (1, 1, 1, 204, 512)}},
+            "declares 956 MiB, but 0 MiB are stored",
+        ),
+        ({"kspace_full": {"shape": None, "dtype": "c8"}}, "has 0 dimensions"),
+    ],
+)
+def test_what_is_not_kspace_is_refused(tmp_path: Path, content: dict, reason: str):
+    path = tmp_path / "cine_sax.mat"
+    with h5py.File(path, "w") as file:
+        for name, dataset in content.items():
+            file.create_dataset(name, **dataset)
+    with pytest.raises(InputError, match=f"{path}: .*{reason}") as error:
+        read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_nothing_is_followed_out_of_the_file(tmp_path: Path):
+    other = write_cmrxrecon(tmp_path)
+    with h5py.File(other) as file:
+        shape, dtype = file["kspace_full"].shape, file["kspace_full"].dtype
+    path = tmp_path / "cine_sax.mat"
+    layout = h5py.VirtualLayout(shape, dtype)
+    layout[:] = h5py.VirtualSource(str(other), "kspace_full", shape)
+    raw = tmp_path / "raw"
+    raw.write_bytes(bytes(int(np.prod(shape)) * 8))
+    for number, make in enumerate(
+        [
+            lambda file: file.__setitem__("kspace_full", h5py.ExternalLink(str(other), "kspace_full")),
+            lambda file: file.__setitem__("kspace_full", h5py.SoftLink("/elsewhere")),
+            lambda file: file.create_virtual_dataset("kspace_full", layout),
+            lambda file: file.create_dataset("kspace_full", shape, dtype, external=str(raw)),
+            lambda file: file.create_group("kspace_full"),
+        ]
+    ):
+        path = tmp_path / f"{number}.mat"
+        with h5py.File(path, "w") as file:
+            make(file)
+        with pytest.raises(InputError, match=f"{path}: kspace_full (is a|keeps its data in other files)"):
+            read(path)
+
+
+def test_files_that_cannot_be_opened_say_why(tmp_path: Path):
+    good = write_cmrxrecon(tmp_path)
+    path = tmp_path / "cine_sax.mat"
+    with pytest.raises(InputError, match=f"{path}: No such file"):
+        read(path)
+    scipy.io.savemat(path, {"kspace_full": np.ones(3)})
+    with pytest.raises(InputError, match=f"{path}: MATLAB file older than v7.3; save it again with -v7.3"):
+        read(path)
+    content = good.read_bytes()
+    for length in [0, 1, 511, 512, 600, 1000, 2048, len(content) // 2, len(content) - 1]:
+        path.write_bytes(content[:length])
+        with pytest.raises(InputError, match=f"{path}: ") as error:
+            read(path)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"), [(np.nan, "NaN or Inf"), (np.inf, "NaN or Inf"), (1e300, "NaN or Inf"), (0, "zero")]
+)
+def test_values_that_no_scanner_measures_are_refused(tmp_path: Path, value: float, reason: str):
+    kspace = random_kspace(8, 6, 2, 3, 4).astype(np.complex128)
+    kspace[..., 1, 2] = value
+    path = write_matlab(tmp_path / "P001" / "cine_sax.mat", kspace_full=kspace)
+    with pytest.raises(InputError, match=f"{path}: slice 1, frame 2: .*{reason}"):
+        read(path, 1, 2)
+    read(path, 2, 1)
+
+
+def test_the_real_file_shows_a_heart_in_the_middle(shared: Path):
+    root = shared / "data" / "cmrxrecon"
+    files, missing = READER.find(root)
+    assert [file.name for file in files] == ["cine_sax.mat"] and len(missing) == 3
+    sample = read(files[0])
+    assert sample.kspace.shape == (1, 512, 246)
+    energy = rss(ifft2c(sample.kspace)).square()
+    assert energy[128:384].sum() > 0.95 * energy.sum()  # the readout is oversampled: its outer half is air
+    assert energy[:, 61:185].sum() > 0.7 * energy.sum()

@@ -1,0 +1,193 @@
+"""The fastMRI reader against fastMRI's own, a real file, and damaged ones."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from fastmri.data import SliceDataset as FastMRISliceDataset
+
+from fm_unroll.data.readers.fastmri import FastMRIReader
+from fm_unroll.data.readers.hdf5 import open_file
+from fm_unroll.errors import InputError
+from fm_unroll.physics import ifft2c, rss
+from simulate import HEADER, random_kspace, write_fastmri
+
+READER = FastMRIReader()
+
+
+def read(path: Path, slice: int = 0):
+    """Describe a file and read one slice of it."""
+    volume = READER.describe(path, path.parent)
+    with open_file(path) as file:
+        return READER.read(file, volume, slice, 0)
+
+
+@pytest.mark.parametrize(("phase", "padding"), [(12, (0, 0)), (15, (2, 1)), (20, (0, 3)), (21, (4, 4))])
+def test_reads_what_fastmri_reads(tmp_path: Path, phase: int, padding: tuple[int, int]):
+    target = np.random.default_rng(1).random((3, 8, 10), dtype=np.float32)
+    attributes = {"patient_id": "abc", "acquisition": "CORPD_FBK", "max": float(target.max())}
+    path = write_fastmri(
+        tmp_path / "file1.h5", (3, 2, 16, phase), (8, 10), padding, target, attributes=attributes
+    )
+    theirs = FastMRISliceDataset(tmp_path, "multicoil")
+
+    volume = READER.describe(path, tmp_path)
+
+    assert (volume.path, volume.name) == ("file1.h5", "file1")
+    assert (volume.subject, volume.contrast) == ("abc", "CORPD_FBK")
+    assert volume.num_slices == len(theirs) and volume.num_frames == 1 and volume.fully_sampled
+    for slice_, (kspace, _, their_target, metadata, _, _) in enumerate(theirs):
+        sample = read(path, slice_)
+        np.testing.assert_array_equal(sample.kspace, kspace)
+        np.testing.assert_array_equal(sample.target, their_target)
+        assert volume.acquired == (metadata["padding_left"], metadata["padding_right"])
+        assert volume.crop == metadata["recon_size"][:2]
+        assert sample.data_range == metadata["max"]
+        lines = np.flatnonzero(sample.acquired)
+        assert (lines[0], lines[-1] + 1) == volume.acquired and len(lines) == phase - sum(padding)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "recon", "target", "crop"),
+    [
+        ((40, 33), (20, 20), None, (20, 20)),
+        ((40, 13), (20, 20), None, (13, 13)),  # the square that fastMRI takes of FLAIR scans 203 lines wide
+        ((40, 33), (20, 20), (18, 16), (18, 16)),
+        ((40, 33), (20, 20), (32, 32), (20, 20)),
+        ((40, 13), (20, 20), (20, 20), (13, 13)),
+    ],
+)
+def test_crop(tmp_path: Path, matrix, recon, target, crop):
+    stored = None if target is None else np.arange(3.0 * np.prod(target)).reshape(3, *target)
+    path = write_fastmri(tmp_path / "file1.h5", (3, 2, *matrix), recon, target=stored)
+    sample = read(path, 1)
+    assert sample.crop == crop
+    if stored is not None:
+        top, left = (target[0] - crop[0]) // 2, (target[1] - crop[1]) // 2
+        expected = stored[1, top : top + crop[0], left : left + crop[1]]
+        np.testing.assert_array_equal(sample.target, expected.astype(np.float32))
+
+
+def test_undersampled_test_file(tmp_path: Path):
+    mask = np.zeros(20, bool)
+    mask[[0, 3, 8, 9, 10, 11, 15, 19]] = True
+    path = write_fastmri(tmp_path / "file1.h5", (2, 2, 16, 20), padding=(1, 1), mask=mask)
+    sample = read(path)
+    assert not sample.fully_sampled and sample.target is None and np.isnan(sample.data_range)
+    assert np.flatnonzero(sample.acquired).tolist() == [3, 8, 9, 10, 11, 15]
+    assert sample.num_acs == 4
+    assert read(write_fastmri(tmp_path / "file2.h5")).fully_sampled
+
+
+def test_missing_attributes_have_documented_stand_ins(tmp_path: Path):
+    path = write_fastmri(tmp_path / "file7.h5")
+    with h5py.File(path, "r+") as file:
+        del file.attrs["patient_id"]
+        file.attrs["acquisition"] = np.bytes_(b"AXFLAIR")
+        file.attrs["synthetic"] = True
+    volume = READER.describe(path, tmp_path)
+    assert (volume.subject, volume.contrast, volume.synthetic) == ("file7", "AXFLAIR", True)
+    assert volume.maximum is None
+
+
+def test_find(tmp_path: Path):
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        READER.find(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"expected .*/multicoil_val/file1000001\.h5"):
+        READER.find(tmp_path)
+    train, val, test = (
+        write_fastmri(tmp_path / f"multicoil_{part}" / f"file{part}.h5") for part in ("train", "val", "test")
+    )
+    assert READER.find(tmp_path) == ([train, val], [])
+    assert FastMRIReader("multicoil_test").find(tmp_path) == ([test], [])
+    assert READER.find(tmp_path / "multicoil_val") == ([val], [])
+
+
+BOMB = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;">]><x>&b;</x>'
+OUTSIDE = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><x>&a;</x>'
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (BOMB, "document type declaration"),
+        (OUTSIDE, "document type declaration"),
+        ("", "no valid XML"),
+        (HEADER[:300], "no valid XML"),
+        ("<a/>", "encodedSpace/matrixSize/y is '', expected a whole number >= 1"),
+        (HEADER.replace("{rows}", "0"), "reconSpace/matrixSize/x is '0'"),
+        (HEADER.replace("{columns}", "8.5"), "reconSpace/matrixSize/y is '8.5'"),
+        (HEADER.replace("{last}", "9" * 5000), "kspace_encoding_step_1/maximum is '9"),
+        (HEADER.replace("{center}", "-1"), "kspace_encoding_step_1/center is '-1'"),
+        (HEADER.replace("{center}", "99"), "first acquired line at -93, k-space has 12"),
+    ],
+)
+def test_hostile_or_broken_headers(tmp_path: Path, header: str, reason: str):
+    header = header if "{" in header else header.replace("{", "{{")
+    path = write_fastmri(tmp_path / "file1.h5", header=header)
+    with pytest.raises(InputError, match=f"{path}: ismrmrd_header.*{reason}") as error:
+        read(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("kspace", None, "holds no kspace; its keys are ismrmrd_header, reconstruction_rss"),
+        ("kspace", np.ones((3, 16, 12), "c8"), "has 3 dimensions, expected .slice, coil, readout, phase"),
+        ("kspace", np.ones((3, 2, 16, 12), "f4"), "has type float32"),
+        ("kspace", np.ones((3, 640, 16, 12), "c8"), "has shape"),
+        ("ismrmrd_header", None, "ismrmrd_header is missing"),
+        ("ismrmrd_header", np.ones(3), "expected one text"),
+        ("reconstruction_rss", np.ones((2, 8, 8)), "reconstruction_rss is float64"),
+        ("reconstruction_rss", np.full((3, 8, 8), np.nan), "slice 0, frame 0: the stored reconstruction"),
+        ("mask", np.ones(11), "mask is float64"),
+        ("mask", np.zeros(12), "centre of k-space is not sampled"),
+    ],
+)
+def test_what_is_not_a_scan_is_refused(tmp_path: Path, name: str, value: np.ndarray | None, reason: str):
+    path = write_fastmri(tmp_path / "file1.h5", target=np.ones((3, 8, 8)))
+    with h5py.File(path, "r+") as file:
+        if name in file:
+            del file[name]
+        if value is not None:
+            file[name] = value
+    with pytest.raises(InputError, match=f"{path}: .*{reason}"):
+        read(path)
+
+
+@pytest.mark.parametrize("maximum", [np.nan, 0.0, -1.0, np.inf, "large", np.ones(2)])
+def test_an_impossible_maximum_is_refused(tmp_path: Path, maximum: object):
+    path = write_fastmri(tmp_path / "file1.h5", attributes={"max": maximum})
+    with pytest.raises(InputError, match=f"{path}: "):
+        read(path)
+
+
+def test_only_the_asked_slice_is_read(tmp_path: Path):
+    path = tmp_path / "file1.h5"
+    write_fastmri(path)
+    kspace = random_kspace(3, 2, 16, 12)
+    with h5py.File(path, "r+") as file:
+        del file["kspace"]
+        stored = file.create_dataset("kspace", data=kspace, chunks=(1, 2, 16, 12), compression="gzip")
+        _, chunk = stored.id.read_direct_chunk((1, 0, 0, 0))
+    path.write_bytes(path.read_bytes().replace(chunk, bytes(len(chunk))))
+    np.testing.assert_array_equal(read(path, 0).kspace, kspace[0])
+    np.testing.assert_array_equal(read(path, 2).kspace, kspace[2])
+    volume = READER.describe(path, tmp_path)
+    with open_file(path) as file, pytest.raises(OSError, match="filter returned failure"):
+        READER.read(file, volume, 1, 0)
+
+
+def test_the_real_file_reproduces_its_reconstruction(shared: Path):
+    (path,), _ = READER.find(shared / "data" / "fastmri_brain")
+    volume = READER.describe(path, path.parent)
+    assert (volume.num_slices, volume.num_coils, volume.crop) == (4, 13, (224, 224))
+    with open_file(path) as file:
+        for slice_ in range(volume.num_slices):
+            sample = READER.read(file, volume, slice_, 0)
+            image = rss(ifft2c(sample.kspace))
+            torch.testing.assert_close(image, sample.target, rtol=0, atol=1e-4 * float(sample.target.max()))
+            assert float(sample.target.max()) <= sample.data_range * (1 + 1e-6)

@@ -1,0 +1,194 @@
+"""Raw files against the k-space they were written from."""
+
+import importlib.util
+
+import h5py
+import ismrmrd
+import numpy as np
+import pytest
+import torch
+from ismrmrd import xsd
+
+from fm_unroll.data.readers.ismrmrd import ISMRMRDDataset
+from fm_unroll.data.readers.scan import open_scan
+from fm_unroll.errors import InputError
+from fm_unroll.physics import ifft2c, rss
+from simulate import random_kspace
+
+SHAPE = (2, 3, 2, 16, 12)  # frame, slice, coil, readout, phase
+
+
+@pytest.fixture
+def kspace() -> np.ndarray:
+    return random_kspace(*SHAPE)
+
+
+def read_all(dataset: ISMRMRDDataset) -> np.ndarray:
+    """What the reader makes of a file, (frame, slice, coil, readout, phase)."""
+    volume = dataset.volume
+    stack = np.stack([dataset[item].kspace.numpy() for item in range(len(dataset))])
+    return stack.reshape(volume.num_frames, volume.num_slices, *stack.shape[1:])
+
+
+@pytest.mark.parametrize("counter", ["repetition", "contrast", "phase", "set"])
+def test_every_line_slice_and_frame_comes_to_its_place(write_ismrmrd, tmp_path, kspace, counter):
+    dataset = ISMRMRDDataset(write_ismrmrd(tmp_path / "raw.h5", kspace, counter=counter))
+    np.testing.assert_array_equal(read_all(dataset), kspace)
+    assert dataset.volume.fully_sampled and dataset.anatomy == "knee"
+    sample = dataset[4]
+    assert (sample.slice, sample.frame) == (1, 1)
+
+
+def test_averages_are_averaged(write_ismrmrd, tmp_path, kspace):
+    dataset = ISMRMRDDataset(write_ismrmrd(tmp_path / "raw.h5", kspace, averages=3))
+    np.testing.assert_allclose(read_all(dataset), kspace, atol=1e-6)
+
+
+def test_partial_fourier_lies_where_the_limits_say(write_ismrmrd, tmp_path, kspace):
+    lines = np.arange(12) >= 3
+    dataset = ISMRMRDDataset(write_ismrmrd(tmp_path / "raw.h5", kspace, lines=lines, padding=3))
+    np.testing.assert_array_equal(read_all(dataset), kspace * lines)
+    assert dataset.volume.acquired == (3, 12) and dataset.volume.fully_sampled
+
+
+def test_asymmetric_echo_lies_where_its_centre_is(write_ismrmrd, tmp_path, kspace):
+    dataset = ISMRMRDDataset(write_ismrmrd(tmp_path / "raw.h5", kspace, first_sample=5))
+    expected = kspace.copy()
+    expected[..., :5, :] = 0
+    np.testing.assert_array_equal(read_all(dataset), expected)
+
+
+def test_discarded_samples_are_left_out(write_ismrmrd, tmp_path, kspace):
+    def discard(acquisition):
+        acquisition.discard_pre, acquisition.discard_post = 2, 1
+
+    dataset = ISMRMRDDataset(write_ismrmrd(tmp_path / "raw.h5", kspace, on_acquisition=discard))
+    expected = kspace.copy()
+    expected[..., :2, :] = expected[..., -1:, :] = 0
+    np.testing.assert_array_equal(read_all(dataset), expected)
+
+
+def test_readout_oversampling_is_removed_without_changing_a_pixel(write_ismrmrd, tmp_path, kspace):
+    path = write_ismrmrd(tmp_path / "raw.h5", kspace, recon_mm=(120.0, 90.0, 5.0))
+    dataset = ISMRMRDDataset(path)
+    assert dataset.volume.readout == 8 and dataset.volume.crop == (8, 6)
+    whole = rss(ifft2c(torch.from_numpy(kspace)))[..., 4:12, :]
+    torch.testing.assert_close(rss(ifft2c(torch.from_numpy(read_all(dataset)))), whole, atol=1e-5, rtol=0)
+
+
+def test_undersampled_files_tell_their_lines(write_ismrmrd, tmp_path, kspace):
+    lines = np.zeros(12, bool)
+    lines[[0, 3, 5, 6, 7, 9]] = True
+    volume = ISMRMRDDataset(write_ismrmrd(tmp_path / "raw.h5", kspace, lines=lines)).volume
+    assert volume.sampled == (0, 3, 5, 6, 7, 9) and volume.num_acs == 3
+
+
+@pytest.mark.parametrize("mode, kept", [("EMBEDDED", True), ("SEPARATE", False)])
+def test_calibration_lines_count_where_they_are_embedded(write_ismrmrd, tmp_path, kspace, mode, kept):
+    def on_header(header):
+        header.encoding[0].parallelImaging = xsd.parallelImagingType(
+            accelerationFactor=xsd.accelerationFactorType(kspace_encoding_step_1=2, kspace_encoding_step_2=1),
+            calibrationMode=xsd.calibrationModeType[mode],
+        )
+
+    def on_acquisition(acquisition):
+        if acquisition.idx.kspace_encode_step_1 in (5, 7):
+            acquisition.set_flag(ismrmrd.ACQ_IS_PARALLEL_CALIBRATION)
+
+    path = tmp_path / "raw.h5"
+    write_ismrmrd(path, kspace, on_header=on_header, on_acquisition=on_acquisition)
+    scan = open_scan(path)
+    assert scan.volume.fully_sampled == kept
+    assert scan.notes == (() if kept else ("12 readouts of a separate calibration scan are left out",))
+
+
+def test_geometry_is_that_of_the_headers(write_ismrmrd, tmp_path, kspace):
+    """The pixel of the field of view's centre lies at the acquisitions' position, LPS turned to RAS."""
+    geometry = ISMRMRDDataset(write_ismrmrd(tmp_path / "raw.h5", kspace)).geometry
+    assert geometry.oriented
+    for slice_ in range(3):
+        np.testing.assert_allclose(geometry.affine @ [8, 6, slice_, 1], [-10, 20, 30 + 6 * slice_, 1])
+    # one row further: 240 mm / 16 along the read direction, which is towards the back
+    np.testing.assert_allclose(geometry.affine[:3, 0], [0, -15, 0])
+
+
+def refusal(path) -> str:
+    with pytest.raises(InputError) as error:
+        dataset = ISMRMRDDataset(path)
+        for item in range(len(dataset)):
+            dataset[item]
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_what_is_no_cartesian_2d_imaging_is_refused(write_ismrmrd, tmp_path, kspace):
+    def spiral(header):
+        header.encoding[0].trajectory = xsd.trajectoryType.SPIRAL
+
+    def partitions(header):
+        header.encoding[0].encodedSpace.matrixSize.z = 8
+
+    def no_limits(header):
+        header.encoding[0].encodingLimits.kspace_encoding_step_1 = None
+
+    def centre(header):
+        header.encoding[0].encodingLimits.kspace_encoding_step_1.center = 0
+
+    for change, words in (
+        (spiral, "spiral"),
+        (partitions, "8 partitions"),
+        (no_limits, "encodingLimits"),
+        (centre, "put lines 6 to 17 into a matrix of 12"),
+    ):
+        assert words in refusal(write_ismrmrd(tmp_path / "raw.h5", kspace, on_header=change))
+
+
+def test_acquisitions_that_cannot_be_placed_are_refused(write_ismrmrd, tmp_path, kspace):
+    def reversed_(acquisition):
+        acquisition.set_flag(ismrmrd.ACQ_IS_REVERSE)
+
+    def off_centre(acquisition):
+        acquisition.center_sample = 0
+
+    def missing_line(acquisition):
+        if acquisition.idx.slice == 1 and acquisition.idx.kspace_encode_step_1 == 4:
+            acquisition.set_flag(ismrmrd.ACQ_IS_NAVIGATION_DATA)
+
+    def other_encoding(acquisition):
+        acquisition.encoding_space_ref = 1
+
+    def all_noise(acquisition):
+        acquisition.set_flag(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)
+
+    for change, words in (
+        (reversed_, "reversed"),
+        (off_centre, "center_sample"),
+        (missing_line, "slice 1, frame 0 has other lines (11)"),
+        (other_encoding, "encoding that the header does not have"),
+        (all_noise, "no imaging acquisition"),
+    ):
+        path = write_ismrmrd(tmp_path / f"{change.__name__}.h5", kspace, on_acquisition=change)
+        assert words in refusal(path)
+
+
+def test_damaged_files_are_named(write_ismrmrd, tmp_path, kspace):
+    path = write_ismrmrd(tmp_path / "raw.h5", kspace)
+    with h5py.File(path, "r+") as file:
+        del file["dataset/data"]
+        file["dataset/data"] = np.zeros(3)
+    assert "list of acquisitions" in refusal(path)
+    with h5py.File(path, "r+") as file:
+        file["dataset/xml"][0] = b"<ismrmrdHeader>"
+    assert "no valid header" in refusal(path)
+    with h5py.File(path, "r+") as file:
+        file["dataset/xml"][0] = b'<!DOCTYPE a [<!ENTITY b "c">]><ismrmrdHeader/>'
+    assert "document type" in refusal(path)
+
+
+def test_without_the_package_one_line_says_what_to_install(write_ismrmrd, tmp_path, kspace, monkeypatch):
+    path = write_ismrmrd(tmp_path / "raw.h5", kspace)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "ismrmrd" else find_spec(name, *rest)
+    )
+    assert "pip install 'fm_unroll[files]'" in refusal(path)

@@ -1,0 +1,102 @@
+"""Files of every kind, recognised by what is in them."""
+
+import numpy as np
+import pytest
+
+from fm_unroll.data.readers.numpy import AXES
+from fm_unroll.data.readers.scan import open_scan
+from fm_unroll.errors import InputError
+from simulate import random_kspace, write_cmrxrecon, write_fastmri, write_matlab
+
+
+def test_kinds_are_told_by_content_not_by_name(write_ismrmrd, tmp_path):
+    kspace = random_kspace(1, 2, 2, 16, 12)
+    kinds = {
+        write_cmrxrecon(tmp_path): "CMRxRecon",
+        write_fastmri(tmp_path / "fast.h5"): "fastMRI",
+        write_ismrmrd(tmp_path / "raw.h5", kspace): "ISMRMRD",
+    }
+    for position, (path, kind) in enumerate(kinds.items()):
+        renamed = path.rename(tmp_path / f"scan{position}.dat")
+        assert open_scan(renamed).kind == kind
+    np.save(tmp_path / "array.npy", kspace)
+    renamed = (tmp_path / "array.npy").rename(tmp_path / "array.dat")
+    assert open_scan(renamed, AXES).kind == "NumPy"
+
+
+def test_one_file_gives_the_samples_of_its_data_set(tmp_path):
+    path = write_cmrxrecon(tmp_path, shape=(16, 12, 2, 3, 4))
+    scan = open_scan(path)
+    expected = random_kspace(16, 12, 2, 3, 4)
+    assert scan.volume.name == "P001/cine_sax" and scan.anatomy == "cardiac" and len(scan.slices) == 12
+    for item in range(12):
+        sample = scan.slices[item]
+        stored = expected[:, :, :, sample.slice, sample.frame]
+        np.testing.assert_array_equal(sample.kspace.numpy(), stored.transpose(2, 0, 1))
+        assert item == sample.frame * 3 + sample.slice
+
+
+@pytest.mark.parametrize("contrast, anatomy", [("AXT2", "brain"), ("CORPDFS_FBK", "knee"), ("X", None)])
+def test_fastmri_files_tell_their_anatomy_by_their_acquisition(tmp_path, contrast, anatomy):
+    path = write_fastmri(tmp_path / "a.h5", attributes={"acquisition": contrast})
+    assert open_scan(path).anatomy == anatomy
+
+
+def test_undersampled_cmrxrecon_without_a_mask_file_is_searched_for_its_lines(tmp_path):
+    kspace = random_kspace(16, 12, 2, 1, 1)
+    lines = np.zeros(12, bool)
+    lines[[0, 4, 5, 6, 7, 8]] = True
+    path = write_matlab(tmp_path / "P001" / "cine_sax.mat", kspace_sub04=kspace * lines[:, None, None, None])
+    volume = open_scan(path).volume
+    assert volume.sampled == (0, 4, 5, 6, 7, 8) and volume.num_acs == 5
+
+
+def test_numpy_axes_are_taken_as_they_are_named(tmp_path):
+    kspace = random_kspace(2, 3, 4, 16, 12)
+    np.save(tmp_path / "a.npy", kspace.transpose(4, 2, 1, 3, 0))
+    scan = open_scan(tmp_path / "a.npy", ("phase", "coil", "slice", "readout", "frame"))
+    stack = np.stack([scan.slices[item].kspace.numpy() for item in range(6)])
+    np.testing.assert_array_equal(stack.reshape(kspace.shape), kspace)
+    np.save(tmp_path / "b.npy", kspace[0, 0])
+    scan = open_scan(tmp_path / "b.npy", ("coil", "readout", "phase"))
+    np.testing.assert_array_equal(scan.slices[0].kspace.numpy(), kspace[0, 0])
+
+
+def test_numpy_lines_that_are_zero_were_not_sampled(tmp_path):
+    kspace = random_kspace(3, 4, 16, 12)
+    kspace[..., [1, 3, 9]] = 0
+    np.save(tmp_path / "a.npy", kspace)
+    volume = open_scan(tmp_path / "a.npy", ("slice", "coil", "readout", "phase")).volume
+    assert volume.sampled == (0, 2, 4, 5, 6, 7, 8, 10, 11) and volume.num_acs == 5
+
+
+def test_files_that_cannot_be_used_are_named(tmp_path):
+    complex_ = tmp_path / "complex.npy"
+    np.save(complex_, random_kspace(4, 16, 12))
+    real = tmp_path / "real.npy"
+    np.save(real, np.ones((4, 16, 12)))
+    torn = tmp_path / "torn.npy"
+    torn.write_bytes(complex_.read_bytes()[:-100])
+    code = tmp_path / "code.npy"
+    np.save(code, np.array([{}], dtype=object))
+    text = tmp_path / "text.h5"
+    text.write_text("no HDF5")
+    other = write_matlab(tmp_path / "other.mat", image=np.ones((4, 4)))
+    three = ("coil", "readout", "phase")
+    for path, axes, words in (
+        (tmp_path / "nothing.npy", (), "is not a file"),
+        (complex_, (), "name the 3 axes"),
+        (complex_, ("coil", "kx", "ky"), "name the 3 axes"),
+        (complex_, ("coil", "coil", "phase"), "name the 3 axes"),
+        (complex_, ("slice", *three), "does not have the axes"),
+        (real, three, "expected one complex array, found float64"),
+        (torn, three, "damaged NumPy file"),
+        (code, three, "damaged NumPy file"),
+        (text, (), "no HDF5 file"),
+        (other, (), "its keys are image"),
+        (other, three, "leave out --axes"),
+    ):
+        with pytest.raises(InputError) as error:
+            open_scan(path, axes)
+        assert str(path) in str(error.value) and words in str(error.value)
+        assert "\n" not in str(error.value)

@@ -1,0 +1,177 @@
+import base64
+import contextlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fake_records import fake_records, write_run
+from fm_unroll.errors import InputError
+from fm_unroll.report.page import report
+
+
+@pytest.fixture(scope="module")
+def made(run, tmp_path_factory) -> Path:
+    """The folder of a report of the shared run, made of its rows in another order."""
+    out = tmp_path_factory.mktemp("report")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        report(run, out)
+    assert "report.html" in printed.getvalue() and "tables (csv, md, tex)" in printed.getvalue()
+    return out
+
+
+def test_everything_is_written(made):
+    names = {path.name for path in (made / "tables").iterdir()}
+    for stem in ("results_knee_Phantom_knee", "crossings", "runs", "published_cardiac_Phantom_heart"):
+        assert {f"{stem}.csv", f"{stem}.md", f"{stem}.tex"} <= names
+    assert {"comparison_ssim_to_random_knee_Phantom_knee.csv", "challenge_knee_Phantom_knee.csv"} <= names
+    pictures = {path.stem for path in (made / "figures").glob("*.pdf")}
+    assert {"regime_map_ssim", "degradation_ssim", "difference_ssim", "extreme_cases", "priors"} <= pictures
+    assert "panel_knee_Phantom_knee_0.04_x10" in pictures and pictures == {
+        path.stem for path in (made / "figures").glob("*.png")
+    }
+
+
+@pytest.fixture(scope="module")
+def again(tmp_path_factory, records) -> tuple[Path, str]:
+    """A report of the same rows in another order, without companions: its folder, what was printed."""
+    folder = tmp_path_factory.mktemp("again")
+    records.sample(frac=1, random_state=1).to_csv(folder / "records.csv", index=False)
+    code = (
+        "import sys; from pathlib import Path; from fm_unroll.report.page import report;"
+        f"report(Path({str(folder / 'records.csv')!r}));"
+        "print({'torch', 'lightning', 'timm', 'wandb'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return folder, done.stdout
+
+
+def test_tables_are_byte_identical_whatever_the_order_of_rows(made, again):
+    for path in sorted((made / "tables").iterdir()):
+        assert path.read_bytes() == (again[0] / "tables" / path.name).read_bytes(), path.name
+
+
+def test_a_report_needs_neither_torch_nor_lightning(again):
+    assert again[1].splitlines()[-1] == "set()"
+
+
+def test_sections_without_content_are_left_out(again):
+    page = (again[0] / "report.html").read_text()
+    assert 'id="wipe-stage"' not in page and "Inside the priors" not in page
+    assert not list((again[0] / "figures").glob("panel*"))
+
+
+def test_the_page_is_self_contained_and_honest(made, run):
+    page = (made / "report.html").read_text()
+    assert not re.search(r"https?://", page)
+    assert set(re.findall(r'(?:src|href)="(data:[a-z/]*|#)', page)) <= {"data:image/png", "data:", "#"}
+    assert page.count("Synthetic data (phantoms): not comparable") > 20
+    assert "0123abc" in page and "3 min 12 s" in page  # provenance
+    assert "2 training seeds a method" in page
+    assert "Wilcoxon&#39;s signed-rank test" in page and "`" not in page[page.index('class="rules"') :][:3000]
+
+
+def test_text_from_files_is_escaped(tmp_path):
+    evil = "<script>alert(1)</script>"
+    records = fake_records(("varnet",), anatomies=("cardiac",), subjects=2, seeds=1, accelerations=(4.0,))
+    path = write_run(tmp_path, records.assign(dataset=evil), stored=False)
+    (tmp_path / "provenance.json").write_text(json.dumps({"note": evil}))
+    report(path)
+    assert evil not in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("priors.json", "{", "not a json file"),
+        ("provenance.json", "[]", "expected an object"),
+        ("priors.json", '{"clip": {"fusion": [[1]]}}', "clip: expected the keys"),
+        (
+            "priors.json",
+            '{"clip": {"fusion": [[1, 2]], "step_sizes": [1], "blocks": [1]}}',
+            "one weight a block",
+        ),
+    ],
+)
+def test_unusable_companions_are_named(tmp_path, name, content, message):
+    records = fake_records(("varnet",), anatomies=("knee",), subjects=2, seeds=1, accelerations=(4.0,))
+    path = write_run(tmp_path, records, stored=False)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        report(path)
+    assert name in str(caught.value)
+
+
+# --- in a browser
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not program or not driver:
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    switches = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
+    for switch in [*switches.split(), "disable-component-update", "disable-sync", "window-size=1200,1000"]:
+        options.add_argument(f"--{switch}")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    session = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield session
+    session.quit()
+
+
+def test_the_slider_wipes_and_nothing_is_fetched(browser, made):
+    address = (made / "report.html").as_uri()
+    browser.get(address)
+    find = lambda name: browser.find_element("id", name)  # noqa: E731
+    stage = find("wipe-stage")
+    browser.execute_script("arguments[0].scrollIntoView()", stage)
+
+    def seen():
+        return (
+            Image.open(io.BytesIO(base64.b64decode(stage.screenshot_as_base64))).convert("L").resize((60, 72))
+        )
+
+    def names():
+        return [find(f"wipe-{side}-tag").text.split(" · ")[0] for side in ("left", "right")]
+
+    def select(name, text):
+        find(name).find_element("xpath", f"option[.='{text}']").click()
+
+    assert names() == ["E2E-VarNet", "CLIP"]
+    select("wipe-left", "Target")
+    select("wipe-right", "Zero-filled")
+    assert names() == ["Target", "Zero-filled"]
+    keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+    find("wipe-range").send_keys(keys.HOME)
+    only_right = seen()
+    find("wipe-range").send_keys(keys.END)
+    only_left = seen()
+    difference = sum(abs(a - b) for a, b in zip(only_left.tobytes(), only_right.tobytes(), strict=True))
+    assert difference > 3 * 60 * 72  # more than three gray levels a pixel
+    drag = pytest.importorskip("selenium.webdriver").ActionChains(browser)
+    drag.move_to_element(stage).click_and_hold().move_by_offset(-60, 0).release().perform()
+    assert 10 < float(find("wipe-range").get_property("value")) < 50
+    before = seen().tobytes()
+    find("wipe-errors").click()
+    assert seen().tobytes() != before
+    second = find("wipe-slice").find_elements("tag name", "option")[1]
+    second.click()
+    assert names() == ["Target", "Zero-filled"]  # the choice of methods stays
+    assert browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    asked = [request["request"]["url"] for request in sent if request["documentURL"] == address]
+    assert asked and {url.partition(":")[0] for url in asked} <= {"file", "data"}
+    overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert browser.execute_script(overflow) <= 0

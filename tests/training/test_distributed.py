@@ -1,0 +1,113 @@
+"""Several processes train, validate and predict as one does."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fm_unroll.cli import main
+from fm_unroll.data import FastMRIKneeData
+from fm_unroll.data.sampler import EqualShapeBatchSampler
+from fm_unroll.encoders import build_encoder
+from fm_unroll.errors import InputError
+from fm_unroll.training.task import ReconstructionTask
+from training_runs import config_for, weights
+
+
+def launch(processes: int, *args: str) -> None:
+    """Run a verb under torchrun, as on a cluster."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    devices = ["--trainer.devices", str(processes), "--trainer.strategy", "ddp"]
+    command = [sys.executable, *torchrun, "-m", "fm_unroll", *args, *devices]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            _, errors = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # torchrun ends its processes
+            raise
+    assert process.returncode == 0, errors
+
+
+@pytest.fixture(scope="module")
+def run_dir(synthetic, tmp_path_factory) -> Path:
+    """A run of one epoch by two processes."""
+    run_dir = tmp_path_factory.mktemp("distributed") / "two"
+    launch(2, "fit", "--config", str(config_for(synthetic, run_dir, max_epochs=1)))
+    return run_dir
+
+
+def verb(name: str, run_dir: Path, output: Path) -> list[str]:
+    checkpoint = str(run_dir / "checkpoints" / "last.ckpt")
+    config = ["--config", str(run_dir / "config.yaml"), "--ckpt_path", checkpoint]
+    return [name, *config, "--trainer.default_root_dir", str(output)]
+
+
+def test_metrics_of_two_and_three_processes_are_those_of_one(run_dir, tmp_path):
+    one_process = ["--trainer.devices", "1", "--trainer.strategy", "auto"]
+    main([*verb("validate", run_dir, tmp_path / "one"), *one_process])
+    launch(3, *verb("validate", run_dir, tmp_path / "three"))
+    one, three = (
+        json.loads((tmp_path / name / "validate.json").read_text())["metrics"] for name in ("one", "three")
+    )
+    two = pd.read_csv(run_dir / "metrics.csv").dropna(subset="val/ssim").iloc[-1]
+    assert one.keys() == three.keys() and len(one) == 6
+    for name, value in one.items():
+        assert three[name] == pytest.approx(value, rel=1e-6)
+        assert two[name] == pytest.approx(value, rel=1e-6)
+
+
+def test_the_encoder_stays_frozen_in_all_processes(run_dir):
+    task = ReconstructionTask.from_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+    checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    fresh = build_encoder("timm/vit_tiny_patch16_224", pretrained=False, blocks=[1, 2, 3])
+    assert checkpoint["fm_unroll"]["encoder"]["sha256"] == fresh.compute_sha256()
+    assert task.encoder.compute_sha256() == fresh.compute_sha256()
+    assert not any("encoder" in name for name in weights(run_dir / "checkpoints" / "last.ckpt"))
+
+
+def test_every_constant_is_left_out_of_what_processes_exchange():
+    task = ReconstructionTask("random", num_cascades=1, sens_chans=2, sens_pools=2, fusion="mean")
+    left_out = set(task._ddp_params_and_buffers_to_ignore)
+    trained = {name for name, parameter in task.named_parameters() if parameter.requires_grad}
+    buffers = {name for name, _ in task.named_buffers()}
+    assert buffers <= left_out and not trained & left_out
+    assert {name for name, _ in task.named_parameters()} == trained | (left_out - buffers)
+
+
+def test_processes_predict_whole_volumes_together(run_dir, tmp_path):
+    main(
+        [*verb("predict", run_dir, tmp_path / "one"), "--trainer.devices", "1", "--trainer.strategy", "auto"]
+    )
+    launch(3, *verb("predict", run_dir, tmp_path / "three"))
+    found = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.h5"))
+    assert found == sorted(
+        path.relative_to(tmp_path / "three") for path in (tmp_path / "three").rglob("*.h5")
+    )
+    assert found
+    for path in found:
+        with h5py.File(tmp_path / "one" / path) as one, h5py.File(tmp_path / "three" / path) as three:
+            expected, image = one["reconstruction"][()], three["reconstruction"][()]
+        assert np.isfinite(image).all()
+        np.testing.assert_allclose(image, expected, rtol=0, atol=1e-5 * expected.max())
+
+
+def test_training_masks_differ_between_slices_and_validation_masks_do_not_between_runs(synthetic):
+    """What a process draws depends on the slice alone, so processes with other slices draw other masks."""
+    data = FastMRIKneeData(synthetic / "knee", acceleration=4, center_fraction=0.1, pattern="random")
+    masks = {
+        seed: data.sampling(num_lines=128, seed=seed).lines.numpy().tobytes()
+        for seed in ("0/3/file1/0/0", "0/3/file1/1/0", "0/3/file2/0/0", "0/4/file1/0/0", "file1")
+    }
+    assert len(set(masks.values())) == len(masks)
+
+
+def test_more_processes_than_slices_is_one_clear_line():
+    with pytest.raises(InputError, match=re.escape("2 slices are too few for 3 process(es)")):
+        EqualShapeBatchSampler(["a", "a"], 1, shuffle=True, seed=0, num_replicas=3)
