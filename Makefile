@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-controls ddp-demo cross-domain-eval bench test lint format docs clean
+.PHONY: help install demo demo-controls ddp-demo cross-domain-eval bench test test-fast lint format docs clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -58,8 +58,11 @@ cross-domain-eval: $(INSTALLED)  ## evaluate all checkpoints on all anatomies, w
 	$(RUN) cross-domain --config $(PROTOCOL) --output $(RESULTS) $(ARGS)
 	$(RUN) report $(RESULTS)/records.csv
 
-test: $(INSTALLED)  ## run the tests
+test: $(INSTALLED)  ## run all tests, as CI does
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+test-fast: $(INSTALLED)  ## run the tests that take less than two minutes together
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: $(INSTALLED)  ## check style and types
 	$(VENV)/bin/ruff check .

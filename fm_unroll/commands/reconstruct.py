@@ -12,7 +12,7 @@ from fm_unroll.data.readers.scan import Scan, open_scan
 from fm_unroll.errors import InputError
 from fm_unroll.physics import EquispacedSampling, RandomSampling, SamplingPattern, UniformSampling
 from fm_unroll.reconstruction.domain import ScanFacts, outside_training
-from fm_unroll.reconstruction.engine import Reconstruction, as_volume, reconstruct_scan
+from fm_unroll.reconstruction.volume import Reconstruction, as_volume, reconstruct_scan
 from fm_unroll.reconstruction.writers import (
     SUFFIXES,
     WRITERS,

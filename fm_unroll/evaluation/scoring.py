@@ -13,13 +13,13 @@ from torch.utils.data import DataLoader
 
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.sample import KSpaceBatch
-from fm_unroll.data.undersampling import center_crop, undersample
 from fm_unroll.data.volume import Volume
 from fm_unroll.evaluation.arms import Method
 from fm_unroll.evaluation.perceptual import perceptual_scores
 from fm_unroll.evaluation.records import SliceRecord
 from fm_unroll.metrics import challenge_scores, score_slices
 from fm_unroll.physics import SamplingPattern
+from fm_unroll.reconstruction.engine import measure, reconstruct
 
 # 2: rows carry the challenge's metrics and say what the model was trained on.
 PROTOCOL_VERSION = 2
@@ -122,9 +122,8 @@ class Scorer:
 
     def reconstruct(self, full: KSpaceBatch) -> tuple[KSpaceBatch, Tensor]:
         """Undersample some fully sampled slices and reconstruct them: float32, ``(batch, *crop)``."""
-        batch = undersample(full.to(self.device), self.condition.pattern, full.volume)
-        with torch.inference_mode():
-            return batch, center_crop(self.network(batch.kspace, batch.mask, batch.num_acs), batch.crop)
+        batch = measure(full.to(self.device), self.condition.pattern)
+        return batch, reconstruct(self.network, batch)
 
     def score(self, volume: Volume, batch: KSpaceBatch, images: Tensor) -> Iterator[SliceRecord]:
         """The rows of some reconstructed slices of one volume."""

@@ -1,176 +1,39 @@
-"""A whole scan through a network, a few slices at a time."""
+"""The one way from a batch to its image: undersample, apply a network, crop; always in float32.
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+Validation, testing and prediction, the cross-domain evaluation and ``reconstruct`` all go through here, so
+that one network gives one image of one measurement, whoever asks.
+"""
 
-import numpy as np
 import torch
-from torch import Tensor
-from tqdm import tqdm
+from torch import Tensor, nn
 
-from fm_unroll.data.readers.scan import Scan
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import center_crop, undersample
-from fm_unroll.errors import InputError
-from fm_unroll.metrics import score_slices, volume_metrics
-from fm_unroll.models import UnrolledNetwork
-from fm_unroll.models.classical import ZeroFilled
-from fm_unroll.physics import SamplingPattern, rss
-from fm_unroll.reconstruction.trust import TrustMaps, leave_lines_out, trust_maps
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from fm_unroll.physics import SamplingPattern
 
 
-@dataclass(frozen=True)
-class Reconstruction:
-    """Some slices of a volume or all of them, on the CPU.
-
-    Attributes:
-        image: float32, ``(slices, *crop)``.
-        zero_filled: the same without a network.
-        target: of a fully sampled scan, else None.
-        trust: the trust maps, if they were asked for.
-    """
-
-    image: Tensor
-    zero_filled: Tensor
-    target: Tensor | None
-    trust: TrustMaps | None
-
-    @classmethod
-    def join(cls, parts: Sequence["Reconstruction"]) -> "Reconstruction":
-        """The slices of several parts, one after the other."""
-        targets = [part.target for part in parts if part.target is not None]
-        trust = [part.trust for part in parts if part.trust is not None]
-        return cls(
-            image=torch.cat([part.image for part in parts]),
-            zero_filled=torch.cat([part.zero_filled for part in parts]),
-            target=torch.cat(targets) if targets else None,
-            trust=TrustMaps.join(trust) if trust else None,
-        )
-
-    def metrics(self) -> dict[str, dict[str, float]]:
-        """SSIM, PSNR and NMSE of the volume as ``fastmri.evaluate`` computes them.
-
-        Returns:
-            One row for ``reconstruction`` and one for ``zero-filled``.
-        """
-        rows = {"reconstruction": self.image, "zero-filled": self.zero_filled}
-        data_range = self.target.max().expand(len(self.target))
-        scores = {
-            name: volume_metrics(score_slices(image, self.target, data_range)) for name, image in rows.items()
-        }
-        return {name: {key: value.item() for key, value in row.items()} for name, row in scores.items()}
-
-
-def reconstruct_scan(
-    scan: Scan,
-    networks: Sequence[UnrolledNetwork],
-    sampling: SamplingPattern | None,
-    device: torch.device,
-    batch_size: int = 4,
-    subsets: int = 0,
-    seed: int = 0,
-) -> Reconstruction:
-    """Reconstruct every slice under a progress bar.
+def measure(batch: KSpaceBatch, pattern: SamplingPattern | None) -> KSpaceBatch:
+    """What an accelerated scan would have measured of some slices.
 
     Args:
-        scan: the scan.
-        networks: the first one reconstructs; several give the spread of the trust maps.
-        sampling: masks a fully sampled scan, with the volume's name as seed; None for undersampled ones.
-        device: where the networks are.
-        batch_size: slices at once; halved whenever the device's memory does not suffice.
-        subsets: reconstructions from subsets of the acquired lines, for the spread of one network. 0 and a
-            single network: no trust maps.
-        seed: of those subsets.
-
-    Raises:
-        InputError: a slice cannot be used, its reconstruction holds NaN, or not even one fits into memory.
+        batch: slices on their device.
+        pattern: masks fully sampled slices; a volume's mask depends on the volume's name alone. None: the
+            slices are undersampled already, by the scanner or by the data module.
     """
-
-    def process(samples: list) -> Reconstruction:
-        batch = KSpaceBatch.collate(samples).to(device)
-        if sampling is not None:
-            batch = undersample(batch, sampling, batch.volume)
-        return reconstruct_batch(batch, networks, subsets, seed)
-
-    parts = []
-    with tqdm(total=len(scan.slices), unit="slice", desc=scan.volume.name, delay=1) as progress:
-        for part in in_chunks(scan.slices, process, batch_size):
-            parts.append(part)
-            progress.update(len(part.image))
-    return Reconstruction.join(parts)
+    return batch if pattern is None else undersample(batch, pattern, batch.volume)
 
 
 @torch.inference_mode()
-def reconstruct_batch(
-    batch: KSpaceBatch, networks: Sequence[UnrolledNetwork], subsets: int = 0, seed: int = 0
-) -> Reconstruction:
-    """Reconstruct some undersampled slices of one volume; see :func:`reconstruct_scan`."""
-    coil_images = networks[0].coil_images(batch.kspace, batch.mask, batch.num_acs)
-    image = combine(coil_images, batch)
-    trust = None
-    if subsets or len(networks) > 1:
-        trust = trust_maps(coil_images, batch, comparable(image, batch, networks, subsets, seed))
-    return Reconstruction(
-        image=image.cpu(),
-        zero_filled=center_crop(ZeroFilled()(batch.kspace, batch.mask, batch.num_acs), batch.crop).cpu(),
-        target=None if batch.target is None else batch.target.cpu(),
-        trust=trust and TrustMaps.join([trust]),
-    )
+def reconstruct(network: nn.Module, batch: KSpaceBatch) -> Tensor:
+    """The image of some undersampled slices, without gradients.
 
+    Args:
+        network: takes ``(masked_kspace, mask, num_acs)`` to float32 ``(batch, readout, phase)``: an unrolled
+            network or a classical method, on the batch's device, in evaluation mode.
+        batch: undersampled slices.
 
-def comparable(
-    image: Tensor, batch: KSpaceBatch, networks: Sequence[UnrolledNetwork], subsets: int, seed: int
-) -> list[Tensor]:
-    """Reconstructions that should agree: of all networks, or of one network from subsets of the lines."""
-    if len(networks) > 1:
-        others = (network.coil_images(batch.kspace, batch.mask, batch.num_acs) for network in networks[1:])
-        return [image, *(combine(coil_images, batch) for coil_images in others)]
-    fewer = (leave_lines_out(batch, seed + index) for index in range(subsets))
-    return [combine(networks[0].coil_images(b.kspace, b.mask, b.num_acs), b) for b in fewer]
-
-
-def combine(coil_images: Tensor, batch: KSpaceBatch) -> Tensor:
-    """The image that counts: float32, ``(batch, *crop)``.
-
-    Raises:
-        InputError: it holds NaN or Inf.
+    Returns:
+        Float32, ``(batch, *crop)``, whatever precision the network was trained in.
     """
-    image = center_crop(rss(coil_images), batch.crop)
-    failed = (~image.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
-    if failed:
-        where = f"slice {batch.slice[failed[0]]}, frame {batch.frame[failed[0]]}"
-        raise InputError(f"{batch.volume[0]}: the reconstruction of {where} holds NaN or Inf")
-    return image
-
-
-def in_chunks(items: Sequence[Item], process: Callable[[list[Item]], Result], size: int) -> Iterator[Result]:
-    """Apply a function to chunks of a sequence, in order; chunks are halved when memory does not suffice.
-
-    Yields:
-        The results.
-
-    Raises:
-        InputError: not even one item fits into the device's memory.
-    """
-    position = 0
-    while position < len(items):
-        chunk = [items[index] for index in range(position, min(position + size, len(items)))]
-        try:
-            result = process(chunk)
-        except torch.OutOfMemoryError as error:
-            if len(chunk) == 1:
-                reason = str(error).split(". ")[0]
-                raise InputError(f"one slice does not fit into the device's memory ({reason})") from None
-            size = len(chunk) // 2
-            continue
-        yield result
-        position += len(chunk)
-
-
-def as_volume(slices: Tensor, scan: Scan) -> np.ndarray:
-    """``(frame * slice, row, column)`` to float32 ``(frame, slice, row, column)``."""
-    return slices.unflatten(0, (scan.volume.num_frames, scan.volume.num_slices)).numpy()
+    with torch.autocast(batch.kspace.device.type, enabled=False):
+        return center_crop(network(batch.kspace, batch.mask, batch.num_acs), batch.crop)

@@ -17,6 +17,7 @@ from fm_unroll.metrics import score_slices, volume_metrics
 from fm_unroll.models import build_model
 from fm_unroll.models.compilation import compile_denoisers
 from fm_unroll.models.insight import learned_weights
+from fm_unroll.reconstruction.engine import reconstruct
 from fm_unroll.training.losses import SSIMLoss
 
 
@@ -100,8 +101,7 @@ class ReconstructionTask(LightningModule):
 
     def predict_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
         """Reconstruct, in float32 whatever the precision of training; no target is needed."""
-        with torch.autocast(self.device.type, enabled=False):
-            return self(batch)
+        return reconstruct(self.network, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's metrics."""

@@ -16,7 +16,7 @@ from fm_unroll.cli import main
 from fm_unroll.data import CMRxReconData
 from fm_unroll.errors import InputError
 from fm_unroll.physics import UniformSampling, ifft2c, rss
-from fm_unroll.reconstruction.engine import in_chunks
+from fm_unroll.reconstruction.volume import in_chunks
 from fm_unroll.training.task import ReconstructionTask
 
 HEART = "MultiCoil/Cine/TrainingSet/FullSample/P001/cine_sax.mat"
