@@ -1,21 +1,17 @@
-"""Where a result comes from: versions, commit, hardware, hashes."""
+"""Where a result comes from: versions, commit and hardware."""
 
-import hashlib
-import json
 import os
 import platform
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-
-from fm_unroll.errors import InputError
-from fm_unroll.files import whole_file
+from typing import Any
 
 PACKAGES = ("torch", "lightning", "timm", "open_clip_torch", "fastmri", "numpy")
 
 
-def provenance() -> dict:
+def provenance() -> dict[str, Any]:
     """Facts about this process that a reader needs to repeat its result."""
     import torch
 
@@ -47,34 +43,3 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "not a git checkout"
     return described.stdout.strip()
-
-
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write readable JSON, whole or not at all."""
-    with whole_file(path) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def read_json(path: Path) -> dict:
-    """An object from a JSON file; empty where there is no file.
-
-    Raises:
-        InputError: the file holds something else.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: not a json file ({error}); delete it or run the evaluation again"
-        ) from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a {type(content).__name__}, expected an object")
-    return content

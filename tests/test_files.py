@@ -1,10 +1,12 @@
-"""A file is there whole, or as it was before."""
+"""A file is there whole, or as it was before; what JSON files hold comes back."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from fm_unroll.files import whole_file
+from fm_unroll.errors import InputError
+from fm_unroll.files import file_sha256, read_json, whole_file, write_json
 
 
 def test_a_file_comes_whole_into_a_new_folder(tmp_path: Path):
@@ -24,3 +26,32 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path):
         raise OSError("disk full")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_object_comes_back_from_its_json_file(tmp_path: Path):
+    content = {"name": "müller", "numbers": [1, 2.5], "none": None}
+    write_json(tmp_path / "new" / "a.json", content)
+    assert read_json(tmp_path / "new" / "a.json") == content
+    assert read_json(tmp_path / "absent.json") == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "not a json file .* give the command that writes it again"),
+        (b"\xff", "not a json file"),
+        (b"[1]", "holds a list, expected an object"),
+    ],
+)
+def test_a_file_that_holds_no_object_is_named(tmp_path: Path, content: bytes, message: str):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"a\.json: {message}"):
+        read_json(path)
+
+
+def test_the_hash_is_that_of_sha256sum(tmp_path: Path):
+    path = tmp_path / "a"
+    path.write_bytes(bytes(range(256)) * 4096)
+    stated = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout
+    assert stated.split()[0] == file_sha256(path)

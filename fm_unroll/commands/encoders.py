@@ -10,7 +10,7 @@ from fm_unroll.encoders.registry import EncoderSpec, find_encoder, list_encoders
 from fm_unroll.encoders.vit import FrozenEncoder, bare_vit, build_encoder
 from fm_unroll.encoders.weights import locate_weights, read_tensors, recognise_format, to_timm
 from fm_unroll.errors import InputError
-from fm_unroll.provenance import file_sha256
+from fm_unroll.files import file_sha256
 
 
 def list_() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from fm_unroll.errors import InputError
+from fm_unroll.files import write_json
 
 PARTS = ("train", "val", "test")
 
@@ -59,4 +60,4 @@ def write_split(
     """Write a split, and what it was made from, as JSON."""
     parts = {part: list(ids) for part, ids in split.items()}
     content = {"seed": seed, "fractions": list(fractions), "sha256": split_sha256(split), **parts}
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    write_json(path, content)

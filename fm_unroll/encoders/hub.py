@@ -6,7 +6,7 @@ from pathlib import Path
 from fm_unroll.encoders.registry import EncoderSpec
 from fm_unroll.encoders.weights import OPEN_CLIP_CONFIG, OPEN_CLIP_FILES
 from fm_unroll.errors import InputError
-from fm_unroll.provenance import file_sha256
+from fm_unroll.files import file_sha256
 
 
 def cached_weights(spec: EncoderSpec) -> Path | None:

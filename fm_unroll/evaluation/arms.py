@@ -8,8 +8,8 @@ from torch import nn
 
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.records import arm_name
+from fm_unroll.files import file_sha256
 from fm_unroll.models.classical import CGSense, WaveletCS, ZeroFilled
-from fm_unroll.provenance import file_sha256
 from fm_unroll.training.task import ReconstructionTask, read_checkpoint
 
 BASELINES: dict[str, Callable[[], nn.Module]] = {

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fm_unroll.errors import InputError
-from fm_unroll.provenance import file_sha256
+from fm_unroll.files import file_sha256
 
 METRICS = ("haarpsi", "lpips")
 SMALLEST_SIDE = {"haarpsi": 16, "lpips": 32}

@@ -13,8 +13,9 @@ from fm_unroll.evaluation.parts import Parts
 from fm_unroll.evaluation.records import arm_names
 from fm_unroll.evaluation.run import Run, Share, Stopwatch
 from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, TestSet
+from fm_unroll.files import file_sha256, write_json
 from fm_unroll.models.insight import learned_weights
-from fm_unroll.provenance import file_sha256, provenance, write_json
+from fm_unroll.provenance import provenance
 from fm_unroll.report.page import print_summary
 
 RUNS = "runs/*/*/checkpoints/best.ckpt"

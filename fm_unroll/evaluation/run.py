@@ -17,7 +17,7 @@ from fm_unroll.evaluation.arms import Method
 from fm_unroll.evaluation.parts import Parts
 from fm_unroll.evaluation.scoring import Condition, Scorer
 from fm_unroll.evaluation.selection import PLACE, Place, pictured, shown_runs
-from fm_unroll.provenance import read_json, write_json
+from fm_unroll.files import read_json, write_json
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Rebuild every table, every figure and the page from ``records.csv``: assembly only, no GPU, no torch."""
 
-import hashlib
 import inspect
 import re
 from collections.abc import Iterable
@@ -22,7 +21,7 @@ from fm_unroll.evaluation.records import (
     read_records,
     volume_table,
 )
-from fm_unroll.provenance import read_json
+from fm_unroll.files import file_sha256, read_json
 from fm_unroll.report import figures, tables
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -289,7 +288,7 @@ def _page(
             "wall time": _duration(provenance.pop("wall_time_s", None)),
             "records": {
                 "file": records.name,
-                "sha256": hashlib.sha256(records.read_bytes()).hexdigest(),
+                "sha256": file_sha256(records),
                 "protocol version": int(analysis.records.protocol_version.iloc[0]),
             },
         }

@@ -16,9 +16,10 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.split import split_sha256, write_split
 from fm_unroll.errors import InputError
+from fm_unroll.files import file_sha256, write_json
 from fm_unroll.models.registry import check_method
 from fm_unroll.precision import default_precision
-from fm_unroll.provenance import commit, file_sha256, provenance, write_json
+from fm_unroll.provenance import commit, provenance
 from fm_unroll.training.callbacks import default_loggers, describe_at_wandb
 from fm_unroll.training.task import ReconstructionTask, read_checkpoint
 

@@ -20,7 +20,7 @@ import pandas as pd
 import yaml
 
 from fm_unroll.errors import InputError
-from fm_unroll.provenance import write_json
+from fm_unroll.files import write_json
 from fm_unroll.training.run import SWEEP_RUN, check
 from fm_unroll.training.task import METRICS
 

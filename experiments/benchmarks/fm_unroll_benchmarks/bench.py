@@ -13,8 +13,9 @@ from typing import Literal
 import torch
 
 from fm_unroll.errors import InputError
+from fm_unroll.files import write_json
 from fm_unroll.precision import has_bfloat16
-from fm_unroll.provenance import provenance, write_json
+from fm_unroll.provenance import provenance
 from fm_unroll_benchmarks import data, limits
 from fm_unroll_benchmarks.growth import exponents
 from fm_unroll_benchmarks.memory import peak_memory
