@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fm_unroll import __version__
 from fm_unroll.errors import InputError
 
-LIGHTNING = "fm_unroll.training.run:run"
+LIGHTNING = "fm_unroll.commands.train:train"
 
 VERBS: dict[str, tuple[str | dict[str, str], str]] = {
     "fit": (LIGHTNING, "train a network: --config configs/dinov2_x8.yaml; continue with --resume RUN_DIR"),
@@ -125,7 +125,7 @@ def fault(error: OSError | RuntimeError) -> str | None:
 def run(args: list[str]) -> None:
     """Find the verb's function and hand it the rest of the command line."""
     # imported here, so that the overview needs nothing but the standard library
-    from fm_unroll.commands.config_files import check_classes, given_configs
+    from fm_unroll.config_files import check_classes, given_configs
 
     verb, rest = args[0], args[1:]
     if verb not in VERBS:

@@ -19,7 +19,7 @@ import wandb
 import yaml
 
 from fm_unroll.cli import main
-from fm_unroll.training import callbacks
+from fm_unroll.training import loggers
 from wandb_files import logged, wandb_records
 from wandb_server import WandbServer
 
@@ -208,7 +208,7 @@ def test_wandb_goes_away_in_mid_run(synthetic: Path, tmp_path: Path, wandb_at, m
     server = WandbServer(leaves_with_first_rows=True)
     wandb_at(server.url)
     monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "2")
-    monkeypatch.setattr(callbacks, "WANDB_PATIENCE", 3)
+    monkeypatch.setattr(loggers, "WANDB_PATIENCE", 3)
     with pytest.warns(UserWarning) as warnings:
         main(training(tmp_path, synthetic))
     assert server.gone and "val/ssim" in recorded(tmp_path / "run")

@@ -1,118 +1,139 @@
-"""A method's name to its network: the one place where baselines, priors and controls are told apart."""
+"""Denoisers by name: functions with options of their own, in the files of ``fm_unroll/models/denoisers/``.
+
+A method is a denoiser's name, or an encoder's: the denoiser that is registered for :data:`ANY_ENCODER` then
+stands on that encoder.
+"""
 
 import difflib
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
-from fm_unroll.encoders import build_encoder, list_encoders
+from torch import nn
+
+from fm_unroll.encoders import list_encoders
 from fm_unroll.errors import InputError
-from fm_unroll.models.denoisers.foundation import EncoderInput, FoundationDenoiser, Fusion
-from fm_unroll.models.denoisers.unet import NormUnet
-from fm_unroll.models.sensitivity import SensitivityModel
-from fm_unroll.models.unrolled import UnrolledNetwork
 
-# First-convolution channels of the U-Net denoisers. The wide one is the control with as many trainable
-# parameters as the foundation model: 57.3 M against 56.4 M with 12 cascades.
-UNET_CHANNELS = {"varnet": 18, "varnet_wide": 25}
+Builder = Callable[..., list[nn.Module]]
+
+# Registered under this name, a denoiser serves every encoder's name, which it is given as ``encoder``.
+ANY_ENCODER = "<encoder>"
+
+
+@dataclass(frozen=True)
+class DenoiserEntry:
+    """One denoiser by name.
+
+    Attributes:
+        build: The function; its keyword-only parameters are the options.
+        defaults: Values of options under this name, where they differ from the function's own.
+    """
+
+    build: Builder
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def options(self) -> dict[str, inspect.Parameter]:
+        """Return name, type and default of every option."""
+        parameters = inspect.signature(self.build, eval_str=True).parameters.values()
+        return {
+            option.name: option.replace(default=self.defaults.get(option.name, option.default))
+            for option in parameters
+            if option.kind is option.KEYWORD_ONLY
+        }
+
+
+_ENTRIES: dict[str, DenoiserEntry] = {}
+
+
+def register_denoiser(name: str, **defaults: object) -> Callable[[Builder], Builder]:
+    """Make a denoiser known by a name: to :func:`build_model`, to configs and to the command line.
+
+    The function that is decorated takes ``num_cascades``, an ``encoder`` if it is registered for
+    :data:`ANY_ENCODER`, and keyword-only options with types, defaults and a line each in its docstring. It
+    returns one module per cascade, complex image to complex image, ``(batch, readout, phase)``.
+
+    Args:
+        name: Name of the method; one function may be registered under several.
+        defaults: Defaults of its options under this name, where they differ from the function's own.
+
+    Raises:
+        InputError: The name is taken.
+    """
+
+    def register(build: Builder) -> Builder:
+        if name in _ENTRIES:
+            raise InputError(f"denoiser {name!r} is registered already: choose another name")
+        _ENTRIES[name] = DenoiserEntry(build, defaults)
+        return build
+
+    return register
+
+
+@cache
+def _find_denoisers() -> None:
+    """Import the files of the folder, so that they register what they hold."""
+    folder = importlib.import_module("fm_unroll.models.denoisers")
+    for module in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
+        importlib.import_module(module.name)
+
+
+def list_denoisers() -> dict[str, DenoiserEntry]:
+    """Return all denoisers by name, :data:`ANY_ENCODER` among them."""
+    _find_denoisers()
+    return dict(_ENTRIES)
 
 
 def list_methods() -> list[str]:
-    """Names that :func:`build_model` takes, besides ``timm/<architecture>``."""
-    return [*UNET_CHANNELS, "none", *list_encoders()]
+    """Return the names that :func:`build_model` takes, besides ``timm/<architecture>``."""
+    return [*(name for name in list_denoisers() if name != ANY_ENCODER), *list_encoders()]
 
 
 def check_method(method: str) -> None:
     """Refuse a name that :func:`build_model` does not know.
 
     Raises:
-        InputError: with the nearest names.
+        InputError: The name is unknown; the message gives the nearest ones.
     """
     if method not in list_methods() and not method.startswith("timm/"):
         near = difflib.get_close_matches(method, list_methods()) or list_methods()
         raise InputError(f"unknown method {method!r}: did you mean {', '.join(near)}?")
 
 
-def build_model(
-    method: str,
-    num_cascades: int = 12,
-    sens_chans: int = 8,
-    sens_pools: int = 4,
-    chans: int | None = None,
-    pools: int = 4,
-    weights: Path | None = None,
-    pretrained: bool = True,
-    blocks: Sequence[int] = (1, 2, 3, 4, 5, 6),
-    fusion: Fusion = "softmax",
-    encoder_gradient: Literal["through", "detach"] = "through",
-    statistics: Literal["imagenet", "own"] = "imagenet",
-    encoder_input: EncoderInput = "magnitude",
-    encoder_image_size: int = 224,
-    decoder_widths: Sequence[int] = (384, 192, 128, 64),
-    shared_decoder: bool = False,
-    encoder_precision: Literal["auto", "float32", "bfloat16"] = "auto",
-    checkpoint_cascades: Literal["none", "all"] | int = "none",
-) -> UnrolledNetwork:
-    """Build an unrolled network.
-
-    Args:
-        method: ``varnet`` (E2E-VarNet), ``varnet_wide`` (the same with as many trainable parameters as the
-            foundation model), an encoder's name (``clip``, ``dinov2``, ``biomedclip``, ``random``, ...; a
-            frozen prior), or ``none`` (the foundation model's decoder without an encoder).
-        num_cascades: unrolled iterations.
-        sens_chans: channels of the sensitivity estimator's first convolution.
-        sens_pools: pooling layers of the sensitivity estimator.
-        chans: U-Net denoisers: channels of the first convolution. None: 18, and 25 for ``varnet_wide``.
-        pools: U-Net denoisers: pooling layers.
-        weights: foundation denoisers: a file with the encoder's weights. None: from the hub's cache.
-        pretrained: foundation denoisers: False for frozen random encoder weights (a control, no download).
-        blocks: foundation denoisers: the encoder's blocks whose tokens are used, counted from 1.
-        fusion: foundation denoisers: how the blocks' token maps become one.
-        encoder_gradient: foundation denoisers: whether gradients flow through the frozen encoder to earlier
-            cascades, or stop at it (cheaper).
-        statistics: foundation denoisers: ImageNet's mean and deviation, as the paper says, or the encoder's
-            own.
-        encoder_input: foundation denoisers: what the encoder's three channels show.
-        encoder_image_size: foundation denoisers: side of the square that the encoder's picture is resized to.
-        decoder_widths: foundation denoisers: channels of the four decoder stages.
-        shared_decoder: foundation denoisers: one decoder for all cascades instead of one each.
-        encoder_precision: foundation denoisers: arithmetic of the frozen encoder. ``auto``: bfloat16 on GPUs
-            that have it, elsewhere what surrounds it.
-        checkpoint_cascades: cascades that trade time for memory in training: ``all``, ``none``, or one in
-            every so many. A checkpointed cascade computes its activations a second time.
-
-    Returns:
-        The network, on the CPU.
+def find_denoiser(method: str) -> DenoiserEntry:
+    """Return the denoiser of a method.
 
     Raises:
-        InputError: unknown method (with the nearest names), a number out of range, weights that do not fit.
+        InputError: The method is unknown.
     """
-    if num_cascades < 1:
-        raise InputError(f"num_cascades is {num_cascades}: give 1 or more")
-    checkpoint_every = {"none": 0, "all": 1}.get(checkpoint_cascades, checkpoint_cascades)
-    if checkpoint_every < 0:
-        raise InputError(f"checkpoint_cascades is {checkpoint_cascades}: give all, none, or a whole number")
-    sensitivity = SensitivityModel(sens_chans, sens_pools)
-    if method in UNET_CHANNELS:
-        chans = chans or UNET_CHANNELS[method]
-        unets = [NormUnet(chans, pools) for _ in range(num_cascades)]
-        return UnrolledNetwork(sensitivity, unets, checkpoint_every)
     check_method(method)
-    encoder = None
-    if method != "none":
-        encoder = build_encoder(
-            method,
-            weights=weights,
-            pretrained=pretrained,
-            blocks=blocks,
-            statistics=statistics,
-            gradient=encoder_gradient,
-            image_size=encoder_image_size,
-            precision=encoder_precision,
-        )
+    denoisers = list_denoisers()
+    return denoisers.get(method, denoisers[ANY_ENCODER])
 
-    def denoiser() -> FoundationDenoiser:
-        return FoundationDenoiser(encoder, decoder_widths, encoder_input=encoder_input, fusion=fusion)
 
-    denoisers = [denoiser()] * num_cascades if shared_decoder else [denoiser() for _ in range(num_cascades)]
-    return UnrolledNetwork(sensitivity, denoisers, checkpoint_every)
+def effective_options(method: str, given: Mapping[str, object]) -> dict[str, Any]:
+    """Return the options of a method's denoiser: those given, and the defaults of the others.
+
+    Args:
+        method: The method.
+        given: Options by name. None stands for an option that is not given.
+
+    Raises:
+        InputError: The method is unknown, or has no such option.
+    """
+    options = find_denoiser(method).options()
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given:
+        if name not in options:
+            raise InputError(f"method {method!r} has no option {name}: it has {', '.join(options)}")
+    return {name: given.get(name, option.default) for name, option in options.items()}
+
+
+def build_denoisers(method: str, num_cascades: int, given: Mapping[str, object]) -> list[nn.Module]:
+    """Build a method's denoisers, one per cascade; see :func:`effective_options`."""
+    options = effective_options(method, given)
+    encoder = {} if method in list_denoisers() else {"encoder": method}
+    return find_denoiser(method).build(num_cascades, **encoder, **options)

@@ -1,10 +1,60 @@
-"""Training losses."""
+"""Training losses by name."""
+
+import difflib
+from collections.abc import Callable
+from typing import TypeVar
 
 from torch import Tensor, nn
 
+from fm_unroll.errors import InputError
 from fm_unroll.metrics import ssim
 
+Loss = TypeVar("Loss", bound=Callable[[], nn.Module])
 
+_LOSSES: dict[str, Callable[[], nn.Module]] = {}
+
+
+def register_loss(name: str) -> Callable[[Loss], Loss]:
+    """Make a loss known to ``--model.loss``.
+
+    What is decorated is called without arguments and gives a module that takes what :class:`SSIMLoss` takes.
+
+    Raises:
+        InputError: The name is taken.
+    """
+
+    def register(loss: Loss) -> Loss:
+        if name in _LOSSES:
+            raise InputError(f"loss {name!r} is registered already: choose another name")
+        _LOSSES[name] = loss
+        return loss
+
+    return register
+
+
+def list_losses() -> list[str]:
+    """Return the names of all losses."""
+    return list(_LOSSES)
+
+
+def check_loss(name: str) -> None:
+    """Refuse a name that :func:`build_loss` does not know.
+
+    Raises:
+        InputError: The name is unknown; the message gives the nearest ones.
+    """
+    if name not in _LOSSES:
+        near = difflib.get_close_matches(name, _LOSSES) or list_losses()
+        raise InputError(f"unknown loss {name!r}: did you mean {', '.join(near)}?")
+
+
+def build_loss(name: str) -> nn.Module:
+    """Return a loss by name; see :func:`check_loss`."""
+    check_loss(name)
+    return _LOSSES[name]()
+
+
+@register_loss("ssim")
 class SSIMLoss(nn.Module):
     """1 - SSIM, averaged over the batch: the recipe's loss, with the constants of the metric.
 
@@ -12,12 +62,12 @@ class SSIMLoss(nn.Module):
     """
 
     def forward(self, prediction: Tensor, target: Tensor, data_range: Tensor) -> Tensor:
-        """The loss.
+        """Compute the loss.
 
         Args:
             prediction: float32, ``(batch, readout, phase)``.
-            target: the same shape.
-            data_range: maximum of each slice's target volume, ``(batch,)``.
+            target: The same shape.
+            data_range: Maximum of each slice's target volume, ``(batch,)``.
 
         Returns:
             A scalar in 0..2.

@@ -1,26 +1,28 @@
 """fit, validate, test and predict: LightningCLI with the recipe, a run folder and the project's guards."""
 
-import contextlib
-import io
 import os
 import warnings
+from argparse import ArgumentError
 from pathlib import Path
 
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from fm_unroll.config_files import CONFIG_MODE
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.split import split_sha256, write_split
 from fm_unroll.errors import InputError
 from fm_unroll.files import file_sha256, write_json
-from fm_unroll.models.registry import check_method
 from fm_unroll.precision import default_precision
 from fm_unroll.provenance import commit, provenance
 from fm_unroll.training.callbacks import default_loggers, describe_at_wandb
+from fm_unroll.training.losses import check_loss
+from fm_unroll.training.options import add_denoiser_options, settle_options
 from fm_unroll.training.task import ReconstructionTask, read_checkpoint
 
 RECIPE = Path(__file__).with_name("recipe.yaml")
@@ -33,20 +35,35 @@ def run(args: list[str]) -> None:
     """Run one of Lightning's verbs.
 
     Args:
-        args: the command line from the verb on. ``fit --resume RUN_DIR`` stands for that run's own config and
-            its latest checkpoint.
+        args: The command line from the verb on.
     """
-    # W&B's agent writes YAML's null as Python does
-    args = [f"{arg[:-4]}null" if arg.endswith("=None") else arg for arg in resume(args)]
-    # Lightning warns of a command line given twice, and of the encoder, which is in eval mode on purpose.
-    warnings.filterwarnings("ignore", "LightningCLI's args parameter")
-    warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
-    # It also warns that a run resumed within an epoch starts that epoch's data anew: the sampler does not.
-    warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
-    # and calls a function of torch's by its former name
-    warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)")
+    with warnings.catch_warnings():
+        # Lightning warns of a command line given twice, and of the encoder, which is in eval mode on purpose.
+        warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+        warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+        # It also warns that a run resumed within an epoch starts its data anew: the sampler does not.
+        warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before")
+        # and calls a function of torch's by its former name
+        warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)")
+        start(ReconstructionCLI, args)
+
+
+def check(args: list[str]) -> None:
+    """Parse a command line of one of Lightning's verbs as :func:`run` would, without running it.
+
+    Raises:
+        InputError: An option or value that does not exist, an unknown method, a file that is missing.
+    """
+    try:
+        start(CommandCheck, args)
+    except ArgumentError as error:
+        raise InputError(" ".join(str(error).split())) from None
+
+
+def start(cli: "type[ReconstructionCLI]", args: list[str]) -> None:
+    """Let Lightning's command line parse one of its verbs, and do what the class does with it."""
     defaults = {"default_config_files": [str(RECIPE)]}
-    ReconstructionCLI(
+    cli(
         ReconstructionTask,
         KSpaceData,
         subclass_mode_data=True,
@@ -54,29 +71,9 @@ def run(args: list[str]) -> None:
         save_config_kwargs={"overwrite": True},
         seed_everything_default=0,
         parser_kwargs=dict.fromkeys(("fit", "validate", "test", "predict"), defaults),
-        args=args,
+        # W&B's agent writes YAML's null as Python does
+        args=[f"{arg[:-4]}null" if arg.endswith("=None") else arg for arg in args],
     )
-
-
-def check(args: list[str]) -> None:
-    """Parse a command line of one of Lightning's verbs as :func:`run` would, without running it.
-
-    Raises:
-        InputError: an option or value that does not exist, an unknown method, a file that is missing.
-    """
-    printed, complaints = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(complaints):
-        try:
-            run([*args, "--print_config"])
-        except SystemExit as exit_:
-            if exit_.code:
-                reason = complaints.getvalue().rpartition("\nerror: ")[2]
-                raise InputError(" ".join(reason.split())) from None
-    config = yaml.safe_load(printed.getvalue())
-    check_method(config["model"]["method"])
-    for key, path in (("model.weights", config["model"]["weights"]), ("ckpt_path", config["ckpt_path"])):
-        if path and not Path(path).is_file():
-            raise InputError(f"{key} {path} is not a file")
 
 
 class ReconstructionCLI(LightningCLI):
@@ -84,11 +81,12 @@ class ReconstructionCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Train on cardiac data unless told otherwise."""
+        add_denoiser_options(parser)
         parser.set_defaults({"data": "fm_unroll.data.CMRxReconData"})
 
     def init_parser(self, **kwargs) -> LightningArgumentParser:
         """Make a parser that raises its errors, for the command line to show in one line."""
-        return super().init_parser(exit_on_error=False, **kwargs)
+        return super().init_parser(exit_on_error=False, parser_mode=CONFIG_MODE, **kwargs)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: list[str]) -> None:
         """Parse, and refuse a checkpoint that cannot be read before Lightning tries to."""
@@ -97,8 +95,20 @@ class ReconstructionCLI(LightningCLI):
         if checkpoint:
             read_checkpoint(Path(checkpoint))
 
+    def settle_model(self) -> None:
+        """Give the method's options their defaults, and refuse options of other methods.
+
+        Lightning has put the hyper-parameters of a given checkpoint over the config. Of the denoiser's
+        options, those that the checkpoint names are then the given ones.
+        """
+        config = self.config[self.subcommand]
+        named = read_checkpoint(Path(config.ckpt_path))["hyper_parameters"] if config.ckpt_path else None
+        check_loss(config.model.loss)
+        config.model = Namespace(settle_options(config.model.as_dict(), named))
+
     def before_instantiate_classes(self) -> None:
-        """Settle the run folder, the loggers and where checkpoints go."""
+        """Settle the model, the run folder and where checkpoints go."""
+        self.settle_model()
         config = self.config[self.subcommand]
         trainer = config.trainer
         if trainer.precision is None and self.subcommand == "fit":
@@ -165,6 +175,26 @@ class ReconstructionCLI(LightningCLI):
             write_json(run_dir / f"{self.subcommand}.json", content)
 
 
+class CommandCheck(ReconstructionCLI):
+    """Parses a command line and settles the model; instantiates and runs nothing."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: list[str]) -> None:
+        """Parse; without a run there is nothing to seed."""
+        super().parse_arguments(parser, args)
+        self.config[self.config.subcommand].seed_everything = False
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse what would stop the run before its first step."""
+        self.settle_model()
+        weights = self.config[self.subcommand].model.get("weights")
+        if weights and not Path(weights).is_file():
+            raise InputError(f"model.weights {weights} is not a file")
+        self.subcommand = None
+
+    def instantiate_classes(self) -> None:
+        """Leave it at that."""
+
+
 class SaveRun(SaveConfigCallback):
     """Saves resolved config, provenance and split into the run folder, beside checkpoints and metrics."""
 
@@ -209,19 +239,6 @@ def refuse_overwriting(checkpoints: Path) -> None:
             f"{run_dir} already holds a run: continue it with `fit --resume {run_dir}`, "
             "give another --trainer.default_root_dir, or delete it"
         )
-
-
-def resume(args: list[str]) -> list[str]:
-    """Spell out ``--resume RUN_DIR``."""
-    if "--resume" not in args:
-        return args
-    position = args.index("--resume")
-    run_dir = Path(*args[position + 1 : position + 2])
-    config = run_dir / "config.yaml"
-    if not config.is_file():
-        raise InputError(f"cannot resume {run_dir}: {config} is missing")
-    spelled_out = ["--config", str(config), "--ckpt_path", str(latest_checkpoint(run_dir))]
-    return [*args[:position], *spelled_out, *args[position + 2 :]]
 
 
 def latest_checkpoint(run_dir: Path) -> Path:

@@ -1,7 +1,7 @@
 """The LightningModule: how a network is trained, validated and applied."""
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import torch
 import torch.distributed
@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from fm_unroll.compatibility import upgrade_checkpoint
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import center_crop
 from fm_unroll.encoders import FrozenEncoder
@@ -17,8 +18,9 @@ from fm_unroll.metrics import score_slices, volume_metrics
 from fm_unroll.models import build_model
 from fm_unroll.models.compilation import compile_denoisers
 from fm_unroll.models.insight import learned_weights
+from fm_unroll.models.registry import effective_options
 from fm_unroll.reconstruction.engine import reconstruct
-from fm_unroll.training.losses import SSIMLoss
+from fm_unroll.training.losses import build_loss
 
 
 class ReconstructionTask(LightningModule):
@@ -27,29 +29,46 @@ class ReconstructionTask(LightningModule):
     def __init__(
         self,
         method: str = "varnet",
+        loss: str = "ssim",
         learning_rate: float = 1e-3,
         learning_rate_step: int = 40,
         learning_rate_factor: float = 0.1,
         any_encoder: bool = False,
         compile: bool = False,
-        **model,
+        num_cascades: int = 12,
+        sens_chans: int = 8,
+        sens_pools: int = 4,
+        checkpoint_cascades: Literal["none", "all"] | int = "none",
+        **options: object,
     ) -> None:
         """Build the network.
 
         Args:
-            method: see :func:`fm_unroll.models.build_model`.
+            method: See :func:`fm_unroll.models.build_model`.
+            loss: Name of the training loss, see :mod:`fm_unroll.training.losses`.
             learning_rate: Adam's.
-            learning_rate_step: epochs after which the learning rate is multiplied once more by the factor.
-            learning_rate_factor: that factor.
-            any_encoder: load checkpoints although they were trained over another encoder.
-            compile: compile the denoisers for training by ``torch.compile``; the first steps take minutes.
-            model: the further keywords of :func:`fm_unroll.models.build_model`.
+            learning_rate_step: Epochs after which the learning rate is multiplied once more by the factor.
+            learning_rate_factor: That factor.
+            any_encoder: Load checkpoints although they were trained over another encoder.
+            compile: Compile the denoisers for training by ``torch.compile``; the first steps take minutes.
+            num_cascades: See :func:`fm_unroll.models.build_model`, as the following.
+            sens_chans: Channels of the sensitivity estimator's first convolution.
+            sens_pools: Pooling layers of the sensitivity estimator.
+            checkpoint_cascades: Cascades that trade time for memory in training: ``all``, ``none``, or one in
+                every so many.
+            options: Options of the method's denoiser.
+
+        Raises:
+            InputError: The method, the loss or an option is unknown or cannot be used.
         """
         super().__init__()
+        options = effective_options(method, options)
         # for checkpoints; loggers get the resolved config
         self.save_hyperparameters(logger=False)
-        self.network = build_model(method, **model)
-        self.loss = SSIMLoss()
+        self.loss = build_loss(loss)
+        self.network = build_model(
+            method, num_cascades, sens_chans, sens_pools, checkpoint_cascades, **options
+        )
         self.scores: dict[tuple[str, int, int], dict[str, Tensor]] = {}
         # What never changes need not be sent between processes. Sending buffers would even stall validation,
         # in which processes differ in their number of batches.
@@ -216,7 +235,7 @@ def read_checkpoint(path: Path) -> dict:
         raise InputError(f"{path} is not a checkpoint of fm_unroll")
     # LightningCLI's own note of how it built the task
     checkpoint["hyper_parameters"].pop("_instantiator", None)
-    return checkpoint
+    return upgrade_checkpoint(checkpoint)
 
 
 METRICS = ("ssim", "psnr", "nmse")

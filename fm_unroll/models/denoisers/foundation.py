@@ -1,14 +1,16 @@
 """The foundation-model denoiser: a frozen vision encoder and a small trainable decoder (paper, section 3)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fm_unroll.encoders import FrozenEncoder
+from fm_unroll.encoders import FrozenEncoder, build_encoder
 from fm_unroll.errors import InputError
+from fm_unroll.models.registry import ANY_ENCODER, register_denoiser
 
 Fusion = Literal["softmax", "mean", "last"]
 EncoderInput = Literal["magnitude", "magnitude_phase"]
@@ -193,3 +195,74 @@ def magnitude_range(image: Tensor, quantiles: tuple[float, float]) -> tuple[Tens
     probabilities = torch.tensor(quantiles, dtype=magnitudes.dtype, device=image.device)
     low, high = torch.quantile(magnitudes, probabilities, dim=1)
     return low[:, None, None], high[:, None, None]
+
+
+@register_denoiser(ANY_ENCODER)
+def foundation(
+    num_cascades: int,
+    encoder: str,
+    *,
+    weights: Path | None = None,
+    pretrained: bool = True,
+    blocks: Sequence[int] = (1, 2, 3, 4, 5, 6),
+    fusion: Fusion = "softmax",
+    encoder_gradient: Literal["through", "detach"] = "through",
+    statistics: Literal["imagenet", "own"] = "imagenet",
+    encoder_input: EncoderInput = "magnitude",
+    encoder_image_size: int = 224,
+    decoder_widths: Sequence[int] = (384, 192, 128, 64),
+    shared_decoder: bool = False,
+    encoder_precision: Literal["auto", "float32", "bfloat16"] = "auto",
+) -> list[nn.Module]:
+    """Build denoisers around one frozen encoder.
+
+    Args:
+        num_cascades: Number of denoisers.
+        encoder: Name of the encoder.
+        weights: File with the encoder's weights. None: from the hub's cache.
+        pretrained: False for frozen random encoder weights (a control, no download).
+        blocks: The encoder's blocks whose tokens are used, counted from 1.
+        fusion: How the blocks' token maps become one.
+        encoder_gradient: Whether gradients flow through the frozen encoder to earlier cascades, or stop at it
+            (cheaper).
+        statistics: ImageNet's mean and deviation, as the paper says, or the encoder's own.
+        encoder_input: What the encoder's three channels show.
+        encoder_image_size: Side of the square that the encoder's picture is resized to.
+        decoder_widths: Channels of the four decoder stages.
+        shared_decoder: One decoder for all cascades instead of one each.
+        encoder_precision: Arithmetic of the frozen encoder. ``auto``: bfloat16 on GPUs that have it,
+            elsewhere what surrounds it.
+    """
+    frozen = build_encoder(
+        encoder,
+        weights=weights,
+        pretrained=pretrained,
+        blocks=blocks,
+        statistics=statistics,
+        gradient=encoder_gradient,
+        image_size=encoder_image_size,
+        precision=encoder_precision,
+    )
+
+    def denoiser() -> nn.Module:
+        return FoundationDenoiser(frozen, decoder_widths, encoder_input=encoder_input, fusion=fusion)
+
+    if shared_decoder:
+        return [denoiser()] * num_cascades
+    return [denoiser() for _ in range(num_cascades)]
+
+
+@register_denoiser("none")
+def without_encoder(
+    num_cascades: int, *, decoder_widths: Sequence[int] = (384, 192, 128, 64), shared_decoder: bool = False
+) -> list[nn.Module]:
+    """Build the control without an encoder: the decoder's last stage alone.
+
+    Args:
+        num_cascades: Number of denoisers.
+        decoder_widths: Channels of the four decoder stages; the last is used.
+        shared_decoder: One decoder for all cascades instead of one each.
+    """
+    if shared_decoder:
+        return [FoundationDenoiser(None, decoder_widths)] * num_cascades
+    return [FoundationDenoiser(None, decoder_widths) for _ in range(num_cascades)]

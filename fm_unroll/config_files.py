@@ -1,11 +1,19 @@
-"""Config files are data: what one may name is checked before any of it is imported."""
+"""Config files are data: what one may name is checked before any of it is imported.
+
+Those of former versions are brought up to date as a parser reads them, in the mode :data:`CONFIG_MODE`.
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
+from jsonargparse import get_loader, set_loader
 
+from fm_unroll.compatibility import upgrade_config
 from fm_unroll.errors import InputError
+
+# How a parser of jsonargparse reads configs here: YAML, of whatever version.
+CONFIG_MODE = "fm_unroll"
 
 # A config names the classes it wants; only these packages may answer.
 ALLOWED_PACKAGES = ("fm_unroll", "lightning", "torch")
@@ -53,3 +61,12 @@ def named_classes(node: object) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from named_classes(value)
+
+
+def load_config(text: str) -> object:
+    """Load a config, or one value of a command line, as jsonargparse does; configs are brought up to date."""
+    content = get_loader("yaml")(text)
+    return upgrade_config(content) if isinstance(content, dict) else content
+
+
+set_loader(CONFIG_MODE, load_config, exceptions=(yaml.YAMLError,))

@@ -1,0 +1,85 @@
+"""Files that version 0.1 wrote, in the words of this version: the one place that knows how they differ.
+
+Functions on plain dictionaries, which leave contents of this version as they are.
+"""
+
+from typing import Any
+
+Content = dict[str, Any]
+
+# Options of all denoisers, which version 0.1 listed for every method whether they applied or not.
+UNET_OPTIONS = {"chans", "pools"}
+DECODER_OPTIONS = {"decoder_widths", "shared_decoder"}
+ENCODER_OPTIONS = {
+    "weights",
+    "pretrained",
+    "blocks",
+    "fusion",
+    "encoder_gradient",
+    "statistics",
+    "encoder_input",
+    "encoder_image_size",
+    "encoder_precision",
+}
+
+# Modules, and classes that went elsewhere than their module, by their former names.
+MOVED = {
+    "fm_unroll.callbacks": "fm_unroll.training.callbacks",
+    "fm_unroll.callbacks.ContinuedCSVLogger": "fm_unroll.training.loggers.ContinuedCSVLogger",
+    "fm_unroll.callbacks.LooseWandbLogger": "fm_unroll.training.loggers.LooseWandbLogger",
+    "fm_unroll.callbacks.WandbRecord": "fm_unroll.training.loggers.WandbRecord",
+    "fm_unroll.losses": "fm_unroll.training.losses",
+    "fm_unroll.task": "fm_unroll.training.task",
+}
+
+
+def upgrade_checkpoint(checkpoint: Content) -> Content:
+    """Return a checkpoint of ``fit`` as this version writes it.
+
+    Args:
+        checkpoint: Its content, with ``hyper_parameters`` and ``fm_unroll``; left as it is.
+    """
+    return {**checkpoint, "hyper_parameters": upgrade_model(checkpoint["hyper_parameters"])}
+
+
+def upgrade_config(config: Content) -> Content:
+    """Return a config file, or the ``config.yaml`` of a run, as this version writes it.
+
+    Args:
+        config: Its content; left as it is.
+    """
+    upgraded: Content = upgrade_class_paths(config)
+    if isinstance(upgraded.get("model"), dict):
+        upgraded["model"] = upgrade_model(upgraded["model"])
+    return upgraded
+
+
+def upgrade_model(model: Content) -> Content:
+    """Drop the options that do not apply to the method, where all options of all methods are listed.
+
+    A file that lists some of them was written by hand: what does not apply there is the user's mistake.
+    """
+    if not model.keys() >= UNET_OPTIONS | DECODER_OPTIONS | ENCODER_OPTIONS:
+        return model
+    method = model.get("method", "varnet")
+    if method in {"varnet", "varnet_wide"}:
+        foreign = DECODER_OPTIONS | ENCODER_OPTIONS
+    else:
+        foreign = UNET_OPTIONS | (ENCODER_OPTIONS if method == "none" else set())
+    # None stood for the default: of chans, and of weights that come from the hub's cache
+    return {name: value for name, value in model.items() if name not in foreign and value is not None}
+
+
+def upgrade_class_paths(node: Any) -> Any:
+    """Give every class that a config names its present path."""
+    if isinstance(node, list):
+        return [upgrade_class_paths(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    upgraded = {name: upgrade_class_paths(value) for name, value in node.items()}
+    path = upgraded.get("class_path")
+    if isinstance(path, str):
+        module = path.rpartition(".")[0]
+        moved = MOVED.get(path) or path.replace(module, MOVED.get(module, module), 1)
+        upgraded["class_path"] = moved
+    return upgraded

@@ -1,0 +1,61 @@
+"""The options of all denoisers on one command line, of which a run uses those of its own method.
+
+Which options apply is known once ``model.method`` is, and that may come from a config file, from the command
+line or from a sweep. So each option of each denoiser is an argument whose default None stands for "not
+given"; before anything is built, the method's own get their defaults, and others that were given are refused.
+"""
+
+import inspect
+from collections.abc import Collection, Mapping
+from functools import wraps
+from typing import Any, Optional, Union
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from fm_unroll.models.registry import Builder, effective_options, list_denoisers
+
+
+def add_denoiser_options(parser: LightningArgumentParser) -> None:
+    """Add the options of all denoisers as ``--model.NAME``, with their functions' docstrings as help."""
+    types: dict[str, list[Any]] = {}
+    for entry in list_denoisers().values():
+        for name, option in entry.options().items():
+            types.setdefault(name, []).append(option.annotation)
+    group = parser.add_argument_group("Options of the method's denoiser; others than its own are refused")
+    added: set[str | int] = set()
+    for entry in list_denoisers().values():
+        names = {name: Optional[Union[tuple(types[name])]] for name in entry.options()}  # noqa: UP007, UP045
+        group.add_function_arguments(nothing_given(entry.build, names), "model", as_group=False, skip=added)
+        added.update(names)
+
+
+def nothing_given(build: Builder, types: Mapping[str, Any]) -> Builder:
+    """Return what a denoiser's function looks like to a parser: its options alone, None where not given."""
+
+    @wraps(build)
+    def options_alone(**_: object) -> list[Any]:
+        raise NotImplementedError("stands for its signature and docstring")
+
+    options_alone.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # as inspect documents it
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+            for name, annotation in types.items()
+        ]
+    )
+    return options_alone
+
+
+def settle_options(model: dict[str, Any], named: Collection[str] | None = None) -> dict[str, Any]:
+    """Return a config's ``model`` section with the effective options of its method, and none of the others.
+
+    Args:
+        model: The section.
+        named: Names of the options that count as given; by default all that are not None.
+
+    Raises:
+        InputError: The method is unknown, or an option is given that it does not have.
+    """
+    options = {name for entry in list_denoisers().values() for name in entry.options()}
+    common = {name: value for name, value in model.items() if name not in options}
+    given = {name: model[name] for name in options & model.keys() if named is None or name in named}
+    return {**common, **effective_options(model["method"], given)}

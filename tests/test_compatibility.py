@@ -1,0 +1,82 @@
+"""Files that version 0.1 wrote are read, evaluated and trained on by this version."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from fm_unroll.cli import main
+from fm_unroll.commands.synthesize import synthesize
+from fm_unroll.compatibility import upgrade_config
+from fm_unroll.training.task import ReconstructionTask, read_checkpoint
+
+OLD = Path(__file__).parent / "fixtures" / "version_0_1"
+
+
+@pytest.fixture(scope="module")
+def old_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data set of the old runs, drawn again."""
+    root = tmp_path_factory.mktemp("old") / "data"
+    synthesize(root, size="tiny", hearts=4, knees=2, heads=1)
+    return root
+
+
+def in_old_folder(old_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Go where the old configs' relative paths lead to the data."""
+    (tmp_path / "data").symlink_to(old_data)
+    monkeypatch.chdir(tmp_path)
+
+
+def content(name: str) -> dict:
+    return torch.load(OLD / f"{name}.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize("name", ["varnet", "foundation"])
+def test_an_old_checkpoint_scores_what_it_scored(name, old_data, tmp_path, monkeypatch):
+    in_old_folder(old_data, monkeypatch, tmp_path)
+    main(["validate", "--config", str(OLD / f"{name}.yaml"), "--ckpt_path", str(OLD / f"{name}.ckpt")])
+    measured = json.loads((tmp_path / name / "validate.json").read_text())["metrics"]["val/ssim"]
+    best = next(s for key, s in content(name)["callbacks"].items() if key.startswith("ModelCheckpoint"))
+    assert measured == pytest.approx(best["best_model_score"].item(), abs=1e-6)
+
+
+def test_an_old_run_goes_on(old_data, tmp_path, monkeypatch):
+    in_old_folder(old_data, monkeypatch, tmp_path)
+    (tmp_path / "varnet" / "checkpoints").mkdir(parents=True)
+    shutil.copy(OLD / "varnet.yaml", "varnet/config.yaml")
+    shutil.copy(OLD / "varnet.ckpt", "varnet/checkpoints/last.ckpt")
+    main(["fit", "--resume", "varnet", "--trainer.max_epochs", "2"])
+    last = read_checkpoint(Path("varnet/checkpoints/last.ckpt"))
+    assert last["epoch"] == 1 and last["global_step"] == 2 * content("varnet")["global_step"]
+    resolved = yaml.safe_load(Path("varnet/config.yaml").read_text())
+    assert resolved["model"]["chans"] == last["hyper_parameters"]["chans"] == 2
+    assert "blocks" not in resolved["model"] and "blocks" not in last["hyper_parameters"]
+
+
+def test_old_hyper_parameters_are_those_of_the_method():
+    foreign = {"varnet": {"blocks", "weights", "fusion"}, "foundation": {"chans", "pools"}}
+    for name, options in foreign.items():
+        assert options <= content(name)["hyper_parameters"].keys()
+        assert not options & read_checkpoint(OLD / f"{name}.ckpt")["hyper_parameters"].keys()
+        task = ReconstructionTask.from_checkpoint(OLD / f"{name}.ckpt")
+        saved = content(name)["state_dict"]
+        assert task.state_dict().keys() == saved.keys()
+        assert all(torch.equal(tensor, saved[key]) for key, tensor in task.state_dict().items())
+
+
+def test_classes_are_named_where_they_are_now():
+    callbacks = upgrade_config(yaml.safe_load((OLD / "varnet.yaml").read_text()))["trainer"]["callbacks"]
+    assert [callback["class_path"] for callback in callbacks[2:]] == [
+        "fm_unroll.training.callbacks.LastCheckpoint",
+        "fm_unroll.training.callbacks.ImagePanels",
+        "fm_unroll.training.callbacks.ReconstructionWriter",
+        "fm_unroll.training.loggers.WandbRecord",
+    ]
+
+
+def test_what_is_written_by_hand_is_left_as_it_is():
+    config = {"model": {"method": "varnet", "blocks": [1]}, "trainer": {"logger": None}}
+    assert upgrade_config(config) == config
