@@ -10,9 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from fm_unroll.cli import LIGHTNING, VERBS
+from fm_unroll.cli import LIGHTNING, VERBS, main
+from fm_unroll.models import registry
+from fm_unroll.models.registry import list_denoisers
 from fm_unroll.physics import count_acs_lines
+from fm_unroll.training import losses
+from fm_unroll.training.task import read_checkpoint
+from training_runs import config_for
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -61,9 +67,12 @@ def test_files_are_shown_as_they_are(site: Path):
 
 def test_every_option_of_a_config_is_in_the_reference(site: Path):
     page = (site / "configuration.html").read_text()
-    for source in ("models/build.py", "task.py", "data/modules.py"):
-        for argument in documented_arguments(ROOT / "fm_unroll" / source):
-            assert f"<code>{argument}</code>" in page, f"{argument} of {source}"
+    options = {name for entry in list_denoisers().values() for name in entry.options()}
+    sources = ("models/build.py", "training/task.py", "data/modules.py")
+    options.update(*(documented_arguments(ROOT / "fm_unroll" / source) for source in sources))
+    assert {"chans", "blocks", "num_cascades", "loss", "acceleration"} <= options
+    for option in options:
+        assert f"<code>{option}</code>" in page, option
 
 
 def documented_arguments(source: Path) -> set[str]:
@@ -140,3 +149,33 @@ def test_the_encoder_of_the_guide_can_be_built(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
     left = run_notebook("new_encoder", tmp_path, monkeypatch)
     assert left["encoder"].name == "my_vit" and left["encoder"].width == 384
+
+
+def train_a_step(synthetic: Path, tmp_path: Path, **model: object) -> dict:
+    """Hyper-parameters in the checkpoint of a run of one step, started from the command line."""
+    sizes = {"num_cascades": 2, "sens_chans": 2, "sens_pools": 2}
+    options = {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1}
+    config = config_for(synthetic, tmp_path / "run", model={**sizes, **model}, **options)
+    main(["fit", "--config", str(config)])
+    return read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["hyper_parameters"]
+
+
+def test_the_denoiser_of_the_guide_is_trained_by_name(synthetic, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(registry, "_ENTRIES", list_denoisers())
+    run_notebook("new_denoiser", tmp_path, monkeypatch)
+    trained = train_a_step(synthetic, tmp_path, method="dncnn", channels=4)
+    assert (trained["method"], trained["channels"], trained["depth"]) == ("dncnn", 4, 5)
+    assert "chans" not in trained and "blocks" not in trained
+    with pytest.raises(SystemExit):
+        main(["fit", "--model.method", "dncnn", "--model.weights", "clip.pt"])
+    assert "method 'dncnn' has no option weights: it has channels, depth" in capsys.readouterr().err
+
+
+def test_the_loss_of_the_guide_is_trained_with_by_name(synthetic, tmp_path, monkeypatch):
+    monkeypatch.setattr(losses, "_LOSSES", dict(losses._LOSSES))
+    left = run_notebook("new_loss", tmp_path, monkeypatch)
+    trained = train_a_step(synthetic, tmp_path, loss="ssim_l1", chans=4, pools=2)
+    assert trained["loss"] == "ssim_l1"
+    images, data_range = left["images"], torch.ones(2)
+    assert losses.build_loss("ssim_l1")(images, images, data_range) == pytest.approx(0, abs=1e-6)
+    assert losses.build_loss("ssim_l1")(images + 0.1, images, data_range) >= 0.016

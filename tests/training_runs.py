@@ -24,10 +24,10 @@ TRAINER = {
 }
 
 
-def config_for(root: Path, run_dir: Path, **trainer) -> Path:
+def config_for(root: Path, run_dir: Path, model: dict | None = None, **trainer) -> Path:
     """A config of a small run on the tiny data set."""
     content = {
-        "model": MODEL,
+        "model": model or MODEL,
         "data": {"class_path": "CMRxReconData", "init_args": {"root": str(root), **DATA}},
         "trainer": {**TRAINER, "default_root_dir": str(run_dir), **trainer},
     }

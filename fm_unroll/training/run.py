@@ -37,15 +37,7 @@ def run(args: list[str]) -> None:
     Args:
         args: The command line from the verb on.
     """
-    with warnings.catch_warnings():
-        # Lightning warns of a command line given twice, and of the encoder, which is in eval mode on purpose.
-        warnings.filterwarnings("ignore", "LightningCLI's args parameter")
-        warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
-        # It also warns that a run resumed within an epoch starts its data anew: the sampler does not.
-        warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before")
-        # and calls a function of torch's by its former name
-        warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)")
-        start(ReconstructionCLI, args)
+    start(ReconstructionCLI, args)
 
 
 def check(args: list[str]) -> None:
@@ -63,17 +55,25 @@ def check(args: list[str]) -> None:
 def start(cli: "type[ReconstructionCLI]", args: list[str]) -> None:
     """Let Lightning's command line parse one of its verbs, and do what the class does with it."""
     defaults = {"default_config_files": [str(RECIPE)]}
-    cli(
-        ReconstructionTask,
-        KSpaceData,
-        subclass_mode_data=True,
-        save_config_callback=SaveRun,
-        save_config_kwargs={"overwrite": True},
-        seed_everything_default=0,
-        parser_kwargs=dict.fromkeys(("fit", "validate", "test", "predict"), defaults),
-        # W&B's agent writes YAML's null as Python does
-        args=[f"{arg[:-4]}null" if arg.endswith("=None") else arg for arg in args],
-    )
+    with warnings.catch_warnings():
+        # Lightning warns of a command line given twice, and of the encoder, which is in eval mode on purpose.
+        warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+        warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+        # It also warns that a run resumed within an epoch starts its data anew: the sampler does not.
+        warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before")
+        # and calls a function of torch's by its former name
+        warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)")
+        cli(
+            ReconstructionTask,
+            KSpaceData,
+            subclass_mode_data=True,
+            save_config_callback=SaveRun,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            parser_kwargs=dict.fromkeys(("fit", "validate", "test", "predict"), defaults),
+            # W&B's agent writes YAML's null as Python does
+            args=[f"{arg[:-4]}null" if arg.endswith("=None") else arg for arg in args],
+        )
 
 
 class ReconstructionCLI(LightningCLI):

@@ -28,9 +28,11 @@ CLASSICAL = (ZeroFilled, CGSense, WaveletCS)
 def network(method: str) -> torch.nn.Module:
     """A small network whose prior does something: the head of a foundation denoiser starts at zero."""
     torch.manual_seed(0)
-    sizes = {"num_cascades": 2, "sens_chans": 2, "sens_pools": 2, "pools": 2, "chans": 4}
-    encoder = {"pretrained": False, "blocks": (1, 2, 3), "encoder_image_size": 32}
-    net = build_model(method, **sizes, **encoder, decoder_widths=(8, 8, 8, 8))
+    sizes = {"num_cascades": 2, "sens_chans": 2, "sens_pools": 2}
+    options = {"pools": 2, "chans": 4} if method == "varnet" else {"decoder_widths": (8, 8, 8, 8)}
+    if method.startswith("timm/"):
+        options |= {"pretrained": False, "blocks": (1, 2, 3), "encoder_image_size": 32}
+    net = build_model(method, **sizes, **options)
     for cascade in net.cascades if method != "varnet" else ():
         torch.nn.init.normal_(cascade.denoiser.head.weight, std=0.1)
     return net

@@ -9,9 +9,15 @@ from fm_unroll.models.cascade import Cascade
 from fm_unroll.physics import EquispacedSampling, UniformSampling, expand, fft2c, ifft2c, reduce, rss
 from fm_unroll.physics.fourier import HybridSpace
 
-SMALL = {"num_cascades": 3, "chans": 4, "pools": 2, "sens_chans": 3, "sens_pools": 2}
+SIZES = {"num_cascades": 3, "sens_chans": 3, "sens_pools": 2}
+SMALL = {**SIZES, "chans": 4, "pools": 2}
 TINY_VIT = "timm/vit_tiny_patch16_224"
-SMALL_DECODER = {"pretrained": False, "blocks": (1, 2, 3), "decoder_widths": (8, 8, 8, 8)}
+SMALL_DECODER = {**SIZES, "decoder_widths": (8, 8, 8, 8)}
+SMALL_OPTIONS = {
+    "varnet": SMALL,
+    "none": SMALL_DECODER,
+    TINY_VIT: {**SMALL_DECODER, "pretrained": False, "blocks": (1, 2, 3)},
+}
 
 
 def masked_scan(batch: int = 2, coils: int = 4, readout: int = 40, phase: int = 33, acs: int = 9):
@@ -91,7 +97,7 @@ def test_cascade_is_equation_4_in_kspace():
 @torch.no_grad()
 def test_image_scales_with_kspace(method):
     torch.manual_seed(0)
-    net = build_model(method, **SMALL, **SMALL_DECODER).eval()
+    net = build_model(method, **SMALL_OPTIONS[method]).eval()
     for name, parameter in net.named_parameters():
         if "head" in name:
             torch.nn.init.normal_(parameter, std=0.1)
@@ -104,7 +110,7 @@ def test_image_scales_with_kspace(method):
 @torch.no_grad()
 def test_untrained_foundation_network_returns_the_zero_filled_image():
     kspace, mask, acs = masked_scan()
-    image = build_model(TINY_VIT, **SMALL, **SMALL_DECODER)(kspace, mask, acs)
+    image = build_model(TINY_VIT, **SMALL_OPTIONS[TINY_VIT])(kspace, mask, acs)
     torch.testing.assert_close(image, rss(ifft2c(kspace)))
 
 
@@ -118,7 +124,7 @@ def test_order_of_coils_does_not_matter():
 
 @pytest.mark.parametrize("method", ["varnet", "none", TINY_VIT])
 def test_silence_gives_silence_and_finite_gradients(method):
-    net = build_model(method, **SMALL, **SMALL_DECODER)
+    net = build_model(method, **SMALL_OPTIONS[method])
     kspace, mask, acs = masked_scan()
     kspace = torch.cat([kspace[:1], torch.zeros_like(kspace[:1])])
     image = net(kspace, mask, acs)
@@ -134,7 +140,7 @@ def test_checkpointed_cascades_have_the_same_gradients(method, checkpoint_cascad
     gradients = []
     for setting in ("none", checkpoint_cascades):
         torch.manual_seed(0)
-        net = build_model(method, **SMALL, **SMALL_DECODER, checkpoint_cascades=setting)
+        net = build_model(method, **SMALL_OPTIONS[method], checkpoint_cascades=setting)
         net(kspace, mask, acs).square().sum().backward()
         gradients.append([p.grad for p in net.parameters() if p.requires_grad])
     assert all(torch.equal(ours, plain) for ours, plain in zip(*gradients, strict=True))
@@ -170,4 +176,4 @@ def test_foreign_weights_are_refused():
     with pytest.raises(InputError, match="this num_cascades, chans and pools"):
         build_model("varnet", **SMALL).load_fastmri_state_dict(VarNet(num_cascades=2).state_dict())
     with pytest.raises(InputError, match="method varnet only"):
-        build_model("none", **SMALL).load_fastmri_state_dict({})
+        build_model("none", **SMALL_DECODER).load_fastmri_state_dict({})

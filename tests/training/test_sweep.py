@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -26,18 +27,16 @@ ROOT = Path(__file__).parents[2]
 SWEEPS = [path for path in (ROOT / "experiments/sweeps").glob("*.yaml") if "method" in path.read_text()]
 SWEEPS = [path for path in SWEEPS if "command" in yaml.safe_load(path.read_text())]
 
+SIZES = {"num_cascades": 1, "sens_chans": 2, "sens_pools": 2}
 TINY = {
     "model": {
         "method": "timm/vit_tiny_patch16_224",
         "pretrained": False,
-        "num_cascades": 1,
         "blocks": [1, 2],
         "encoder_image_size": 32,
         "encoder_gradient": "detach",
         "decoder_widths": [4, 4, 4, 4],
-        "chans": 2,
-        "sens_chans": 2,
-        "sens_pools": 2,
+        **SIZES,
     },
     "trainer": {
         "max_epochs": 2,
@@ -57,11 +56,16 @@ def project(tmp_path, synthetic, monkeypatch) -> Path:
     data = {"root": str(synthetic), "acs_lines": 8, "contrasts": ["cine_sax"], "num_workers": 0}
     tiny = {**TINY, "data": {"class_path": "CMRxReconData", "init_args": data}}
     knee = {"data": {"class_path": "FastMRIKneeData", "init_args": {"root": str(synthetic / "knee")}}}
-    for path, content in (("configs/dinov2_x8.yaml", tiny), ("experiments/sweeps/knee.yaml", knee)):
-        Path(path).parent.mkdir(parents=True)
-        Path(path).write_text(yaml.safe_dump(content))
     knee["trainer"] = TINY["trainer"]
-    Path("experiments/sweeps/knee.yaml").write_text(yaml.safe_dump(knee))
+    files = {
+        "configs/dinov2_x8.yaml": tiny,
+        # what methods have in common
+        "configs/sizes.yaml": {**tiny, "model": SIZES},
+        "experiments/sweeps/knee.yaml": knee,
+    }
+    for path, content in files.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(yaml.safe_dump(content))
     wandb.teardown()
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -115,7 +119,7 @@ def test_sweep_file_is_valid_to_wandb_and_every_value_to_our_parser(file, tmp_pa
     assert sweeps.schema_violations_from_proposed_config(config) == []
     for path in config["parameters"].get("ckpt_path", {"values": []})["values"]:
         Path(path).parent.mkdir(parents=True)
-        Path(path).touch()
+        shutil.copy(ROOT / "tests/fixtures/version_0_1/varnet.ckpt", path)
     words = config["command"]
     assert words.index("--config") < words.index("${args}"), "options given later win"
     points = list(local.points_to_check(config))
@@ -145,6 +149,9 @@ def test_a_point_that_the_agent_starts_is_fully_recorded(file, choose, project, 
     if "model.num_cascades" in point:
         # widths and cascades of real size take minutes: this point has other values of the same kinds
         point |= {"model.num_cascades": 2, "model.decoder_widths": [4, 4, 4, 8]}
+    if file == "methods":
+        # as the config in the repository, without options that one method alone has
+        Path("configs/sizes.yaml").replace("configs/dinov2_x8.yaml")
     command = agent_command(config, point, "abc12345", monkeypatch)
     main(command[3:])
 
@@ -257,7 +264,7 @@ SMALL_SWEEP = {
         "model.learning_rate": {"value": 0.001},
     },
     "command": [
-        *("${interpreter}", "-m", "${program}", "fit", "--config", "configs/dinov2_x8.yaml", "${args}"),
+        *("${interpreter}", "-m", "${program}", "fit", "--config", "configs/sizes.yaml", "${args}"),
     ],
 }
 
@@ -344,7 +351,12 @@ def test_a_command_knows_its_run_and_ends_with_the_sweep(tmp_path):
         ({"parameters": {"model.width": {"values": [1]}}}, "--model.width=1"),
         ({"parameters": {"model.method": {"values": ["varnet", "clp"]}}}, "did you mean clip"),
         ({"parameters": {"model.num_cascades": {"values": [1, "many"]}}}, "model.num_cascades"),
-        ({"parameters": {"model.weights": {"value": "a/b c.pt"}}}, "a/b c.pt is not a file"),
+        (
+            {"parameters": {"model.method": {"value": "clip"}, "model.weights": {"value": "a/b c.pt"}}},
+            "a/b c.pt is not a file",
+        ),
+        ({"parameters": {"model.blocks": {"value": [1, 2]}}}, "'varnet' has no option blocks"),
+        ({"parameters": {"model.loss": {"value": "sim"}}}, "did you mean ssim"),
         ({"parameters": {"model": {"parameters": {"method": {"value": "clip"}}}}}, "give dotted names"),
         ({"program": "train.py"}, "-m train.py fit"),
         ({"command": ["rm", "-rf", "${args}"]}, "only `python -m fm_unroll`"),
