@@ -18,7 +18,7 @@ from fm_unroll.data.undersampling import undersample
 from fm_unroll.physics import UniformSampling
 
 folder = TemporaryDirectory()
-synthesize(folder.name, size="tiny", hearts=1, knees=0, heads=0)
+synthesize(Path(folder.name), size="tiny", hearts=1, knees=0, heads=0)
 sampling = UniformSampling(4, acs_lines=8)
 
 

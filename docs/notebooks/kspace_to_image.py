@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from fm_unroll.commands.synthesize import synthesize
 
 folder = TemporaryDirectory()
-synthesize(folder.name, size="demo", hearts=1, knees=0, heads=0)
+synthesize(Path(folder.name), size="demo", hearts=1, knees=0, heads=0)
 path = next(Path(folder.name).rglob("cine_sax.mat"))
 
 # %% [markdown]

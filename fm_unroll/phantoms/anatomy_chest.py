@@ -9,7 +9,8 @@ from fm_unroll.phantoms.tissue import Canvas, individual_tissues
 class Chest:
     """One subject's chest. Its front is up, the patient's right (the liver) to the left."""
 
-    def __init__(self, rng: np.random.Generator):
+    def __init__(self, rng: np.random.Generator) -> None:
+        """Draw what is particular to the subject."""
         self.tissues = individual_tissues(rng)
         self._width, self._depth = rng.uniform(128, 172), rng.uniform(92, 122)
         self._fat = rng.uniform(5, 24)
@@ -31,7 +32,7 @@ class Chest:
             plane: the points.
             z: depth of the slice, mm.
             liver: how much of liver, stomach and spleen the slice shows: 0 none, 1 much.
-            width: of the body in this slice, relative to its usual width.
+            width: width of the body in this slice, relative to its usual width.
 
         Returns:
             The canvas, the points in the frame of the chest, and a texture to paint with.

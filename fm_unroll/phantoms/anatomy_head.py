@@ -13,7 +13,8 @@ HALF_WIDTH, HALF_LENGTH = 73.0, 92.0
 class Head:
     """One subject's head. Slices run from the basal ganglia (z = 0) to the centrum semiovale (z = 40 mm)."""
 
-    def __init__(self, rng: np.random.Generator):
+    def __init__(self, rng: np.random.Generator) -> None:
+        """Draw what is particular to the subject."""
         self.tissues = individual_tissues(rng)
         self._size = rng.uniform(0.9, 1.07) * np.array([rng.uniform(0.95, 1.05), rng.uniform(0.95, 1.05)])
         self._tilt = rng.normal(0, 0.12)
@@ -33,7 +34,7 @@ class Head:
         self._vessels = Noise(rng, 6.5)
 
     def draw(self, plane: Plane) -> Canvas:
-        """Paint the slice at `plane.z` (0 to 40 mm)."""
+        """Paint the slice at ``plane.z`` (0 to 40 mm)."""
         canvas = Canvas(plane, self.tissues)
         p = plane.local(self._centre, self._tilt).warped(self._wobble, 1.8)
         height = p.z / 40

@@ -16,7 +16,8 @@ LONG_AXIS_VIEWS: tuple[LongAxisView, ...] = get_args(LongAxisView)
 class Heart:
     """One subject's heart. Contraction runs from 0 (end diastole) to 1 (end systole)."""
 
-    def __init__(self, rng: np.random.Generator):
+    def __init__(self, rng: np.random.Generator) -> None:
+        """Draw what is particular to the subject."""
         self._chest = Chest(rng)
         self._centre = (rng.uniform(8, 30), rng.uniform(-24, -6))
         self._septum = rng.normal(-0.1, 0.25)
@@ -40,7 +41,7 @@ class Heart:
         Args:
             plane: the points.
             level: 0 at the base, 1 at the apex.
-            contractions: 0 to 1, one a frame.
+            contractions: 0 to 1, one per frame.
         """
         chest, p, texture = self._chest.draw(plane, z=30 * level, liver=0.6 + 0.6 * level)
         h = p.local(self._centre, self._septum).warped(self._wobble, 1.2)
@@ -56,7 +57,7 @@ class Heart:
         Args:
             plane: the points.
             view: which chambers it cuts.
-            contractions: 0 to 1, one a frame.
+            contractions: 0 to 1, one per frame.
         """
         index = LONG_AXIS_VIEWS.index(view)
         turn, half_way = self._turn[index], 0.42 * self._length
@@ -119,23 +120,8 @@ class Heart:
         left_cavity += 0.8 * self._trabeculae(h, 70)
         atrium_size = 1 + 0.12 * contraction
         left_atrium = ellipse(h, (2, base + 27), (23 * atrium_size, 25 * atrium_size), power=2.3)
-        chambers, walls = [left_atrium], [left_atrium + 2]
-        if view == "four_chamber":
-            right = self._right * (1 - 0.15 * contraction)
-            ventricle = ellipse(h, (-outer_width - 6, base + 2), (28 * right, 0.82 * length), 0.16, power=1.9)
-            ventricle = np.minimum(ventricle, below_base + 1)
-            atrium = ellipse(h, (-outer_width - 12, base + 26), (25 * right, 23 * right), power=2.3)
-            chambers += [ventricle - 3 + self._trabeculae(h, 30), atrium]
-            walls += [ventricle, atrium + 2]
-        elif view == "three_chamber":
-            root = tube(h, [(-10, base - 8), (-20, base + 16), (-26, base + 60)], (11, 15, 12))
-            outflow = ellipse(h, (-outer_width - 8, base - 18), (15 * self._right, 32), 0.2)
-            chambers += [root, outflow - 3]
-            walls += [root + 2, outflow]
-        else:
-            appendage = ellipse(h, (24, base + 10), (9, 12), 0.5)
-            chambers.append(appendage)
-            walls.append(appendage + 2)
+        neighbours, their_walls = self._beside_the_left(h, view, contraction, base, outer_width)
+        chambers, walls = [left_atrium, *neighbours], [left_atrium + 2, *their_walls]
         sac = left_outer
         for wall_level in walls:
             sac = blend(sac, wall_level, 8)
@@ -156,6 +142,26 @@ class Heart:
         for side in (-1, 1):
             hinge, tip = (side * 0.85 * cavity, base + 2), (side * (1 + opening), base - 6 - opening)
             canvas.paint("myocardium", tube(h, [hinge, tip], (1.2, 0.6)), opacity=0.7)
+
+    def _beside_the_left(
+        self, h: Plane, view: LongAxisView, contraction: float, base: float, outer_width: float
+    ) -> tuple[list[Array], list[Array]]:
+        """Levels of the chambers that a view shows beside the left heart, and of their walls."""
+        if view == "four_chamber":
+            right = self._right * (1 - 0.15 * contraction)
+            ventricle = ellipse(
+                h, (-outer_width - 6, base + 2), (28 * right, 0.82 * self._length), 0.16, power=1.9
+            )
+            below_base = base + 3 - h.y
+            ventricle = np.minimum(ventricle, below_base + 1)
+            atrium = ellipse(h, (-outer_width - 12, base + 26), (25 * right, 23 * right), power=2.3)
+            return [ventricle - 3 + self._trabeculae(h, 30), atrium], [ventricle, atrium + 2]
+        if view == "three_chamber":
+            root = tube(h, [(-10, base - 8), (-20, base + 16), (-26, base + 60)], (11, 15, 12))
+            outflow = ellipse(h, (-outer_width - 8, base - 18), (15 * self._right, 32), 0.2)
+            return [root, outflow - 3], [root + 2, outflow]
+        appendage = ellipse(h, (24, base + 10), (9, 12), 0.5)
+        return [appendage], [appendage + 2]
 
     def _paint_sac(self, canvas: Canvas, h: Plane, sac: Array, texture: Array) -> None:
         """Mediastinal fat, the dark line of the pericardium, and epicardial fat round the heart."""

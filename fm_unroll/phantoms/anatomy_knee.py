@@ -11,7 +11,8 @@ from fm_unroll.phantoms.tissue import Canvas, individual_tissues
 class Knee:
     """One subject's knee. Slices run from the front of the joint (z = -16 mm) to its back (z = 16 mm)."""
 
-    def __init__(self, rng: np.random.Generator):
+    def __init__(self, rng: np.random.Generator) -> None:
+        """Draw what is particular to the subject."""
         self.tissues = individual_tissues(rng)
         self._side = rng.choice([-1, 1])
         self._scale = rng.uniform(0.88, 1.1)
@@ -36,7 +37,7 @@ class Knee:
         self._vessels = Noise(rng, 12)
 
     def draw(self, plane: Plane) -> Canvas:
-        """Paint the slice at `plane.z` (-16 to 16 mm)."""
+        """Paint the slice at ``plane.z`` (-16 to 16 mm)."""
         canvas = Canvas(plane, self.tissues)
         p = plane.local(self._centre, self._tilt, self._scale).warped(self._wobble, 1.5)
         p = replace(p, x=self._side * p.x)  # drawn with the fibula on the right

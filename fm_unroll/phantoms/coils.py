@@ -17,11 +17,11 @@ class CoilArray:
     """Loops in the coordinates of the slice (x right, y down, z through the plane), in mm.
 
     Attributes:
-        centres: (coils, 3).
-        normals: (coils, 3), unit vectors.
-        radii: (coils,).
-        main_field: unit vector (3,) of the main field; only the transverse field of a loop is received.
-        noise_covariance: complex (coils, coils), Hermitian, unit diagonal.
+        centres: float ``(coils, 3)``.
+        normals: unit vectors ``(coils, 3)``.
+        radii: float ``(coils,)``.
+        main_field: unit vector of the main field; only the transverse field of a loop is received.
+        noise_covariance: complex ``(coils, coils)``, Hermitian, unit diagonal.
     """
 
     centres: Array
@@ -40,12 +40,12 @@ class CoilArray:
         main_field: tuple[float, float, float],
         axis: Literal["y", "z"] = "z",
     ) -> "CoilArray":
-        """Loops in two staggered rings, with some disorder, on an elliptic cylinder whose axis they face.
+        """Place loops in two disordered, staggered rings on an elliptic cylinder whose axis they face.
 
         Args:
             rng: source of randomness.
             num_coils: number of loops.
-            half_axes: of the ellipse, mm: along x, and along whichever of y and z is not the axis.
+            half_axes: half-axes of the ellipse, mm: along x, and along whichever of y and z is not the axis.
             radius: mean radius of the loops, mm.
             main_field: direction of the main magnetic field.
             axis: the axis of the cylinder.
@@ -67,9 +67,10 @@ class CoilArray:
         return cls(centres, normals, radii, main_field, covariance)
 
     def sensitivities(self, plane: Plane) -> Array:
-        """Sensitivity maps, complex64 (coils, rows, columns), of unit root-sum-of-squares at the isocentre.
+        """Sensitivity maps, complex64 ``(coils, rows, columns)``.
 
-        The maps are smooth, so they are computed on a coarse grid and interpolated by cubic splines.
+        Their root-sum-of-squares is 1 at the isocentre. The maps are smooth, so they are computed on a
+        coarse grid and interpolated by cubic splines.
         """
         rows, columns = plane.y[:, 0].astype(float), plane.x[0].astype(float)
         coarse_rows = np.linspace(rows[0], rows[-1], _COARSE)
@@ -81,12 +82,13 @@ class CoilArray:
         coarse /= np.linalg.norm(centre)
 
         def refine(values: Array) -> Array:
-            return RectBivariateSpline(coarse_rows, coarse_columns, values)(rows, columns)
+            fine: Array = RectBivariateSpline(coarse_rows, coarse_columns, values)(rows, columns)
+            return fine
 
         return np.stack([refine(c.real) + 1j * refine(c.imag) for c in coarse]).astype(np.complex64)
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, int], std: float) -> Array:
-        """Receiver noise, complex64 (coils, *shape), correlated between coils.
+        """Receiver noise, complex64 ``(coils, *shape)``, correlated between coils.
 
         Args:
             rng: source of randomness.
@@ -95,10 +97,11 @@ class CoilArray:
         """
         mixing = np.linalg.cholesky(self.noise_covariance) * (std / np.sqrt(2))
         white = rng.standard_normal((2, len(self.radii), shape[0] * shape[1]), np.float32)
-        return (mixing.astype(np.complex64) @ (white[0] + 1j * white[1])).reshape(-1, *shape)
+        noise: Array = mixing.astype(np.complex64) @ (white[0] + 1j * white[1])
+        return noise.reshape(-1, *shape)
 
     def _transverse_field(self, points: Array) -> Array:
-        """Complex field (coils, points) of unit current in every loop, transverse to the main field."""
+        """Complex field ``(coils, points)`` of unit current in every loop, transverse to the main field."""
         b0 = np.asarray(self.main_field, float) / np.linalg.norm(self.main_field)
         first = np.cross(b0, np.eye(3)[np.argmin(np.abs(b0))])
         first /= np.linalg.norm(first)

@@ -33,23 +33,23 @@ class Acquisition:
         return slice(self.padding[0], self.matrix[1] - self.padding[1])
 
     def plane(self, z: float = 0.0) -> Plane:
-        """The fine grid on which to draw: the whole readout field, and 1.5 times the phase field."""
-        spacing = tuple(f / n / _FINER for f, n in zip(self.field_mm, self.matrix, strict=True))
-        return Plane.grid(_FINER * self.matrix[0], 3 * _FINER * self.matrix[1] // 2, spacing, z)
+        """Fine grid on which to draw: the whole readout field, and 1.5 times the phase field."""
+        rows, columns = (f / n / _FINER for f, n in zip(self.field_mm, self.matrix, strict=True))
+        return Plane.grid(_FINER * self.matrix[0], 3 * _FINER * self.matrix[1] // 2, (rows, columns), z)
 
     def sample(self, image: Array) -> Array:
-        """Fourier samples of an object without noise.
+        """Sample an object's Fourier transform, without noise.
 
         The field of view is finite because k-space is sampled at multiples of 1 / field: that sums (wraps)
         whatever lies one field apart. The resolution is finite because only the centre of the fine image's
         k-space is kept.
 
         Args:
-            image: (..., rows, columns) on the grid of `plane()`.
+            image: ``(..., rows, columns)`` on the grid of :meth:`plane`.
 
         Returns:
-            k-space, complex64 (..., readout, phase), centred and orthonormal: its inverse FFT has the scale
-            of the image.
+            k-space, complex64 ``(..., readout, phase)``, centred and orthonormal: its inverse FFT has the
+            scale of the image.
         """
         readout, phase = self.matrix
         width = _FINER * phase
@@ -66,13 +66,13 @@ class Acquisition:
 
 
 @dataclass(frozen=True)
-class Scan:
-    """What stays the same over the images of one file: encoding, coils, phase of the object, scale, noise.
+class Scanner:
+    """The scanner for one file: what stays the same over its images.
 
     Attributes:
         acquisition: the Cartesian encoding.
         coils: the receive array.
-        phase: random field of the image's phase, in units of `phase_radians`.
+        phase: random field of the image's phase, in units of ``phase_radians``.
         phase_radians: strength of that phase.
         scale: factor from the arbitrary units of the signal equations to those of the files.
         noise_std: standard deviation of the complex noise in every coil, in units of the files.
@@ -86,15 +86,15 @@ class Scan:
     noise_std: float
 
     def acquire(self, images: Sequence[Array], plane: Plane, rng: np.random.Generator) -> Array:
-        """Multi-coil k-space of the images of one slice (its frames or contrasts).
+        """Acquire multi-coil k-space of the images of one slice (its frames or contrasts).
 
         Args:
-            images: signed signals on the fine grid, each float32 (rows, columns).
-            plane: that grid, from `acquisition.plane`.
+            images: signed signals on the fine grid, each float32 ``(rows, columns)``.
+            plane: that grid, from :meth:`Acquisition.plane`.
             rng: source of the noise.
 
         Returns:
-            k-space, complex64 (image, coil, readout, phase).
+            k-space, complex64 ``(image, coil, readout, phase)``.
         """
         phase = np.exp(1j * self.phase_radians * self.phase(plane, plane.z))
         weights = (self.scale * self.coils.sensitivities(plane) * phase).astype(np.complex64)
@@ -106,7 +106,8 @@ class Scan:
 
 
 def root_sum_of_squares(kspace: Array) -> Array:
-    """The image float32 (..., readout, phase) of fully sampled k-space (..., coil, readout, phase)."""
+    """Image fully sampled k-space ``(..., coil, readout, phase)``: float32 ``(..., readout, phase)``."""
     axes = (-2, -1)
     images = fft.fftshift(fft.ifft2(fft.ifftshift(kspace, axes), norm="ortho"), axes)
-    return np.sqrt(np.sum(images.real**2 + images.imag**2, axis=-3)).astype(np.float32)
+    image: Array = np.sqrt(np.sum(images.real**2 + images.imag**2, axis=-3)).astype(np.float32)
+    return image

@@ -1,6 +1,7 @@
 """How large the data set is: matrix sizes, coils, slices, frames."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from fm_unroll.phantoms.simulate import Acquisition
 
@@ -11,12 +12,12 @@ class HeartSize:
 
     Attributes:
         cine: encodings of the cine files; subjects take turns.
-        t1: encoding of T1map.mat.
-        t2: encoding of T2map.mat.
-        coils: receive coils.
-        short_axis: slices and frames of cine_sax.mat.
-        long_axis_frames: frames of cine_lax.mat (its slices are the 3-, 2- and 4-chamber views).
-        mapping_slices: slices of T1map.mat and T2map.mat.
+        t1: encoding of ``T1map.mat``.
+        t2: encoding of ``T2map.mat``.
+        coils: number of receive coils.
+        short_axis: slices and frames of ``cine_sax.mat``.
+        long_axis_frames: frames of ``cine_lax.mat`` (its slices are the 3-, 2- and 4-chamber views).
+        mapping_slices: slices of ``T1map.mat`` and ``T2map.mat``.
     """
 
     cine: tuple[Acquisition, ...]
@@ -34,9 +35,9 @@ class VolumeSize:
 
     Attributes:
         encodings: readout twice oversampled; subjects take turns.
-        reconstruction: matrix (readout, phase) to which images are cropped.
-        coils: receive coils.
-        slices: slices of a volume.
+        reconstruction: matrix ``(readout, phase)`` to which images are cropped.
+        coils: number of receive coils.
+        slices: slices per volume.
     """
 
     encodings: tuple[Acquisition, ...]
@@ -47,14 +48,16 @@ class VolumeSize:
 
 @dataclass(frozen=True)
 class Size:
-    """All three anatomies."""
+    """Size of the data of all three anatomies."""
 
     heart: HeartSize
     knee: VolumeSize
     head: VolumeSize
 
 
-SIZES = {
+SizeName = Literal["tiny", "demo", "standard", "full"]
+
+SIZES: dict[SizeName, Size] = {
     "tiny": Size(
         HeartSize(
             (Acquisition((48, 36), (330, 290)), Acquisition((48, 40), (330, 300))),

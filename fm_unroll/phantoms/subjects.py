@@ -11,7 +11,7 @@ from fm_unroll.phantoms.anatomy_heart import LONG_AXIS_VIEWS, Heart
 from fm_unroll.phantoms.anatomy_knee import Knee
 from fm_unroll.phantoms.coils import CoilArray
 from fm_unroll.phantoms.shapes import Array, Noise, Plane
-from fm_unroll.phantoms.simulate import Acquisition, Scan
+from fm_unroll.phantoms.simulate import Acquisition, Scanner
 from fm_unroll.phantoms.sizes import HeartSize, VolumeSize
 from fm_unroll.phantoms.tissue import Signal, balanced_steady_state, spin_echo
 from fm_unroll.phantoms.write import (
@@ -40,14 +40,14 @@ _SIGNAL_TO_NOISE = (25.0, 50.0, 100.0)
 def heart_jobs(
     root: Path, size: HeartSize, seed: int, subject: int, accelerations: Iterable[int], attributes: Attributes
 ) -> Iterator[Job]:
-    """The files of heart `subject` (from 0) in CMRxRecon's layout.
+    """List the files of heart ``subject`` (from 0) in CMRxRecon's layout.
 
     Args:
         root: folder of the data set.
         size: matrix sizes, coils, slices and frames.
-        seed: of the data set; with the number of the subject it decides everything else.
+        seed: seed of the data set; with the number of the subject it decides everything else.
         subject: number of the subject.
-        accelerations: for which to write `AccFactorXX` beside `FullSample`.
+        accelerations: for which to write ``AccFactorXX`` beside ``FullSample``.
         attributes: what every file says about its origin.
     """
     for family, names in (("Cine", _CINE_FILES), ("Mapping", _MAPPING_FILES)):
@@ -68,13 +68,13 @@ def heart_jobs(
 
 
 def knee_job(size: VolumeSize, seed: int, subject: int, attributes: Attributes) -> Job:
-    """The volume of knee `subject` (from 0) in fastMRI's layout, fat suppressed every second time."""
+    """Name the volume of knee ``subject`` (from 0) in fastMRI's layout, fat suppressed every second time."""
     path = Path("knee", "multicoil_val", f"file{1000001 + subject}.h5")
     return path, partial(_write_knee, size=size, seed=seed, subject=subject, attributes=attributes)
 
 
 def head_job(size: VolumeSize, seed: int, subject: int, attributes: Attributes) -> Job:
-    """The volume of head `subject` (from 0) in fastMRI's layout; T1, T2 and FLAIR by turns."""
+    """Name the volume of head ``subject`` (from 0) in fastMRI's layout; T1, T2 and FLAIR by turns."""
     contrast = _HEAD_CONTRASTS[subject % len(_HEAD_CONTRASTS)]
     path = Path("brain", "multicoil_val", f"file_brain_{contrast}_{2000001 + subject}.h5")
     return path, partial(_write_head, size=size, seed=seed, subject=subject, attributes=attributes)
@@ -114,9 +114,9 @@ def _write_heart(
 
     file_rng = np.random.default_rng([seed, _HEART, subject, 1 + (*_CINE_FILES, *_MAPPING_FILES).index(name)])
     draws = [partial(draw, z=z) for z in range(num_slices)]
-    scan, kspace = _scan(draws, 60 * (levels - 0.5), acquisition, coils, file_rng)
+    scanner, kspace = _scan(draws, 60 * (levels - 0.5), acquisition, coils, file_rng)
     shape = (num_images, num_slices, size.coils, *acquisition.matrix)
-    write_cmrxrecon(path, "kspace_full", shape, kspace, {**attributes, "noise_std": scan.noise_std})
+    write_cmrxrecon(path, "kspace_full", shape, kspace, {**attributes, "noise_std": scanner.noise_std})
 
 
 def _write_knee(path: Path, size: VolumeSize, seed: int, subject: int, attributes: Attributes) -> None:
@@ -163,20 +163,20 @@ def _write_volume(
     def draw(plane: Plane) -> list[Array]:
         return [body.draw(plane).image(signal)]
 
-    scan, kspace = _scan([draw] * size.slices, depths, acquisition, coils, rng)
-    attributes = {**attributes, "noise_std": scan.noise_std}
+    scanner, kspace = _scan([draw] * size.slices, depths, acquisition, coils, rng)
+    attributes = {**attributes, "noise_std": scanner.noise_std}
     write_fastmri(path, np.concatenate(list(kspace)), acquisition, size.reconstruction, attributes)
 
 
 def _scan(
     draws: Sequence[Draw], depths: Array, acquisition: Acquisition, coils: CoilArray, rng: np.random.Generator
-) -> tuple[Scan, Iterator[Array]]:
+) -> tuple[Scanner, Iterator[Array]]:
     """Set the gain from the middle slice, choose phase and noise; k-space follows slice by slice."""
     planes = [acquisition.plane(depth) for depth in depths]
     middle = len(draws) // 2
     reference = draws[middle](planes[middle])
     brightness = 3e-4 * np.exp(0.3 * rng.normal())  # the order of magnitude of the real files
-    scan = Scan(
+    scanner = Scanner(
         acquisition,
         coils,
         phase=Noise(rng, rng.uniform(180, 320)),
@@ -188,6 +188,6 @@ def _scan(
     def slices() -> Iterator[Array]:
         for index, (draw, plane) in enumerate(zip(draws, planes, strict=True)):
             images = reference if index == middle else draw(plane)
-            yield scan.acquire(images, plane, rng)
+            yield scanner.acquire(images, plane, rng)
 
-    return scan, slices()
+    return scanner, slices()

@@ -51,13 +51,14 @@ Signal = Callable[[Tissue], float]
 
 
 def spin_echo(tr: float, te: float, ti: float | None = None, fat_suppression: float = 0.0) -> Signal:
-    """Spin echo, as an inversion recovery when `ti` is given (FLAIR); times in ms."""
+    """Signal of a spin echo, as an inversion recovery when ``ti`` is given (FLAIR); times in ms."""
 
     def signal(tissue: Tissue) -> float:
         recovery = 1 - np.exp(-tr / tissue.t1)
         if ti is not None:
             recovery = 1 - 2 * np.exp(-ti / tissue.t1) + np.exp(-tr / tissue.t1)
-        return tissue.density * recovery * np.exp(-te / tissue.t2) * (1 - fat_suppression * tissue.fat)
+        decay = np.exp(-te / tissue.t2)
+        return float(tissue.density * recovery * decay * (1 - fat_suppression * tissue.fat))
 
     return signal
 
@@ -65,9 +66,10 @@ def spin_echo(tr: float, te: float, ti: float | None = None, fat_suppression: fl
 def balanced_steady_state(
     tr: float, flip_degrees: float, inversion: float | None = None, t2_preparation: float = 0.0
 ) -> Signal:
-    """Balanced SSFP at TE = TR / 2 (cine), after an inversion (T1 mapping) or a T2 preparation (T2 mapping).
+    """Signal of balanced SSFP at TE = TR / 2.
 
-    Fat is opposed in phase to water, hence the dark outlines between them ("India ink") of real images.
+    Plain for cine, after an inversion for T1 mapping, after a T2 preparation for T2 mapping. Fat is opposed
+    in phase to water, hence the dark outlines between them ("India ink") of real images.
 
     Args:
         tr: repetition time, ms.
@@ -83,13 +85,13 @@ def balanced_steady_state(
         preparation = np.exp(-t2_preparation / tissue.t2)
         if inversion is not None:
             preparation *= 1 - 2 * np.exp(-inversion / tissue.t1)
-        return tissue.density * steady * preparation * (1 - 2 * tissue.fat)
+        return float(tissue.density * steady * preparation * (1 - 2 * tissue.fat))
 
     return signal
 
 
 def individual_tissues(rng: np.random.Generator, spread: float = 0.045) -> dict[str, Tissue]:
-    """One subject's table of tissues: relaxation times vary by a relative `spread`, densities by half."""
+    """Draw one subject's tissues: relaxation times vary by a relative ``spread``, densities by half of it."""
     return {
         name: replace(
             tissue,
@@ -104,18 +106,18 @@ def individual_tissues(rng: np.random.Generator, spread: float = 0.045) -> dict[
 class Canvas:
     """Layers of tissue, each painted over the last with soft edges; any sequence can image them."""
 
-    def __init__(self, plane: Plane, tissues: dict[str, Tissue]):
+    def __init__(self, plane: Plane, tissues: dict[str, Tissue]) -> None:
         """Start with air.
 
         Args:
             plane: the points of the image; only their number and spacing matter.
-            tissues: name -> tissue, from `individual_tissues`.
+            tissues: tissues by name, from :func:`individual_tissues`.
         """
         self._shape, self._edge, self._tissues = plane.x.shape, max(1.6 * plane.pixel, 0.8), tissues
         self._layers: list[tuple[str, Array, Array | float]] = []
 
     def copy(self) -> "Canvas":
-        """The same layers, to paint on independently."""
+        """Copy the layers, to paint on independently."""
         other = copy(self)
         other._layers = self._layers.copy()
         return other
@@ -123,11 +125,11 @@ class Canvas:
     def paint(
         self, tissue: str, level: Array, texture: Array | float = 1.0, opacity: Array | float = 1.0
     ) -> None:
-        """Cover the inside of a level function by a tissue, whose signal is multiplied by `texture`."""
+        """Cover the inside of a level function by a tissue, whose signal is multiplied by ``texture``."""
         self._layers.append((tissue, fade(level, self._edge) * opacity, texture))
 
     def image(self, signal: Signal) -> Array:
-        """The image, float32 (rows, columns), signed; the signals of tissues that share a pixel add."""
+        """Image the layers, float32 ``(rows, columns)``, signed; signals of tissues in one pixel add."""
         image = np.zeros(self._shape, np.float32)
         for tissue, cover, texture in self._layers:
             image += cover * (np.float32(signal(self._tissues[tissue])) * texture - image)

@@ -23,10 +23,10 @@ def write_cmrxrecon(
     """Write multi-coil k-space as MATLAB v7.3 does.
 
     Args:
-        path: e.g. `MultiCoil/Cine/TrainingSet/FullSample/P001/cine_sax.mat`.
-        variable: e.g. `kspace_full`.
-        shape: (t, z, coil, readout, phase).
-        slices: for z = 0, 1, ... the k-space (t, coil, readout, phase), complex64.
+        path: e.g. ``MultiCoil/Cine/TrainingSet/FullSample/P001/cine_sax.mat``.
+        variable: e.g. ``kspace_full``.
+        shape: ``(t, z, coil, readout, phase)``.
+        slices: for z = 0, 1, ... the k-space, complex64 ``(t, coil, readout, phase)``.
         attributes: put on the file's root, where MATLAB ignores them.
     """
     frames, num_slices, coils, readout, phase = shape
@@ -40,10 +40,10 @@ def write_cmrxrecon(
 def write_cmrxrecon_undersampled(path: Path, full: Path, acceleration: int, acs_lines: int = 24) -> None:
     """Write what the challenge hands out of a fully sampled file: every R-th line, plus the centre lines.
 
-    The mask is written beside `path`, and before it, so that a file that is there has its mask.
+    The mask is written beside ``path``, and before it, so that a file that is there has its mask.
 
     Args:
-        path: e.g. `MultiCoil/Cine/TrainingSet/AccFactor04/P001/cine_sax.mat`.
+        path: e.g. ``MultiCoil/Cine/TrainingSet/AccFactor04/P001/cine_sax.mat``.
         full: the fully sampled file.
         acceleration: R.
         acs_lines: number of centre lines.
@@ -75,11 +75,11 @@ def write_fastmri(
     """Write a multi-coil volume in fastMRI's layout.
 
     Args:
-        path: e.g. `knee/multicoil_val/file0000001.h5`.
-        kspace: complex64 (slice, coil, readout, phase).
+        path: e.g. ``knee/multicoil_val/file0000001.h5``.
+        kspace: complex64 ``(slice, coil, readout, phase)``.
         acquisition: its encoding.
-        reconstruction: matrix (readout, phase) of `reconstruction_rss`.
-        attributes: must hold `acquisition` and `patient_id`; `max` and `norm` are added.
+        reconstruction: matrix ``(readout, phase)`` of ``reconstruction_rss``.
+        attributes: must hold ``acquisition`` and ``patient_id``; ``max`` and ``norm`` are added.
     """
     images = root_sum_of_squares(kspace)
     top, left = ((have - want) // 2 for have, want in zip(images.shape[1:], reconstruction, strict=True))
@@ -94,7 +94,7 @@ def write_fastmri(
 
 
 def _create_kspace(file: h5py.File, variable: str, shape: tuple[int, ...]) -> h5py.Dataset:
-    """An empty MATLAB array [t, z, coil, ky, kx] of complex singles, compressed slice by slice."""
+    """Create an empty MATLAB array [t, z, coil, ky, kx] of complex singles, compressed slice by slice."""
     dataset = file.create_dataset(
         variable,
         shape,
@@ -109,7 +109,7 @@ def _create_kspace(file: h5py.File, variable: str, shape: tuple[int, ...]) -> h5
 
 
 def _ismrmrd_header(coils: int, acquisition: Acquisition, reconstruction: tuple[int, int]) -> str:
-    """The XML that tells what was encoded, what is reconstructed, and which lines were acquired."""
+    """Write the XML that tells what was encoded, what is reconstructed, and which lines were acquired."""
     (readout, phase), (readout_mm, phase_mm) = acquisition.matrix, acquisition.field_mm
     first, stop = acquisition.acquired.start, acquisition.acquired.stop
 
@@ -140,7 +140,7 @@ def _ismrmrd_header(coils: int, acquisition: Acquisition, reconstruction: tuple[
 
 @contextmanager
 def _matlab_file(path: Path, attributes: Attributes) -> Iterator[h5py.File]:
-    """An HDF5 file with the header of 128 bytes by which MATLAB knows its own."""
+    """Open an HDF5 file that gets the header of 128 bytes by which MATLAB knows its own."""
     with whole_file(path) as temporary:
         with h5py.File(temporary, "w", userblock_size=_USERBLOCK) as file:
             file.attrs.update(attributes)

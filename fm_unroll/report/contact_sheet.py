@@ -2,25 +2,30 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from fm_unroll.files import whole_file
 
 COLUMNS = 6
 
-Labelled = tuple[str, np.ndarray]
+Image = npt.NDArray[np.floating[Any]]
+#: What an image shows, and the image.
+Labelled = tuple[str, Image]
 
 
 def draw_contact_sheet(rows: Mapping[str, Sequence[Labelled]], title: str, path: Path) -> None:
-    """Draw rows of images, up to `COLUMNS` each, as they lie in memory: rows downwards, columns to the right.
+    """Draw one row of images per heading, as they lie in memory: rows downwards, columns to the right.
 
     Args:
-        rows: a heading, and the images below it with their labels, real ``(rows, columns)``. Brightness ends
-            at each image's 98.5th percentile.
-        title: of the page.
+        rows: the images under each heading with their labels, real ``(rows, columns)``, at most ``COLUMNS``.
+            Brightness ends at each image's 98.5th percentile.
+        title: title of the page.
         path: the PNG to write.
     """
-    from matplotlib.figure import Figure
-
     columns = max(3, *(len(images) for images in rows.values()))
     figure = Figure(figsize=(2.6 * columns, 2.9 * len(rows) + 0.5), facecolor="black")
     axes = figure.subplots(len(rows), columns, squeeze=False)
@@ -33,4 +38,5 @@ def draw_contact_sheet(rows: Mapping[str, Sequence[Labelled]], title: str, path:
             axis.imshow(image, cmap="gray", vmin=0, vmax=np.percentile(image, 98.5))
             axis.set_title(f"{heading}\n{label}", color="white", fontsize=8)
     figure.suptitle(title, y=1 - 0.1 / figure.get_figheight(), color="white")
-    figure.savefig(path, dpi=100, format="png")
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=100, format="png")

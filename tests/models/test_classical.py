@@ -10,39 +10,13 @@ from fm_unroll.models.classical.calibration import estimate_sensitivities
 from fm_unroll.models.classical.cg_sense import conjugate_gradients
 from fm_unroll.models.classical.sense import SenseProblem
 from fm_unroll.models.classical.wavelet import analyse, soft_threshold, synthesise
-from fm_unroll.physics import EquispacedSampling, UniformSampling, expand, fft2c, ifft2c, rss
+from fm_unroll.physics import EquispacedSampling, expand, fft2c, ifft2c, rss
+from simulate import coil_maps, complex_noise, disc_scan, uniform_mask
 
 METHODS = [CGSense, WaveletCS]
 
 
-def coil_maps(coils: int, readout: int, phase: int) -> torch.Tensor:
-    """Smooth maps of coils around the image, with root-sum-of-squares 1."""
-    rows, columns = torch.meshgrid(
-        torch.linspace(-1, 1, readout), torch.linspace(-1, 1, phase), indexing="ij"
-    )
-    angles = 2 * torch.pi * torch.arange(coils)[:, None, None] / coils
-    away = (rows - 1.2 * angles.cos()).square() + (columns - 1.2 * angles.sin()).square()
-    maps = torch.polar(torch.exp(-away / 2), angles + 0.8 * rows * angles.sin() + 0.5 * columns)
-    return maps / rss(maps)
-
-
-def scan(batch: int = 2, coils: int = 6, readout: int = 48, phase: int = 45, acceleration: float = 3):
-    """Noiseless undersampled k-space of textured discs; also the objects and the true maps."""
-    generator = torch.Generator().manual_seed(3)
-    rows, columns = torch.meshgrid(
-        torch.linspace(-1, 1, readout), torch.linspace(-1, 1, phase), indexing="ij"
-    )
-    inside = rows.square() + columns.square() < 0.6
-    image = torch.polar(
-        inside * (1 + 0.4 * torch.rand(batch, readout, phase, generator=generator)), 0.5 * rows - columns
-    )
-    maps = coil_maps(coils, readout, phase)
-    mask = UniformSampling(acceleration, acs_lines=15)(phase)
-    kspace = fft2c(expand(image, maps)) * mask.lines
-    return kspace, mask.lines[None, None, None], mask.num_acs, image, maps
-
-
-def known_maps(kspace, mask, num_acs, maps) -> SenseProblem:
+def known_maps(kspace: torch.Tensor, mask: torch.Tensor, num_acs: int, maps: torch.Tensor) -> SenseProblem:
     """The problem with the true maps in place of the estimated ones."""
     problem = SenseProblem.calibrate(kspace, mask, num_acs)
     return SenseProblem(
@@ -51,17 +25,16 @@ def known_maps(kspace, mask, num_acs, maps) -> SenseProblem:
 
 
 def test_noiseless_object_is_recovered_from_half_of_the_lines():
-    kspace, mask, num_acs, image, maps = scan(acceleration=2)
-    problem = known_maps(kspace, mask, num_acs, maps)
+    scan = disc_scan(acceleration=2)
+    problem = known_maps(*scan.measured, scan.maps)
     solution = conjugate_gradients(problem.normal, problem.adjoint(), 200, 1e-6) * problem.scale
-    assert (solution - image).norm() / image.norm() < 1e-4
+    assert (solution - scan.image).norm() / scan.image.norm() < 1e-4
 
 
 def test_solution_is_that_of_dense_least_squares():
-    maps = coil_maps(3, 8, 9)
-    mask = UniformSampling(3, acs_lines=1)(9).lines[None, None, None]
-    generator = torch.Generator().manual_seed(0)
-    kspace = torch.randn(1, *maps.shape, dtype=torch.complex64, generator=generator) * mask
+    maps = torch.from_numpy(coil_maps(3, 8, 9))
+    mask = uniform_mask(9, 3, acs_lines=1)
+    kspace = complex_noise(1, *maps.shape) * mask
     problem = known_maps(kspace, mask, 1, maps)
     penalty, floor = 0.3, 0.2
 
@@ -77,16 +50,16 @@ def test_solution_is_that_of_dense_least_squares():
 
 
 def test_maps_are_the_true_ones_up_to_a_common_phase():
-    kspace, _, num_acs, image, maps = scan()
-    estimated = estimate_sensitivities(kspace, num_acs)
-    torch.testing.assert_close(rss(estimated), torch.ones(image.shape))
+    scan = disc_scan()
+    estimated = estimate_sensitivities(scan.kspace, scan.num_acs)
+    torch.testing.assert_close(rss(estimated), torch.ones(scan.image.shape))
     # |<estimated, true>| is 1 where they differ by a common phase
-    agreement = (estimated.conj() * maps).sum(1).abs()[image.abs() > 0]
+    agreement = (estimated.conj() * scan.maps).sum(1).abs()[scan.image.abs() > 0]
     assert agreement.min() > 0.99 and agreement.mean() > 0.999
 
 
 def test_image_over_the_maps_is_the_rss_image():
-    kspace, mask, *_ = scan(acceleration=1)
+    kspace, mask, _ = disc_scan(acceleration=1).measured
     problem = SenseProblem.calibrate(kspace, mask, 15)
     combined = (problem.adjoint() * problem.scale).abs()
     target = rss(ifft2c(kspace))
@@ -96,17 +69,15 @@ def test_image_over_the_maps_is_the_rss_image():
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("readout, phase", [(48, 45), (33, 64)])
 def test_undersampled_object_is_found(method, readout, phase):
-    kspace, mask, num_acs, image, _ = scan(readout=readout, phase=phase)
-    target, peak = image.abs(), image.abs().amax()
-    gain = psnr(method()(kspace, mask, num_acs), target, peak) - psnr(
-        ZeroFilled()(kspace, mask, num_acs), target, peak
-    )
+    scan = disc_scan(readout=readout, phase=phase)
+    target, peak = scan.image.abs(), scan.image.abs().amax()
+    gain = psnr(method()(*scan.measured), target, peak) - psnr(ZeroFilled()(*scan.measured), target, peak)
     assert (gain > 3).all()
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_measured_lines_are_explained_better_than_by_the_zero_filled_image(method):
-    kspace, mask, num_acs, *_ = scan()
+    kspace, mask, num_acs = disc_scan().measured
     problem = SenseProblem.calibrate(kspace, mask, num_acs)
 
     def misfit(image: torch.Tensor) -> torch.Tensor:
@@ -118,28 +89,28 @@ def test_measured_lines_are_explained_better_than_by_the_zero_filled_image(metho
 
 @pytest.mark.parametrize("method", [ZeroFilled, *METHODS])
 def test_fully_sampled_scan_gives_its_rss_image(method):
-    kspace, mask, *_ = scan(acceleration=1)
+    kspace, mask, _ = disc_scan(acceleration=1).measured
     torch.testing.assert_close(method()(kspace, mask, 45), rss(ifft2c(kspace)))
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("scale", [1e-24, 1e-5, 1e4, 1e24])
 def test_image_scales_with_kspace(method, scale):
-    kspace, mask, num_acs, _, _ = scan()
+    kspace, mask, num_acs = disc_scan().measured
     image = method()(kspace, mask, num_acs)
     assert (method()(scale * kspace, mask, num_acs) / scale - image).norm() / image.norm() < 1e-3
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_order_of_coils_does_not_matter(method):
-    kspace, mask, num_acs, _, _ = scan()
+    kspace, mask, num_acs = disc_scan().measured
     image = method()(kspace, mask, num_acs)
     assert (method()(kspace.flip(1), mask, num_acs) - image).norm() / image.norm() < 1e-3
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_batch_gives_what_single_slices_give(method):
-    kspace, mask, num_acs, _, _ = scan(batch=3)
+    kspace, mask, num_acs = disc_scan(batch=3).measured
     kspace[1] *= 1e-3
     kspace[2] = kspace[2].flip(-2)
     masks = mask.repeat(3, 1, 1, 1)
@@ -152,7 +123,7 @@ def test_batch_gives_what_single_slices_give(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_silence_gives_silence_and_leaves_its_neighbours_alone(method):
-    kspace, mask, num_acs, _, _ = scan()
+    kspace, mask, num_acs = disc_scan().measured
     kspace[0] = 0
     image = method()(kspace, mask, num_acs)
     assert image[0].eq(0).all() and image[1].isfinite().all() and image[1].any()
@@ -161,21 +132,21 @@ def test_silence_gives_silence_and_leaves_its_neighbours_alone(method):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("num_acs", [1, 2, 15])
 def test_one_coil_and_few_acs_lines_are_enough(method, num_acs):
-    kspace, mask, _, _, _ = scan()
+    kspace, mask, _ = disc_scan().measured
     assert method()(kspace[:, :1], mask, num_acs).isfinite().all()
     assert method()(kspace, mask, num_acs).isfinite().all()
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_wrong_input_is_refused(method):
-    kspace, mask, num_acs, _, _ = scan()
+    kspace, mask, num_acs = disc_scan().measured
     with pytest.raises(InputError, match="mask must be bool"):
         method()(kspace, mask.float(), num_acs)
 
 
 @pytest.mark.parametrize("readout, phase", [(16, 24), (13, 7)])
 def test_wavelet_transform_keeps_the_energy_and_is_undone(readout, phase):
-    image = torch.randn(2, readout, phase, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    image = complex_noise(2, readout, phase)
     smooth, details = analyse(image, 3)
     energy = smooth.norm() ** 2 + sum(band.norm() ** 2 for bands in details for band in bands)
     torch.testing.assert_close(energy, image.norm() ** 2)
@@ -184,7 +155,7 @@ def test_wavelet_transform_keeps_the_energy_and_is_undone(readout, phase):
 
 def test_one_level_of_shrinkage_is_cycle_spinning():
     """The orthogonal Haar transform on all four shifts, written out."""
-    image = torch.randn(1, 12, 10, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    image = complex_noise(1, 12, 10)
     haar = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
     spun = torch.zeros_like(image)
     for shift in [(0, 0), (0, 1), (1, 0), (1, 1)]:

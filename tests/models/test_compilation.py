@@ -7,16 +7,13 @@ import torch
 
 from fm_unroll.models import build_model
 from fm_unroll.models.compilation import compile_denoisers
+from simulate import noise_scan
 
 SMALL = {"num_cascades": 1, "decoder_widths": (4, 4, 4, 4), "sens_chans": 2, "sens_pools": 2}
 
 
 def scan() -> tuple[torch.Tensor, torch.Tensor, int]:
-    generator = torch.Generator().manual_seed(0)
-    kspace = torch.randn((1, 2, 32, 24), generator=generator, dtype=torch.complex64)
-    mask = torch.zeros((1, 1, 1, 24), dtype=torch.bool)
-    mask[..., ::3] = mask[..., 8:16] = True
-    return kspace * mask, mask, 8
+    return noise_scan(1, coils=2, readout=32, phase=24, acceleration=3, acs_lines=8)
 
 
 def network() -> torch.nn.Module:

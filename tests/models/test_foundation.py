@@ -5,6 +5,7 @@ from fm_unroll.encoders import build_encoder
 from fm_unroll.errors import InputError
 from fm_unroll.models import build_model
 from fm_unroll.models.denoisers.foundation import FoundationDenoiser
+from simulate import complex_noise
 
 TINY = "timm/vit_tiny_patch16_224"
 WIDTHS = (8, 8, 8, 8)
@@ -23,9 +24,7 @@ def denoiser(encoder=None, **options) -> FoundationDenoiser:
 
 
 def image(batch: int = 2, readout: int = 40, phase: int = 33) -> torch.Tensor:
-    return torch.randn(
-        batch, readout, phase, dtype=torch.complex64, generator=torch.Generator().manual_seed(2)
-    )
+    return complex_noise(batch, readout, phase, seed=2)
 
 
 def trainable(model: torch.nn.Module) -> int:

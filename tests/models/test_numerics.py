@@ -18,6 +18,7 @@ from fm_unroll.physics import expand, fft2c, ifft2c, reduce, rss
 from fm_unroll.physics.fourier import HybridSpace
 from fm_unroll.physics.sampling import center_lines
 from fm_unroll.training.losses import SSIMLoss
+from simulate import complex_noise, noise_scan, uniform_mask
 
 READOUT, PHASE, ACS = 20, 17, 5
 NETWORKS = ("varnet", "none", "timm/vit_tiny_patch16_224")
@@ -38,20 +39,8 @@ def network(method: str) -> torch.nn.Module:
     return net
 
 
-def noise(*shape: int, dtype: torch.dtype = torch.complex64, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
-
-
-def sampled_lines(phase: int = PHASE, acs: int = ACS) -> Tensor:
-    """Every other line and the centre: bool, ``(1, 1, 1, phase)``."""
-    lines = torch.zeros(1, 1, 1, phase, dtype=torch.bool)
-    lines[..., ::2] = True
-    lines[..., center_lines(phase, acs)] = True
-    return lines
-
-
 def scan(readout: int = READOUT, phase: int = PHASE, coils: int = 3, acs: int = ACS) -> Tensor:
-    return noise(2, coils, readout, phase) * sampled_lines(phase, acs)
+    return noise_scan(2, coils, readout, phase, acceleration=2, acs_lines=acs)[0]
 
 
 def with_changed(change: Callable[[Tensor], None]) -> Tensor:
@@ -99,7 +88,7 @@ def test_networks_are_finite_forwards_and_backwards(name: str, method: str, prec
     net.zero_grad()
     kspace = HOSTILE[name].clone().requires_grad_()
     acs = acs_lines_of(kspace)
-    mask = sampled_lines(kspace.shape[-1], acs)
+    mask = uniform_mask(kspace.shape[-1], 2, acs)
     with torch.autocast("cpu", precision, enabled=precision != torch.float32):
         image = net(kspace, mask, acs)
     assert image.dtype == torch.float32 and image.isfinite().all()
@@ -119,7 +108,7 @@ def test_networks_are_finite_forwards_and_backwards(name: str, method: str, prec
 def test_classical_methods_are_finite(name: str, method: type):
     kspace = HOSTILE[name]
     acs = acs_lines_of(kspace)
-    assert method()(kspace, sampled_lines(kspace.shape[-1], acs), acs).isfinite().all()
+    assert method()(kspace, uniform_mask(kspace.shape[-1], 2, acs), acs).isfinite().all()
 
 
 @pytest.mark.parametrize("method", ["varnet", "none"])
@@ -127,8 +116,8 @@ def test_a_matrix_that_vanishes_is_refused(method: str):
     with pytest.raises(InputError, match="1 x 1 is too small"):
         network(method)(scan(1, 1, acs=1), torch.ones(1, 1, 1, 1, dtype=torch.bool), 1)
     with pytest.raises(InputError, match=r"16 x 9 is too small for a U-Net with 4 pooling layers"):
-        NormUnet(chans=2, pools=4)(noise(1, 16, 9))
-    assert NormUnet(chans=2, pools=4)(noise(1, 17, 9)).shape == (1, 17, 9)
+        NormUnet(chans=2, pools=4)(complex_noise(1, 16, 9))
+    assert NormUnet(chans=2, pools=4)(complex_noise(1, 17, 9)).shape == (1, 17, 9)
 
 
 @pytest.mark.parametrize("method", NETWORKS)
@@ -137,8 +126,8 @@ def test_a_matrix_that_vanishes_is_refused(method: str):
 def test_networks_scale_with_kspace_to_the_last_bit(method: str, power: int):
     """A power of two changes exponents alone, so that from 1e-12 to 1e12 not a bit may depend on the unit."""
     net, kspace = network(method), scan(40, 33)
-    image = net(kspace, sampled_lines(33), ACS)
-    scaled = net(kspace * 2.0**power, sampled_lines(33), ACS)
+    image = net(kspace, uniform_mask(33, 2, ACS), ACS)
+    scaled = net(kspace * 2.0**power, uniform_mask(33, 2, ACS), ACS)
     assert torch.equal(scaled, image * 2.0**power)
 
 
@@ -147,7 +136,7 @@ def test_networks_scale_with_kspace_to_the_last_bit(method: str, power: int):
 def test_a_global_phase_changes_no_magnitude(method: type, angle: float):
     kspace = scan(40, 33)
     turned = kspace * torch.polar(torch.ones(()), torch.tensor(angle))
-    image, other = (method()(data, sampled_lines(33), ACS) for data in (kspace, turned))
+    image, other = (method()(data, uniform_mask(33, 2, ACS), ACS) for data in (kspace, turned))
     torch.testing.assert_close(other, image, rtol=1e-3, atol=1e-4 * float(image.max()))
 
 
@@ -155,13 +144,15 @@ def test_a_global_phase_changes_no_magnitude(method: type, angle: float):
 @torch.no_grad()
 def test_the_order_of_coils_does_not_matter(method: str):
     net, kspace = network(method), scan(coils=5)
-    image, other = (net(data, sampled_lines(), ACS) for data in (kspace, kspace.roll(2, 1).flip(1)))
+    image, other = (
+        net(data, uniform_mask(PHASE, 2, ACS), ACS) for data in (kspace, kspace.roll(2, 1).flip(1))
+    )
     torch.testing.assert_close(other, image, rtol=1e-3, atol=1e-4 * float(image.max()))
 
 
 SPACE = HybridSpace(5)
-MAPS = noise(1, 2, 4, 5, dtype=torch.complex128, seed=1)
-LINES = sampled_lines(5, 1)
+MAPS = complex_noise(1, 2, 4, 5, dtype=torch.complex128, seed=1)
+LINES = uniform_mask(5, 2, 1)
 OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "fft2c": fft2c,
     "ifft2c": ifft2c,
@@ -184,5 +175,5 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_gradients_of_operators_are_right_in_float64(name: str):
-    kspace = noise(1, 2, 4, 5, dtype=torch.complex128).requires_grad_()
+    kspace = complex_noise(1, 2, 4, 5, dtype=torch.complex128).requires_grad_()
     assert torch.autograd.gradcheck(OPERATORS[name], kspace)

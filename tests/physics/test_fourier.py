@@ -4,12 +4,9 @@ from fastmri.fftc import fft2c_new, ifft2c_new
 
 from fm_unroll.physics import fft2c, ifft2c
 from fm_unroll.physics.fourier import HybridSpace
+from simulate import complex_noise
 
 SIZES = [(16, 24), (17, 24), (16, 23), (15, 7), (1, 1)]
-
-
-def complex_noise(*shape: int, dtype: torch.dtype = torch.complex64) -> torch.Tensor:
-    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(0))
 
 
 def inner(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

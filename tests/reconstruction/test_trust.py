@@ -8,19 +8,16 @@ from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
 from fm_unroll.errors import InputError
 from fm_unroll.physics import fft2c, ifft2c, rss
 from fm_unroll.reconstruction.trust import TrustMaps, leave_lines_out, trust_maps
+from simulate import complex_noise
 
 LINES = torch.tensor([1, 0, 1, 0, 1, 1, 1, 1, 0, 1, 0, 1], dtype=torch.bool)
-
-
-def noise(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture
 def batch() -> KSpaceBatch:
     samples = [
         KSpaceSample(
-            kspace=noise(3, 16, 12, seed=slice_) * LINES,
+            kspace=complex_noise(3, 16, 12, seed=slice_) * LINES,
             acquired=LINES,
             fully_sampled=False,
             target=None,
@@ -44,7 +41,7 @@ def maps(kspace: torch.Tensor, batch: KSpaceBatch) -> TrustMaps:
 
 
 def test_a_reconstruction_that_keeps_the_data_has_no_residual(batch):
-    result = maps(torch.where(LINES, batch.kspace, noise(2, 3, 16, 12, seed=9)), batch)
+    result = maps(torch.where(LINES, batch.kspace, complex_noise(2, 3, 16, 12, seed=9)), batch)
     assert result.residual.max() < 1e-5 and result.numbers()["residual"] < 1e-6
     assert result.numbers()["prior"] > 0.1
 
@@ -56,7 +53,10 @@ def test_the_zero_filled_image_has_no_prior(batch):
 
 def test_numbers_are_shares_of_energy_by_parseval(batch):
     """An added pattern of known energy is found again, in k-space and in the image."""
-    error, invented = noise(2, 3, 16, 12, seed=3) * LINES, noise(2, 3, 16, 12, seed=4) * ~LINES
+    error, invented = (
+        complex_noise(2, 3, 16, 12, seed=3) * LINES,
+        complex_noise(2, 3, 16, 12, seed=4) * ~LINES,
+    )
     result = maps(batch.kspace + error + invented, batch)
     numbers = result.numbers()
     measured = batch.kspace.abs().square().sum()
@@ -69,7 +69,7 @@ def test_numbers_are_shares_of_energy_by_parseval(batch):
 
 
 def test_spread_is_numpys_deviation_and_zero_for_equal_images(batch):
-    images = [noise(2, 16, 12, seed=seed).abs() for seed in range(5)]
+    images = [complex_noise(2, 16, 12, seed=seed).abs() for seed in range(5)]
     result = trust_maps(ifft2c(batch.kspace), batch, images)
     np.testing.assert_allclose(result.spread.numpy(), np.std(np.stack(images), axis=0), atol=1e-6)
     result = trust_maps(ifft2c(batch.kspace), batch, images[:1] * 3)
@@ -77,7 +77,7 @@ def test_spread_is_numpys_deviation_and_zero_for_equal_images(batch):
 
 
 def test_numbers_do_not_depend_on_how_slices_are_batched(batch):
-    kspace = fft2c(noise(2, 3, 16, 12, seed=5))
+    kspace = fft2c(complex_noise(2, 3, 16, 12, seed=5))
     whole = maps(kspace, batch)
     halves = []
     for row in range(2):

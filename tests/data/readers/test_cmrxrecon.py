@@ -11,7 +11,7 @@ from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.hdf5 import open_file
 from fm_unroll.errors import InputError
 from fm_unroll.physics import ifft2c, rss
-from simulate import random_kspace, write_cmrxrecon, write_matlab
+from simulate import random_kspace, uniform_lines, write_cmrxrecon, write_matlab
 
 READER = CMRxReconReader()
 
@@ -21,14 +21,6 @@ def read(path: Path, slice: int = 0, frame: int = 0, reader: CMRxReconReader = R
     volume = reader.describe(path, path.parent)
     with open_file(path) as file:
         return reader.read(file, volume, slice, frame)
-
-
-def uniform_lines(num_lines: int, acceleration: int, acs_lines: int) -> np.ndarray:
-    """Every R-th line from the first, and the centre, as in the challenge's mySubsampling.m."""
-    lines = np.arange(num_lines) % acceleration == 0
-    first = (num_lines - acs_lines + 1) // 2
-    lines[first : first + acs_lines] = True
-    return lines
 
 
 @pytest.mark.parametrize(
