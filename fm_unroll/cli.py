@@ -48,7 +48,7 @@ VERBS: dict[str, tuple[str | dict[str, str], str]] = {
         "image of one FILE with --checkpoint: fastMRI, CMRxRecon, ISMRMRD, NumPy",
     ),
     "cross-domain": ("fm_unroll.evaluation.protocol:cross_domain", "every method on every anatomy and mask"),
-    "bench": ("fm_unroll_benchmarks.bench:bench", "time and memory against peers, as ratios from one run"),
+    "bench": ("fm_unroll.commands.bench:bench", "time and memory against peers, as ratios from one run"),
     "report": ("fm_unroll.report.page:report", "tables, figures and a page from RECORDS.csv"),
 }
 

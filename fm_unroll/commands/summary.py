@@ -50,11 +50,11 @@ def build_network(model: dict) -> nn.Module:
 def measure_memory(model: dict) -> dict:
     """Peak memory of a training step with all and with none of the cascades checkpointed."""
     from fm_unroll_benchmarks.memory import peak_memory
-    from fm_unroll_benchmarks.networks import Size, our_step
+    from fm_unroll_benchmarks.networks import ProblemSize, our_step
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = default_precision(device.type)
-    largest = Size(phase=246)
+    largest = ProblemSize(phase=246)
     step = partial(our_step, precision=precision)
     peaks = {
         checkpoint: peak_memory(

@@ -10,7 +10,7 @@ from fm_unroll.files import file_sha256
 
 
 def cached_weights(spec: EncoderSpec) -> Path | None:
-    """Return the encoder's weights file in the hub's cache on this machine, `None` where it is not there."""
+    """Find the encoder's weights file in the hub's cache on this machine; None where it is not there."""
     from huggingface_hub import try_to_load_from_cache
 
     if spec.repository is None:
@@ -29,7 +29,7 @@ def fetch_weights(spec: EncoderSpec) -> Path:
     check is removed.
 
     Raises:
-        InputError: There is nothing to fetch, the hub cannot be reached or refuses, or the file is not the
+        InputError: there is nothing to fetch, the hub cannot be reached or refuses, or the file is not the
             published one.
     """
     if spec.repository is None:
@@ -45,6 +45,7 @@ def fetch_weights(spec: EncoderSpec) -> Path:
 
 
 def _download(spec: EncoderSpec, repository: str) -> Path:
+    """Download the first of the encoder's files that the repository has."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -77,7 +78,7 @@ def check_sha256(path: Path, spec: EncoderSpec) -> str:
         The SHA-256 of the file.
 
     Raises:
-        InputError: The file has another SHA-256.
+        InputError: the file has another SHA-256.
     """
     digest = file_sha256(path)
     stated = path.resolve().name

@@ -35,20 +35,20 @@ class EncoderSpec:
     """One encoder.
 
     Attributes:
-        name: Name in configurations and on the command line.
+        name: name in configurations and on the command line.
         architecture: timm's name of the vision transformer.
-        depth: Number of blocks of the whole transformer.
-        patch: Side of a patch, in pixels.
-        native_size: Side of the images that the published position embedding is for, in pixels.
-        statistics: The encoder's own image statistics (used with `statistics="own"`).
-        licence: Licence of the weights.
-        citation: Where the encoder is described.
-        repository: Repository on the Hugging Face hub, `None` where there is nothing to fetch.
-        files: Names of the weights file in the repository, of which the first that exists is taken; empty
+        depth: number of blocks of the whole transformer.
+        patch: side of a patch, in pixels.
+        native_size: side of the images that the published position embedding is for, in pixels.
+        statistics: the encoder's own image statistics (used with ``statistics="own"``).
+        licence: licence of the weights.
+        citation: where the encoder is described.
+        repository: repository on the Hugging Face hub, None where there is nothing to fetch.
+        files: names of the weights file in the repository, of which the first that exists is taken; empty
             where the encoder's weights are always random.
-        sha256: SHA-256 that the hub's page of the first file states; `None`: not pinned.
-        position_embedding: How the position embedding is brought to another grid, see
-            `fm_unroll.encoders.weights.resample_position_embedding`.
+        sha256: SHA-256 that the hub's page of the first file states; None: not pinned.
+        position_embedding: how the position embedding is brought to another grid, see
+            :func:`fm_unroll.encoders.weights.resample_position_embedding`.
     """
 
     name: str
@@ -212,15 +212,15 @@ _REGISTRY = {entry.name: entry for entry in _ENTRIES}
 
 
 def list_encoders() -> list[str]:
-    """Return the names of all registered encoders; `timm/<name>` are not among them."""
+    """Return the names of all registered encoders; ``timm/<name>`` are not among them."""
     return list(_REGISTRY)
 
 
 def register_encoder(spec: EncoderSpec) -> None:
-    """Make another encoder known to `build_encoder`.
+    """Make another encoder known to :func:`fm_unroll.encoders.build_encoder`.
 
     Raises:
-        InputError: An encoder of that name exists.
+        InputError: an encoder of that name exists.
     """
     if spec.name in _REGISTRY:
         raise InputError(f"encoder '{spec.name}' is registered already: choose another name")
@@ -228,10 +228,10 @@ def register_encoder(spec: EncoderSpec) -> None:
 
 
 def find_encoder(name: str) -> EncoderSpec:
-    """Return the entry of a registered encoder, or make one for `timm/<name>`.
+    """Return the entry of a registered encoder, or make one for ``timm/<name>``.
 
     Raises:
-        InputError: The name is unknown; the message gives the nearest ones.
+        InputError: the name is unknown; the message gives the nearest ones.
     """
     if name.startswith("timm/"):
         return _timm_encoder(name.removeprefix("timm/"))
@@ -280,5 +280,6 @@ def _timm_encoder(architecture: str) -> EncoderSpec:
 
 
 def _nearest(name: str, known: list[str]) -> str:
+    """Suggest names that are written alike, or else list all."""
     nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     return f"did you mean {', '.join(nearest)}?" if nearest else f"known are {', '.join(known)}"

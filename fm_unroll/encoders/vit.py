@@ -1,4 +1,4 @@
-"""The first blocks of a vision transformer, frozen: an image in, one token map a block out."""
+"""The first blocks of a vision transformer, frozen: an image in, one token map per block out."""
 
 import copy
 import hashlib
@@ -30,15 +30,15 @@ class FrozenEncoder(nn.Module):
     that of a model that holds it has none of them, loads without them, and refuses to load any.
 
     Attributes:
-        name: Name in the registry.
-        weights_label: `pretrained`, `random` or `file:<filename>`.
-        blocks: Numbers of the blocks whose tokens are returned; the first block is 1.
-        width: Length of a token.
-        num_prefix_tokens: Class and register tokens, which come before the patches.
-        grid: Rows and columns of patches.
-        gradient: `through` lets gradients reach the image, `detach` computes the tokens without any.
-        precision: Arithmetic of the blocks: `float32`, `bfloat16`, or `auto`, which is bfloat16 on GPUs that
-            have it, and elsewhere whatever surrounds the encoder.
+        name: name in the registry.
+        weights_label: ``pretrained``, ``random`` or ``file:<filename>``.
+        blocks: numbers of the blocks whose tokens are returned; the first block is 1.
+        width: length of a token.
+        num_prefix_tokens: class and register tokens, which come before the patches.
+        grid: rows and columns of patches.
+        gradient: ``through`` lets gradients reach the image, ``detach`` computes the tokens without any.
+        precision: arithmetic of the blocks: ``float32``, ``bfloat16``, or ``auto``, which is bfloat16 on GPUs
+            that have it, and elsewhere whatever surrounds the encoder.
     """
 
     mean: Tensor
@@ -53,7 +53,18 @@ class FrozenEncoder(nn.Module):
         statistics: Literal["imagenet", "own"],
         gradient: Literal["through", "detach"],
         precision: Literal["auto", "float32", "bfloat16"] = "auto",
-    ):
+    ) -> None:
+        """Freeze a transformer; :func:`build_encoder` makes one by name.
+
+        Args:
+            vit: timm's transformer, cut after the last block in use.
+            spec: the encoder's entry in the registry.
+            weights_label: where the weights come from.
+            blocks: numbers of the blocks whose tokens are returned, from 1.
+            statistics: image statistics, ImageNet's or the encoder's own.
+            gradient: whether gradients reach the image.
+            precision: arithmetic of the blocks.
+        """
         super().__init__()
         self.name = spec.name
         self.weights_label = weights_label
@@ -76,23 +87,23 @@ class FrozenEncoder(nn.Module):
         """Encode images.
 
         Args:
-            image: float32, (batch, 1 or 3, rows, columns), values in 0..1. It is resized bilinearly, repeated
-                to three equal channels and standardised here.
+            image: float32, ``(batch, 1 or 3, rows, columns)``, values in 0..1. It is resized bilinearly,
+                repeated to three equal channels and standardised here.
 
         Returns:
-            One float32 tensor (batch, num_prefix_tokens + grid[0] * grid[1], width) for each of `blocks`, as
-            it leaves the block (no norm).
+            One float32 tensor ``(batch, num_prefix_tokens + grid[0] * grid[1], width)`` per block of
+            ``blocks``, as it leaves the block (no norm).
 
         Raises:
-            InputError: The image has another shape or values outside 0..1.
+            InputError: the image has another shape or values outside 0..1.
         """
         self._check_image(image)
         return self.encode(image)
 
     def encode(self, image: Tensor) -> list[Tensor]:
-        """Encode images that are known to be in 0..1: :meth:`forward` without a look at their values.
+        """Encode images that are known to be in 0..1.
 
-        A look would make a GPU wait, once in every cascade.
+        This is :meth:`forward` without a look at their values, for which a GPU would wait in every cascade.
         """
         dtype = image.dtype
         gradients = torch.set_grad_enabled(self.gradient == "through" and torch.is_grad_enabled())
@@ -118,7 +129,7 @@ class FrozenEncoder(nn.Module):
         _compile_blocks(self.vit)
 
     def _vit_for(self, device: str) -> "PlainViT":
-        """The transformer; under autocast, a copy whose linear layers have been cast already.
+        """Give the transformer; under autocast, a copy whose linear layers have been cast already.
 
         Autocast remembers what it casts of trained weights only. Of frozen ones it would make one copy in
         every cascade, and keep them all for the backward pass.
@@ -140,7 +151,7 @@ class FrozenEncoder(nn.Module):
         return self._cast[1]
 
     def _arithmetic(self, device: str) -> AbstractContextManager[Any]:
-        """The precision of the blocks on a device; sums of their residual stream stay in float32."""
+        """Set the precision of the blocks on a device; sums of their residual stream stay in float32."""
         if self.precision == "float32":
             return torch.autocast(device, enabled=False)
         if self.precision == "auto":
@@ -151,7 +162,7 @@ class FrozenEncoder(nn.Module):
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the tensors in use, computed once; see `compute_sha256`."""
+        """SHA-256 of the tensors in use, computed once; see :meth:`compute_sha256`."""
         return self.compute_sha256()
 
     def compute_sha256(self) -> str:
@@ -190,6 +201,7 @@ class FrozenEncoder(nn.Module):
         state_dict.update({prefix + name: tensor for name, tensor in own.items()})
 
     def _check_image(self, image: Tensor) -> None:
+        """Refuse another shape and values outside 0..1."""
         if image.ndim != 4 or image.shape[1] not in (1, 3) or not image.is_floating_point():
             raise InputError(
                 "the encoder takes real images (batch, 1 or 3, rows, columns), "
@@ -200,11 +212,12 @@ class FrozenEncoder(nn.Module):
             raise InputError(f"the encoder takes images in 0..1, not in {low.item():.4g}..{high.item():.4g}")
 
     def extra_repr(self) -> str:
-        """Show what `print` shows."""
+        """Describe the encoder for ``print``."""
         return f"{self.name}, {self.weights_label}, blocks={self.blocks}, gradient={self.gradient}"
 
 
 def _compile_blocks(vit: "PlainViT") -> None:
+    """Compile each block in place."""
     for block in vit.blocks:
         block.compile()
 
@@ -220,19 +233,19 @@ def build_encoder(
     image_size: int = 224,
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
 ) -> FrozenEncoder:
-    """Build a frozen encoder; only its first `max(blocks)` blocks are ever built.
+    """Build a frozen encoder; only its first ``max(blocks)`` blocks are ever built.
 
     Args:
-        name: A name of `list_encoders()`, or `timm/<name>` for any plain vision transformer of timm.
-        weights: Weights file, or a folder that holds one as the hub lays it out. `None` takes the published
+        name: A name of ``list_encoders()``, or ``timm/<name>`` for any plain vision transformer of timm.
+        weights: weights file, or a folder that holds one as the hub lays it out. None takes the published
             weights, from the hub on first use.
-        pretrained: `False` gives frozen random weights in the same architecture.
-        blocks: Numbers of the blocks whose tokens are wanted, in ascending order; the first block is 1.
-        statistics: Image statistics: ImageNet's for every encoder, as in the paper, or the encoder's `own`.
-        seed: Seed of random weights; the state of torch's global generator neither matters nor changes.
-        gradient: Whether gradients pass `through` the encoder to the image, or are `detach`ed.
-        image_size: Side of the square that images are resized to, in pixels.
-        precision: Arithmetic of the blocks, see `FrozenEncoder`.
+        pretrained: ``False`` gives frozen random weights in the same architecture.
+        blocks: numbers of the blocks whose tokens are wanted, in ascending order; the first block is 1.
+        statistics: image statistics: ImageNet's for every encoder, as in the paper, or the encoder's ``own``.
+        seed: seed of random weights; the state of torch's global generator neither matters nor changes.
+        gradient: whether gradients pass ``through`` the encoder to the image, or are cut off (``detach``).
+        image_size: side of the square that images are resized to, in pixels.
+        precision: arithmetic of the blocks, see :class:`FrozenEncoder`.
 
     Raises:
         InputError: A value cannot be used, or the weights do not fit or are not to be had.
@@ -302,6 +315,7 @@ def _check_arguments(
     blocks: tuple[int, ...],
     image_size: int,
 ) -> None:
+    """Refuse weights, blocks and sizes that this encoder cannot have."""
     if weights is not None and not pretrained:
         raise InputError("give weights=PATH or pretrained=False, not both")
     if weights is not None and not spec.files:
@@ -315,5 +329,6 @@ def _check_arguments(
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuse a value that is not among the choices."""
     if value not in choices:
         raise InputError(f"{what} '{value}': choose {', '.join(choices[:-1])} or {choices[-1]}")

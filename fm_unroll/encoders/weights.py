@@ -29,11 +29,12 @@ class WeightsFormat:
     """How one publisher names the tensors of a vision transformer.
 
     Attributes:
-        name: What to call the format in messages.
+        name: what to call the format in messages.
         renames: timm's wording and this format's, replaced one after the other.
-        queries_keys_values: The three tensors that timm's `attn.qkv` joins; none where the format joins them.
-        unused: Regular expression of what the tower holds after its blocks.
-        prefix: Before every tensor of the vision tower; what lies outside it (a text tower) is never read.
+        queries_keys_values: the three tensors that timm's ``attn.qkv`` joins; empty where
+            the format joins them.
+        unused: regular expression of what the tower holds after its blocks.
+        prefix: before every tensor of the vision tower; what lies outside it (a text tower) is never read.
     """
 
     name: str
@@ -118,10 +119,10 @@ FORMATS = (
 
 
 def locate_weights(path: Path) -> Path:
-    """Return the weights file at `path`: the file itself, or the one in a folder as the hub lays it out.
+    """Return the weights file at ``path``: the file itself, or the one in a folder as the hub lays it out.
 
     Raises:
-        InputError: There is no such file, or the folder has none under a known name.
+        InputError: there is no such file, or the folder has none under a known name.
     """
     if path.is_file():
         return path
@@ -139,10 +140,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Both kinds of file are mapped into memory, so tensors that nobody asks for are never loaded.
 
     Args:
-        path: A safetensors file (`.safetensors`), or one of torch's (`.pt`, `.pth`, `.bin`).
+        path: A safetensors file (``.safetensors``), or one of torch's (``.pt``, ``.pth``, ``.bin``).
 
     Raises:
-        InputError: The file is damaged, holds anything but tensors, or is of another kind.
+        InputError: the file is damaged, holds anything but tensors, or is of another kind.
     """
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
@@ -152,6 +153,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read a file that can hold nothing but tensors."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -162,6 +164,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch_file(path: Path) -> dict[str, Tensor]:
+    """Read a pickle of tensors by torch's restricted reader."""
     zipped = zipfile.is_zipfile(path)
     if zipped and _is_torchscript(path):
         raise InputError(
@@ -183,6 +186,7 @@ def _read_torch_file(path: Path) -> dict[str, Tensor]:
 
 
 def _is_torchscript(path: Path) -> bool:
+    """Whether an archive carries code."""
     with zipfile.ZipFile(path) as archive:
         return any("/code/" in name for name in archive.namelist())
 
@@ -190,13 +194,13 @@ def _is_torchscript(path: Path) -> bool:
 def load_weights(vit: "PlainViT", path: Path, spec: EncoderSpec) -> None:
     """Load a weights file into the first blocks of a vision transformer, checking every tensor of theirs.
 
-    A file that lies beside its `open_clip_config.json` is checked against that too, for what tensors cannot
+    A file that lies beside its ``open_clip_config.json`` is checked against that too, for what tensors cannot
     tell: the activation function and the image statistics.
 
     Args:
         vit: timm's transformer with the blocks in use and no head.
-        path: Weights file.
-        spec: The encoder that the file must fit.
+        path: weights file.
+        spec: the encoder that the file must fit.
 
     Raises:
         InputError: A tensor is missing, surplus or of another shape, or the file is not readable.
@@ -213,7 +217,7 @@ def recognise_format(keys: Container[str], path: Path) -> WeightsFormat:
     """Recognise the format of a state dict by its keys.
 
     Raises:
-        InputError: None of the known formats has such keys.
+        InputError: none of the known formats has such keys.
     """
     for weights_format in FORMATS:
         if weights_format.keys("patch_embed.proj.weight")[0] in keys:
@@ -232,11 +236,11 @@ def to_timm(
     """Bring the tensors of the blocks in use to timm's names and shapes.
 
     Args:
-        tensors: The file's tensors.
-        weights_format: Their format.
-        vit: Transformer that tells which tensors are in use, and their shapes (it may be on the meta device).
-        spec: The encoder.
-        path: The file, for messages.
+        tensors: the file's tensors.
+        weights_format: their format.
+        vit: transformer that tells which tensors are in use, and their shapes (it may be on the meta device).
+        spec: the encoder.
+        path: the file, for messages.
 
     Raises:
         InputError: A tensor is missing, surplus or of another shape.
@@ -265,25 +269,26 @@ def resample_position_embedding(
 ) -> Tensor:
     """Resample the position embedding of the patches to another grid, bicubically.
 
-    `dinov2` is what facebookresearch/dinov2 does for its models without registers: `interpolate_pos_encoding`
-    in `dinov2/models/vision_transformer.py`, with `interpolate_offset=0.1` and `interpolate_antialias=False`
-    of `dinov2/hub/backbones.py`. There is no antialiasing, and the scale factor (cells + 0.1) / stored cells
-    stands in the place of a size, which moves the sampling points a little. From 37 x 37 to 16 x 16, on a
-    trained ViT-S/14 whose values are at most 0.16, this differs by at most 0.014 from Hugging Face's
-    `Dinov2Model` (no antialiasing, but a size) and by at most 0.042 from timm's antialiased resampling.
+    ``dinov2`` is what facebookresearch/dinov2 does for its models without registers:
+    ``interpolate_pos_encoding`` in ``dinov2/models/vision_transformer.py``, with ``interpolate_offset=0.1``
+    and ``interpolate_antialias=False`` of ``dinov2/hub/backbones.py``. There is no antialiasing, and the
+    scale factor (cells + 0.1) / stored cells replaces a size, which moves the sampling points a little. From
+    37 x 37 to 16 x 16, on a trained ViT-S/14 whose values are at most 0.16, this differs by at most 0.014
+    from Hugging Face's ``Dinov2Model`` (no antialiasing, but a size) and by at most 0.042 from timm's
+    antialiased resampling.
 
-    `antialiased` is what timm, open_clip and DINOv2's models with registers do.
+    ``antialiased`` is what timm, open_clip and DINOv2's models with registers do.
 
     The arithmetic is in float64, so that rounding to float32 gives the same embedding, and the encoder the
     same SHA-256, on every machine.
 
     Args:
-        embedding: float32, (1, rows * columns, width), of a square grid.
-        grid: Rows and columns wanted.
-        convention: See above.
+        embedding: float32, ``(1, rows * columns, width)``, of a square grid.
+        grid: rows and columns wanted.
+        convention: see above.
 
     Returns:
-        float32, (1, grid[0] * grid[1], width).
+        float32, ``(1, grid[0] * grid[1], width)``.
     """
     side = math.isqrt(embedding.shape[1])
     image = embedding.double().reshape(1, side, side, -1).permute(0, 3, 1, 2)
@@ -328,7 +333,7 @@ def _check_unused(
 
 
 def _check_open_clip_config(config: Path, vit: "PlainViT", spec: EncoderSpec) -> None:
-    """Compare what an `open_clip_config.json` says of the vision tower and of its images with the encoder."""
+    """Compare an ``open_clip_config.json`` with the encoder: its vision tower and its images."""
     from timm.layers import QuickGELU
 
     try:

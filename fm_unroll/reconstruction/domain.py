@@ -1,6 +1,8 @@
 """Is this scan like those that the checkpoint was trained on?"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 # masks with random offsets differ by a line or two
 TOLERANCE = 0.05
@@ -8,14 +10,16 @@ TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class ScanFacts:
-    """What of a scan is compared.
+    """The properties of a scan that are compared.
 
     Attributes:
         subject: the subject's id.
         anatomy: ``cardiac``, ``knee``, ``brain``; None where the file does not say.
-        coils, readout, phase: matrix.
-        acs_lines: fully sampled centre lines.
-        true_acceleration: available over acquired lines.
+        coils: number of receive coils.
+        readout: samples along readout.
+        phase: phase-encoding lines.
+        acs_lines: number of fully sampled centre lines.
+        true_acceleration: available lines over acquired lines.
     """
 
     subject: str
@@ -27,8 +31,8 @@ class ScanFacts:
     true_acceleration: float
 
 
-def outside_training(scan: ScanFacts, checkpoint: dict) -> list[str]:
-    """One line for everything that the checkpoint has not seen in training, and for a subject that it has.
+def outside_training(scan: ScanFacts, checkpoint: Mapping[str, Any]) -> list[str]:
+    """List what the checkpoint has not seen in training, and a subject that it has seen.
 
     Args:
         scan: the scan.
@@ -36,7 +40,7 @@ def outside_training(scan: ScanFacts, checkpoint: dict) -> list[str]:
             then only anatomy and subject can be compared, and a line says so.
 
     Returns:
-        The lines; none if the scan is like the training data in all that is compared.
+        One line per difference; none if the scan is like the training data in all that is compared.
     """
     trained = checkpoint["anatomy"]
     lines = []
@@ -64,5 +68,5 @@ def outside_training(scan: ScanFacts, checkpoint: dict) -> list[str]:
 
 
 def between(low: float, high: float) -> str:
-    """``10``, or ``116 to 246``."""
+    """Format a range: ``10``, or ``116 to 246``."""
     return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"

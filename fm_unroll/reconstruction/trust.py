@@ -1,4 +1,4 @@
-"""How far may I trust this image? Three maps that need no reference, and what each does not say.
+"""Three maps of how far to trust an image; they need no reference. Each says something, and not more.
 
 With y the measured k-space, M the sampled lines, x_c a network's coil images and k = F x_c:
 
@@ -62,7 +62,7 @@ class TrustMaps:
     image_energy: Tensor
 
     def numbers(self) -> dict[str, float]:
-        """One number a map, over all slices: shares without a unit.
+        """Summarise each map by one number over all slices, a share without a unit.
 
         Returns:
             ``residual`` and ``spread`` as ratios of norms, ``prior`` as a ratio of energies.
@@ -79,7 +79,7 @@ class TrustMaps:
 
     @classmethod
     def join(cls, parts: Sequence["TrustMaps"]) -> "TrustMaps":
-        """The maps of several batches, one after the other, on the CPU."""
+        """Join the maps of several batches, one after the other, on the CPU."""
         return cls(
             **{name: torch.cat([getattr(part, name).cpu() for part in parts]) for name in vars(parts[0])}
         )
@@ -117,7 +117,7 @@ def energy(values: Tensor) -> Tensor:
 
 
 def leave_lines_out(batch: KSpaceBatch, seed: int) -> KSpaceBatch:
-    """The batch without a random fifth of its acquired lines outside of the ACS lines.
+    """Leave a random fifth of the acquired lines outside of the ACS lines out of a batch.
 
     Args:
         batch: undersampled slices of one volume, which share one mask.

@@ -1,5 +1,6 @@
 """The trust maps of one slice, drawn."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from matplotlib.figure import Figure
 
 from fm_unroll.files import whole_file
 from fm_unroll.reconstruction.writers import DISPLAY_PERCENTILE
+from fm_unroll.report.contact_sheet import Image
 
 INCHES = 2.6  # height of a panel
 TITLES = {
@@ -18,7 +20,7 @@ TITLES = {
 
 
 def draw_trust(
-    path: Path, image: np.ndarray, maps: dict[str, np.ndarray], numbers: dict[str, float], title: str
+    path: Path, image: Image, maps: Mapping[str, Image], numbers: Mapping[str, float], title: str
 ) -> None:
     """Draw an image and its maps side by side, each with its scale and its number.
 
@@ -26,7 +28,7 @@ def draw_trust(
         path: a PNG file.
         image: the reconstruction, float32 ``(row, column)``.
         maps: ``residual``, ``prior`` and ``spread``, of the same shape and unit.
-        numbers: one for each map, over the whole volume.
+        numbers: one per map, over the whole volume.
         title: what the picture shows.
     """
     rows, columns = image.shape

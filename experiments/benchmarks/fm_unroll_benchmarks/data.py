@@ -7,16 +7,18 @@ data set would do it for one item. For its own training, PromptMR converts all f
 our packed files are to be compared with.
 
 The file is as MATLAB v7.3 writes it: gzip of level 3 in chunks. MATLAB chooses the chunks' shape itself and
-documents no rule, so it is a parameter: one coil image a chunk is the best case for reading slices, chunks
+documents no rule, so it is a parameter: one coil image per chunk is the best case for reading slices, chunks
 that span frames and slices are the worst, because each slice then costs the unpacking of all its neighbours.
 """
 
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -28,10 +30,15 @@ from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.hdf5 import COMPLEX_SINGLE
 from fm_unroll_benchmarks.timing import seconds_of
 
-COIL_IMAGES = (1, 1, 1, 204, 512)  # chunks [t, z, coil, ky, kx]
-SPANNING = (3, 3, 10, 51, 128)
+Array = npt.NDArray[Any]
+#: Shape of a chunk: t, z, coil, ky, kx.
+Chunks = tuple[int, int, int, int, int]
+COIL_IMAGES: Chunks = (1, 1, 1, 204, 512)
+SPANNING: Chunks = (3, 3, 10, 51, 128)
 
+#: Slice and frame of every item, in the order of reading.
 Items = Sequence[tuple[int, int]]
+#: K-space, complex64 ``(item, coil, readout, phase)``, and targets, float32 ``(item, readout, phase)``.
 Slices = tuple[Tensor, Tensor]
 
 
@@ -42,17 +49,17 @@ def write_cine(
     coils: int = 10,
     phase: int = 204,
     readout: int = 512,
-    chunks: tuple[int, int, int, int, int] = COIL_IMAGES,
+    chunks: Chunks = COIL_IMAGES,
 ) -> Path:
     """Write a fully sampled short-axis cine of synthetic k-space, by default of CMRxRecon's size.
 
     Args:
         root: the data set's folder.
-        frames: t, the first axis in the file.
-        slices: z.
-        coils: receiver channels.
-        phase: ky.
-        readout: kx, the last axis in the file.
+        frames: number of frames t, the first axis in the file.
+        slices: number of slices z.
+        coils: number of receiver channels.
+        phase: number of phase-encoding lines ky.
+        readout: number of readout samples kx, the last axis in the file.
         chunks: what is compressed as one piece, in the same order.
 
     Returns:
@@ -81,14 +88,11 @@ def write_cine(
 
 
 def read_ours(root: Path, items: Items) -> Slices:
-    """Slices as the data module reads them, with their targets.
+    """Read slices as the data module reads them, with their targets.
 
     Args:
         root: the folder given to :func:`write_cine`.
-        items: slice and frame of every item, in the order of reading.
-
-    Returns:
-        k-space, complex64 ``(item, coil, readout, phase)``, and targets, float32 ``(item, readout, phase)``.
+        items: what to read.
     """
     reader = CMRxReconReader(("cine_sax",))
     (path,), _ = reader.find(root)
@@ -103,7 +107,7 @@ def pack_cine(root: Path, folder: Path) -> None:
 
 
 def read_packed(root: Path, folder: Path, items: Items) -> Slices:
-    """The same slices and targets as :func:`read_ours` from what :func:`pack_cine` wrote into ``folder``."""
+    """Read the same as :func:`read_ours` from what :func:`pack_cine` wrote into ``folder``."""
     reader = CMRxReconReader(("cine_sax",))
     (path,), _ = reader.find(root)
     volumes = packed_volumes(folder, [reader.describe(path, root)], root, reader)
@@ -111,7 +115,7 @@ def read_packed(root: Path, folder: Path, items: Items) -> Slices:
 
 
 def read_peer(root: Path, items: Items) -> Slices:
-    """The same slices and targets as :func:`read_ours`, the peer's way: the whole volume for every item."""
+    """Read the same as :func:`read_ours` the peer's way: the whole volume for every item."""
     (path,), _ = CMRxReconReader(("cine_sax",)).find(root)
     kspaces, targets = [], []
     for item in items:
@@ -122,12 +126,12 @@ def read_peer(root: Path, items: Items) -> Slices:
 
 
 def waiting_share(step: Callable[[], object], frames: int = 6, workers: int = 2) -> float:
-    """Share of training's time in which a step waits for its slices, read from the compressed file.
+    """Measure the share of training's time in which a step waits for its slices from the compressed file.
 
     Args:
         step: a training step of one slice.
-        frames: of the file; ten slices, and so ten steps, each.
-        workers: reading processes.
+        frames: frames of the file, each of ten slices and so of ten steps.
+        workers: number of reading processes.
     """
     with tempfile.TemporaryDirectory() as folder:
         write_cine(Path(folder), frames)
@@ -146,20 +150,23 @@ def waiting_share(step: Callable[[], object], frames: int = 6, workers: int = 2)
 
 
 def _read(dataset: SliceDataset, items: Items) -> Slices:
+    """Read slices of the only volume of a data set."""
     (volume,) = dataset.volumes
     samples = [dataset[frame * volume.num_slices + slice_] for slice_, frame in items]
     return torch.stack([sample.kspace for sample in samples]), torch.stack(list(map(target_image, samples)))
 
 
-def _unpack(path: Path) -> np.ndarray:
-    """A whole file, complex64 (t, z, coil, readout, phase)."""
+def _unpack(path: Path) -> Array:
+    """Read a whole file: complex64 ``(t, z, coil, readout, phase)``."""
     with h5py.File(path) as file:
         values = file["kspace_full"][()]
-    return (values["real"] + 1j * values["imag"]).swapaxes(-1, -2)
+    kspace: Array = (values["real"] + 1j * values["imag"]).swapaxes(-1, -2)
+    return kspace
 
 
-def _numpy_target(kspace: np.ndarray) -> np.ndarray:
-    """RSS of the centred inverse FFT of ``(coil, readout, phase)``, float32."""
+def _numpy_target(kspace: Array) -> Array:
+    """Compute the RSS of the centred inverse FFT of ``(coil, readout, phase)``, float32."""
     axes = (-2, -1)
-    image = np.fft.ifft2(np.fft.ifftshift(kspace, axes), axes=axes, norm="ortho")
-    return np.sqrt((np.abs(np.fft.fftshift(image, axes)) ** 2).sum(0)).astype(np.float32)
+    images = np.fft.ifft2(np.fft.ifftshift(kspace, axes), axes=axes, norm="ortho")
+    target: Array = np.sqrt((np.abs(np.fft.fftshift(images, axes)) ** 2).sum(0)).astype(np.float32)
+    return target

@@ -1,5 +1,6 @@
 """How cost grows with coils, matrix size, cascades and slices: the exponent of a power law."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -7,10 +8,10 @@ import torch
 from torch import Tensor
 
 from fm_unroll.models import build_model
-from fm_unroll_benchmarks.networks import Scan, Size, Step, adam, our_step
+from fm_unroll_benchmarks.networks import ProblemSize, SimulatedBatch, Step, adam, our_step
 from fm_unroll_benchmarks.timing import seconds_of
 
-GROWN = {
+GROWN: dict[str, Callable[[ProblemSize, int], ProblemSize]] = {
     "coils": lambda size, factor: replace(size, coils=factor * size.coils),
     "matrix size": lambda size, factor: replace(size, phase=factor * size.phase),
     "cascades": lambda size, factor: replace(size, cascades=factor * size.cascades),
@@ -19,15 +20,15 @@ GROWN = {
 FACTORS = (1, 2, 4)
 
 
-def exponents(smallest: Size, device: torch.device) -> dict[str, tuple[float, float]]:
-    """Fitted exponents of time and memory of a training step of E2E-VarNet; 1 is linear.
+def exponents(smallest: ProblemSize, device: torch.device) -> dict[str, tuple[float, float]]:
+    """Fit the exponents of time and memory of a training step of E2E-VarNet; 1 is linear.
 
     Args:
-        smallest: the size that is multiplied by `FACTORS`, one property at a time.
+        smallest: the size that is multiplied by ``FACTORS``, one property at a time.
         device: where to run.
 
     Returns:
-        For each of `GROWN`, the exponents of the time and of the bytes kept for the backward pass.
+        For each key of ``GROWN``, the exponents of the time and of the bytes kept for the backward pass.
     """
     fitted = {}
     for name, grow in GROWN.items():
@@ -38,17 +39,17 @@ def exponents(smallest: Size, device: torch.device) -> dict[str, tuple[float, fl
     return fitted
 
 
-def step_cost(size: Size, device: torch.device) -> tuple[float, int]:
-    """Seconds of a training step, and bytes that its forward pass keeps for the backward pass."""
-    scan = Scan.simulate(size, device)
+def step_cost(size: ProblemSize, device: torch.device) -> tuple[float, int]:
+    """Measure a training step: seconds, and bytes that its forward pass keeps for the backward pass."""
+    batch = SimulatedBatch.draw(size, device)
     network = build_model("varnet", num_cascades=size.cascades, chans=8, sens_chans=4).to(device)
-    step = our_step(network, adam(network), scan, "32-true")
+    step = our_step(network, adam(network), batch, "32-true")
     kept = bytes_kept(step)
     return min(seconds_of(step) for _ in range(3)), kept
 
 
 def bytes_kept(step: Step) -> int:
-    """Bytes of all distinct storages that autograd saves in one step."""
+    """Count the bytes of all distinct storages that autograd saves in one step."""
     storages: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ class Card:
     """What a maker's data sheet promises.
 
     Attributes:
-        bfloat16: dense tensor-core operations a second.
-        bandwidth: bytes a second from and to the card's memory.
+        bfloat16: dense tensor-core operations per second.
+        bandwidth: bytes per second from and to the card's memory.
     """
 
     bfloat16: float
@@ -57,7 +57,7 @@ class Work:
         return cls(counter.get_total_flops(), 2 * kept + 8 * trained)
 
     def bound(self, card: Card) -> float:
-        """The shortest time that the card could take, in seconds."""
+        """Shortest time that the card could take, in seconds."""
         return max(self.operations / card.bfloat16, self.traffic / card.bandwidth)
 
     def utilisation(self, card: Card, seconds: float) -> float:
@@ -66,7 +66,7 @@ class Work:
 
 
 def card_of(device: torch.device) -> Card | None:
-    """The data sheet of this device, if it is a card that stands here."""
+    """Look up the data sheet of a device; None for a CPU and for cards that are not in ``CARDS``."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)

@@ -1,4 +1,4 @@
-"""What the network rows time: our networks and their peers', with the same weights on the same scan.
+"""What the network rows time: our networks and their peers', with the same weights on the same data.
 
 The peer of E2E-VarNet is ``fastmri.models.VarNet``. The foundation prior has no published peer: it is set
 against the straightforward way to write it, :class:`Straightforward`.
@@ -7,7 +7,7 @@ against the straightforward way to write it, :class:`Straightforward`.
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from fastmri.losses import SSIMLoss as PeerSSIMLoss
@@ -33,8 +33,8 @@ Step = Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
-class Size:
-    """One slice and the length of the networks."""
+class ProblemSize:
+    """Size of a batch of slices, and the length of the networks."""
 
     coils: int = 10
     readout: int = 512
@@ -47,8 +47,15 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Scan:
-    """A masked scan of a disc seen by smooth coils, as both sides take it."""
+class SimulatedBatch:
+    """Masked k-space of a disc seen by smooth coils, as both sides take it.
+
+    Attributes:
+        kspace: complex64 ``(batch, coil, readout, phase)``.
+        mask: bool ``(1, 1, 1, phase)``.
+        sensitivities: complex64, of the shape of ``kspace``.
+        target: float32 ``(batch, readout, phase)``.
+    """
 
     kspace: Tensor
     mask: Tensor
@@ -56,8 +63,8 @@ class Scan:
     target: Tensor
 
     @classmethod
-    def simulate(cls, size: Size, device: torch.device) -> "Scan":
-        """Draw one; the same on every device."""
+    def draw(cls, size: ProblemSize, device: torch.device) -> "SimulatedBatch":
+        """Draw a batch, the same on every device."""
         random = torch.Generator().manual_seed(0)
         axes = [torch.linspace(-1, 1, length) for length in (size.readout, size.phase)]
         rows, columns = torch.meshgrid(*axes, indexing="ij")
@@ -73,87 +80,90 @@ class Scan:
 
     @property
     def peer_input(self) -> tuple[Tensor, Tensor, int]:
-        """The scan as fastMRI takes it."""
+        """The batch as fastMRI takes it."""
         return torch.view_as_real(self.kspace).contiguous(), self.mask[..., None], ACS_LINES
 
     @property
     def our_input(self) -> tuple[Tensor, Tensor, int]:
-        """The scan as we take it."""
+        """The batch as we take it."""
         return self.kspace, self.mask, ACS_LINES
 
 
 def distance(ours: Tensor, peer: Tensor) -> float:
-    """Norm of the difference over the norm of the peer's result."""
+    """Divide the norm of the difference by the norm of the peer's result."""
     return float((ours - peer).norm() / peer.norm())
 
 
-def cascade_physics(size: Size, device: torch.device) -> Pair:
+def cascade_physics(size: ProblemSize, device: torch.device) -> Pair:
     """One cascade whose denoiser returns its input: what is left is physics; forward and backward."""
-    scan = Scan.simulate(size, device)
+    batch = SimulatedBatch.draw(size, device)
     ours, peer = Cascade(nn.Identity()).to(device), VarNetBlock(nn.Identity()).to(device)
     space = HybridSpace(size.phase, device)
-    measured, lines = space.enter(scan.kspace), space.enter_lines(scan.mask)
-    reference, mask, _ = scan.peer_input
-    maps = torch.view_as_real(scan.sensitivities).contiguous()
+    measured, lines = space.enter(batch.kspace), space.enter_lines(batch.mask)
+    reference, mask, _ = batch.peer_input
+    maps = torch.view_as_real(batch.sensitivities).contiguous()
 
     def run_ours() -> Tensor:
         kspace = measured.clone().requires_grad_()
-        result = ours(kspace, measured, lines, scan.sensitivities.clone().requires_grad_())
-        torch.view_as_real(result).square().sum().backward()
+        result: Tensor = ours(kspace, measured, lines, batch.sensitivities.clone().requires_grad_())
+        loss = torch.view_as_real(result).square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         return result.detach()
 
     def run_peer() -> Tensor:
         kspace = reference.clone().requires_grad_()
-        result = peer(kspace, reference, mask, maps.clone().requires_grad_())
-        result.square().sum().backward()
+        result: Tensor = peer(kspace, reference, mask, maps.clone().requires_grad_())
+        result.square().sum().backward()  # type: ignore[no-untyped-call]  # as above
         return result.detach()
 
     difference = distance(space.leave(run_ours()), torch.view_as_complex(run_peer()))
     return Pair(run_ours, run_peer, difference, 1e-5)
 
 
-def varnet_step(size: Size, device: torch.device, precision: str) -> Pair:
+def varnet_step(size: ProblemSize, device: torch.device, precision: str) -> Pair:
     """A training step of E2E-VarNet: forward, SSIM loss, backward, Adam. The peer's is in float32."""
     ours, peer = varnet_network(size), VarNet(num_cascades=size.cascades)
     for cascade in peer.cascades:
         # corrects a little, as after training; from random denoisers, rounding grows with every cascade
         cascade.model.unet.up_conv[-1][-1].weight.data.mul_(0.1)
     ours.load_fastmri_state_dict(peer.state_dict())
-    return step_pair(ours.to(device), peer.to(device), Scan.simulate(size, device), precision, 1e-5)
+    return step_pair(ours.to(device), peer.to(device), SimulatedBatch.draw(size, device), precision, 1e-5)
 
 
-def foundation_step(size: Size, device: torch.device, precision: str) -> Pair:
+def foundation_step(size: ProblemSize, device: torch.device, precision: str) -> Pair:
     """A training step of the foundation prior. The straightforward version's is in float32."""
     ours = foundation_network(size)
     peer = Straightforward(ours)
-    return step_pair(ours.to(device), peer.to(device), Scan.simulate(size, device), precision, 1e-3)
+    return step_pair(ours.to(device), peer.to(device), SimulatedBatch.draw(size, device), precision, 1e-3)
 
 
-def varnet_network(size: Size) -> UnrolledNetwork:
+def varnet_network(size: ProblemSize) -> UnrolledNetwork:
     """E2E-VarNet as the recipe trains it."""
     torch.manual_seed(0)
     return build_model("varnet", num_cascades=size.cascades)
 
 
-def foundation_network(size: Size, checkpoint: Literal["all", "none"] = "none") -> UnrolledNetwork:
+def foundation_network(size: ProblemSize, checkpoint: Literal["all", "none"] = "none") -> UnrolledNetwork:
     """A foundation prior whose denoisers correct a little, as they do after some training."""
     torch.manual_seed(0)
     network = build_model(ENCODER, num_cascades=size.cascades, checkpoint_cascades=checkpoint)
     for cascade in network.cascades:
-        nn.init.normal_(cascade.denoiser.head.weight, std=0.001)
+        nn.init.normal_(cascade.get_parameter("denoiser.head.weight"), std=0.001)
     return network
 
 
-def straightforward_network(size: Size) -> "Straightforward":
+def straightforward_network(size: ProblemSize) -> "Straightforward":
     """The same foundation prior, written as one would first write it."""
     return Straightforward(foundation_network(size))
 
 
-def step_pair(ours: nn.Module, peer: nn.Module, scan: Scan, precision: str, tolerance: float) -> Pair:
+def step_pair(
+    ours: nn.Module, peer: nn.Module, batch: SimulatedBatch, precision: str, tolerance: float
+) -> Pair:
     """Training steps of two networks with equal weights; compared in float32, before the first step."""
     with torch.no_grad():
-        difference = distance(ours(*scan.our_input), peer(*scan.peer_input))
-    steps = our_step(ours, adam(ours), scan, precision), peer_step(peer, adam(peer), scan)
+        difference = distance(ours(*batch.our_input), peer(*batch.peer_input))
+    steps = our_step(ours, adam(ours), batch, precision), peer_step(peer, adam(peer), batch)
     return Pair(*steps, difference, tolerance)
 
 
@@ -162,61 +172,62 @@ def adam(network: nn.Module) -> Adam:
     return Adam([parameter for parameter in network.parameters() if parameter.requires_grad], lr=1e-4)
 
 
-def our_step(network: nn.Module, optimizer: Adam, scan: Scan, precision: str) -> Step:
+def our_step(network: nn.Module, optimizer: Adam, batch: SimulatedBatch, precision: str) -> Step:
     """A training step of one of our networks."""
-    return training_step(network, optimizer, scan.our_input, SSIMLoss(), scan.target, precision)
+    return training_step(network, optimizer, batch.our_input, SSIMLoss(), batch.target, precision)
 
 
-def peer_step(network: nn.Module, optimizer: Adam, scan: Scan) -> Step:
+def peer_step(network: nn.Module, optimizer: Adam, batch: SimulatedBatch) -> Step:
     """A training step of a peer's network, with fastMRI's loss, which wants a channel axis."""
-    loss = PeerSSIMLoss().to(scan.target.device)
+    loss = PeerSSIMLoss().to(batch.target.device)
 
     def with_channel(prediction: Tensor, target: Tensor, data_range: Tensor) -> Tensor:
-        return loss(prediction[:, None], target[:, None], data_range)
+        value: Tensor = loss(prediction[:, None], target[:, None], data_range)
+        return value
 
-    return training_step(network, optimizer, scan.peer_input, with_channel, scan.target, "32-true")
+    return training_step(network, optimizer, batch.peer_input, with_channel, batch.target, "32-true")
 
 
 def training_step(
     network: nn.Module,
     optimizer: Adam,
-    scan: tuple[Tensor, Tensor, int],
+    measured: tuple[Tensor, Tensor, int],
     loss: Callable[[Tensor, Tensor, Tensor], Tensor],
     target: Tensor,
     precision: str,
 ) -> Step:
-    """Forward, loss, backward, update, to be called again and again."""
+    """Make a function that does forward pass, loss, backward pass and update, each time it is called."""
     data_range = target.amax((-2, -1))
     low = precision == "bf16-mixed"
 
     def step() -> Tensor:
         optimizer.zero_grad()
         with torch.autocast(target.device.type, torch.bfloat16, enabled=low):
-            value = loss(network(*scan), target, data_range)
-        value.backward()
+            value = loss(network(*measured), target, data_range)
+        value.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         optimizer.step()
         return value.detach()
 
     return step
 
 
-def precision_effect(size: Size, device: torch.device) -> dict[str, float]:
-    """How far images move when bfloat16 replaces float32, with the same weights; nothing without bfloat16."""
+def precision_effect(size: ProblemSize, device: torch.device) -> dict[str, float]:
+    """Measure how far images move when bfloat16 replaces float32; empty on a device without bfloat16."""
     if not has_bfloat16(device.type):
         return {}
-    scan = Scan.simulate(size, device)
+    batch = SimulatedBatch.draw(size, device)
     networks = {"E2E-VarNet": varnet_network(size), "foundation prior": foundation_network(size)}
     moved = {}
     for name, network in networks.items():
         network.to(device)
         with torch.no_grad():
-            exact = network(*scan.our_input)
+            exact = network(*batch.our_input)
             with torch.autocast(device.type, torch.bfloat16):
-                moved[name] = distance(network(*scan.our_input), exact)
+                moved[name] = distance(network(*batch.our_input), exact)
     return moved
 
 
-class Straightforward(VarNet):
+class Straightforward(VarNet):  # type: ignore[misc]  # fastmri has no annotations
     """The foundation prior as one would first write it.
 
     fastMRI's sensitivity estimator and cascades around denoisers that own a whole encoder each: all blocks
@@ -228,14 +239,15 @@ class Straightforward(VarNet):
         super().__init__(num_cascades=0)
         self.sens_net.load_state_dict(network.sensitivity.state_dict())
         for cascade in network.cascades:
-            block = VarNetBlock(RealDenoiser(with_whole_encoder(cascade.denoiser)))
-            block.dc_weight.data.copy_(cascade.step_size.data)
+            denoiser = cast(FoundationDenoiser, cascade.denoiser)
+            block = VarNetBlock(RealDenoiser(with_whole_encoder(denoiser)))
+            block.dc_weight.data.copy_(cascade.get_parameter("step_size").data)
             self.cascades.append(block)
 
 
 def with_whole_encoder(denoiser: FoundationDenoiser) -> FoundationDenoiser:
     """A copy of a denoiser whose encoder is its own, with all blocks, in float32."""
-    spec, frozen = find_encoder(ENCODER), denoiser.encoder
+    spec, frozen = find_encoder(ENCODER), cast(FrozenEncoder, denoiser.encoder)
     vit = build_vit(spec, spec.depth, frozen.image_size[0])
     vit.load_state_dict(frozen.vit.state_dict(), strict=False)
     copy = deepcopy(denoiser)
@@ -247,10 +259,11 @@ class RealDenoiser(nn.Module):
     """A denoiser of complex images behind fastMRI's trailing axis of 2."""
 
     def __init__(self, denoiser: nn.Module) -> None:
+        """Wrap a denoiser of ``(batch, readout, phase)``, complex64."""
         super().__init__()
         self.denoiser = denoiser
 
     def forward(self, image: Tensor) -> Tensor:
-        """``(batch, 1, readout, phase, 2)`` to the same shape."""
+        """Denoise ``(batch, 1, readout, phase, 2)``; the shape stays."""
         denoised = self.denoiser(torch.view_as_complex(image.contiguous()).squeeze(1))
         return torch.view_as_real(denoised)[:, None]

@@ -9,7 +9,7 @@ from fm_unroll_benchmarks.timing import Pair
 
 
 def volume_scores(slices: int, rows: int, columns: int, device: torch.device) -> Pair:
-    """The metrics of one volume; the peer's are ``fastmri.evaluate``'s, on the CPU."""
+    """Score one volume; the peer's metrics are ``fastmri.evaluate``'s, on the CPU."""
     random = torch.Generator().manual_seed(0)
     target = torch.rand((slices, rows, columns), generator=random)
     image = (target + 0.1 * torch.randn(target.shape, generator=random)).clamp_min(0)

@@ -2,7 +2,7 @@
 
 import time
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ class Pair:
     tolerance: float
 
     def __post_init__(self) -> None:
-        """Nothing is timed that does not agree."""
+        """Refuse to time what does not agree."""
         if not self.difference <= self.tolerance:
             raise AssertionError(f"results differ by {self.difference:.2e}, more than {self.tolerance:.0e}")
 
@@ -57,20 +57,27 @@ class Ratio:
     unit: str
 
     @classmethod
-    def of(cls, peer: list[float], ours: list[float], unit: str) -> "Ratio":
-        """The ratios of paired measurements."""
+    def of(cls, peer: Sequence[float], ours: Sequence[float], unit: str) -> "Ratio":
+        """Divide paired measurements: the peer's by ours."""
         ratios = np.array(peer) / np.array(ours)
-        spread = (np.median(ratios), ratios.min(), ratios.max())
-        return cls(*map(float, spread), len(ratios), float(np.median(ours)), float(np.median(peer)), unit)
+        return cls(
+            median=float(np.median(ratios)),
+            low=float(ratios.min()),
+            high=float(ratios.max()),
+            rounds=len(ratios),
+            ours=float(np.median(ours)),
+            peer=float(np.median(peer)),
+            unit=unit,
+        )
 
 
 def time_in_turn(pair: Pair, seconds: float, rounds: int = 3) -> Ratio:
     """Time both functions in turn, so that whatever else the machine does meets both.
 
     Args:
-        pair: the functions. A first round that takes less than `WARM_UP` does not count.
+        pair: the functions. A first round that takes less than ``WARM_UP`` does not count.
         seconds: after this, and ``rounds`` rounds, no further round is begun.
-        rounds: at least so many, at most `MAX_ROUNDS`.
+        rounds: at least so many, at most ``MAX_ROUNDS``.
     """
     begin = time.monotonic()
     warm_up = _round(pair, ("ours", "peer"))
@@ -83,11 +90,12 @@ def time_in_turn(pair: Pair, seconds: float, rounds: int = 3) -> Ratio:
 
 
 def _round(pair: Pair, order: tuple[str, str]) -> dict[str, float]:
+    """Time each side once, in this order."""
     return {name: seconds_of(getattr(pair, name)) for name in order}
 
 
 def seconds_of(run: Callable[[], object]) -> float:
-    """Time of one call, until the device has done what was asked of it.
+    """Measure one call, until the device has done what was asked of it.
 
     PyTorch's own ``Timer`` would make two calls more before each that counts.
     """
