@@ -48,7 +48,8 @@ def load_network(path: Path, weights: Path | None = None) -> UnrolledNetwork:
         weights: the frozen encoder's weights, if they are no longer where they were in training.
 
     Raises:
-        InputError: not a checkpoint of this framework, of another architecture, or trained over another encoder.
+        InputError: not a checkpoint of this framework, of another architecture, or trained over another
+            encoder.
     """
     checkpoint = read_checkpoint(path)
     settings = checkpoint["hyper_parameters"]
