@@ -149,6 +149,8 @@ def call(function: Callable, args: list[str], prog: str) -> None:
     """Make options and help of a function's signature and docstring, and call it with a command line."""
     from jsonargparse import ArgumentParser
 
+    import fm_unroll.commands.option_types  # noqa: F401
+
     parameters = inspect.signature(function).parameters
     # a function whose parameters are keyword-only has options alone, others have positionals
     positionals = all(p.kind is not p.KEYWORD_ONLY for p in parameters.values())

@@ -3,6 +3,7 @@
 Functions on plain dictionaries, which leave contents of this version as they are.
 """
 
+import ast
 from typing import Any
 
 Content = dict[str, Any]
@@ -32,6 +33,12 @@ MOVED = {
     "fm_unroll.task": "fm_unroll.training.task",
 }
 
+# Sampling patterns of version 0.1, by the names in its checkpoints
+PATTERNS = {
+    name: f"fm_unroll.physics.sampling.{name}"
+    for name in ("UniformSampling", "EquispacedSampling", "RandomSampling")
+}
+
 
 def upgrade_checkpoint(checkpoint: Content) -> Content:
     """Return a checkpoint of ``fit`` as this version writes it.
@@ -39,7 +46,11 @@ def upgrade_checkpoint(checkpoint: Content) -> Content:
     Args:
         checkpoint: Its content, with ``hyper_parameters`` and ``fm_unroll``; left as it is.
     """
-    return {**checkpoint, "hyper_parameters": upgrade_model(checkpoint["hyper_parameters"])}
+    return {
+        **checkpoint,
+        "hyper_parameters": upgrade_model(checkpoint["hyper_parameters"]),
+        "fm_unroll": upgrade_sampling(checkpoint["fm_unroll"]),
+    }
 
 
 def upgrade_config(config: Content) -> Content:
@@ -48,7 +59,7 @@ def upgrade_config(config: Content) -> Content:
     Args:
         config: Its content; left as it is.
     """
-    upgraded: Content = upgrade_class_paths(config)
+    upgraded: Content = upgrade_pattern(upgrade_class_paths(config))
     if isinstance(upgraded.get("model"), dict):
         upgraded["model"] = upgrade_model(upgraded["model"])
     return upgraded
@@ -83,3 +94,35 @@ def upgrade_class_paths(node: Any) -> Any:
         moved = MOVED.get(path) or path.replace(module, MOVED.get(module, module), 1)
         upgraded["class_path"] = moved
     return upgraded
+
+
+def upgrade_sampling(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts in a checkpoint; version 0.1 wrote ``sampling`` as text, such as ``UniformSampling(...)``."""
+    text = facts.get("sampling")
+    if not isinstance(text, str):
+        return facts
+    try:
+        call = ast.parse(text, mode="eval").body
+        arguments = {word.arg: ast.literal_eval(word.value) for word in call.keywords}  # type: ignore[attr-defined]
+        name = call.func.id  # type: ignore[attr-defined]
+    except (SyntaxError, AttributeError, ValueError):
+        # a pattern that nobody knows: who needs it will say so
+        name, arguments = text, {}
+    return facts | {"sampling": {"class_path": PATTERNS.get(name, name), "init_args": arguments}}
+
+
+def upgrade_pattern(node: Any) -> Any:
+    """A part of a config in which fastMRI's data modules had an option ``pattern``, equispaced or random."""
+    if isinstance(node, list):
+        return [upgrade_pattern(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: upgrade_pattern(value) for key, value in node.items()}
+    if "FastMRI" in str(node.get("class_path")) and "pattern" in (node.get("init_args") or {}):
+        arguments = dict(node["init_args"])
+        if arguments.pop("pattern") == "random":
+            # acceleration and center_fraction beside it go on to replace these, which were their defaults
+            values = {"acceleration": 8, "center_fraction": 0.04}
+            arguments["sampling"] = {"class_path": PATTERNS["RandomSampling"], "init_args": values}
+        node["init_args"] = arguments
+    return node

@@ -1,16 +1,15 @@
 """The verb ``reconstruct``: one file, one checkpoint, one image."""
 
-import ast
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
 
 from fm_unroll.data.readers.scan import Scan, open_scan
 from fm_unroll.errors import InputError
-from fm_unroll.physics import EquispacedSampling, RandomSampling, SamplingPattern, UniformSampling
+from fm_unroll.physics import Center, SamplingPattern, pattern_from_config
 from fm_unroll.reconstruction.domain import ScanFacts, outside_training
 from fm_unroll.reconstruction.volume import Reconstruction, as_volume, reconstruct_scan
 from fm_unroll.reconstruction.writers import (
@@ -31,11 +30,6 @@ MEANINGS = {
     "prior": "of the energy lies in lines nobody measured: supported by the prior alone",
     "spread": "of the image differs between reconstructions that should agree; no error bar",
 }
-PATTERNS: dict[str, type[SamplingPattern]] = {
-    "uniform": UniformSampling,
-    "equispaced": EquispacedSampling,
-    "random": RandomSampling,
-}
 
 
 def reconstruct(
@@ -46,8 +40,8 @@ def reconstruct(
     weights: Path | None = None,
     axes: str = "",
     acceleration: float | None = None,
-    center: float | None = None,
-    pattern: Literal["uniform", "equispaced", "random"] | None = None,
+    center: Center | None = None,
+    sampling: SamplingPattern | None = None,
     trust: bool = False,
     subsets: int = 8,
     seed: int = 0,
@@ -69,9 +63,9 @@ def reconstruct(
             capture; png: a picture of all slices.
         weights: file with the frozen encoder's weights, where the checkpoint's own path no longer holds.
         axes: order of a NumPy array's axes, such as slice,coil,readout,phase; also: frame.
-        acceleration: nominal acceleration of the mask put on a fully sampled file. Default: the training's.
-        center: its ACS lines (uniform), or center fraction (equispaced, random). Default: the training's.
-        pattern: its pattern; needs --acceleration and --center. Default: the training's.
+        acceleration: nominal acceleration of the mask put on a fully sampled file, in place of the pattern's.
+        center: its ACS lines (24) or center fraction (0.08), in place of the pattern's.
+        sampling: its pattern, such as RandomSampling. Default: the training's.
         trust: also write maps of data-consistency residual, prior's part and spread, with a picture.
         subsets: further reconstructions, from subsets of the lines, for the spread of one checkpoint.
         seed: of those subsets.
@@ -92,16 +86,16 @@ def reconstruct(
     facts = [read_checkpoint(path)["fm_unroll"] for path in checkpoints]
     if weights and not all(fact["encoder"]["name"] for fact in facts):
         raise InputError(f"--weights {weights}: the checkpoint has no frozen encoder that needs them")
-    sampling = choose_sampling(file, scan, facts[0], acceleration, center, pattern)
+    pattern = choose_sampling(file, scan, facts[0], acceleration, center, sampling)
     place = choose_device(device)
     networks = [ReconstructionTask.from_checkpoint(path, weights).network.to(place) for path in checkpoints]
 
-    seen = facts_of(scan, sampling)
-    print(summary(scan, sampling, seen))
+    seen = facts_of(scan, pattern)
+    print(summary(scan, pattern, seen))
     outside = dict.fromkeys(line for fact in facts for line in outside_training(seen, fact))
     for line in [*scan.notes, *outside]:
         print(f"warning: {line}", file=sys.stderr)
-    result = reconstruct_scan(scan, networks, sampling, place, batch_size, subsets if trust else 0, seed)
+    result = reconstruct_scan(scan, networks, pattern, place, batch_size, subsets if trust else 0, seed)
     if result.target is not None:
         print_metrics(result.metrics())
     picture = Picture(as_volume(result.image, scan), scan.volume, scan.geometry)
@@ -144,58 +138,28 @@ def output_paths(
 def choose_sampling(
     file: Path,
     scan: Scan,
-    checkpoint: dict,
+    checkpoint: dict[str, Any],
     acceleration: float | None,
-    center: float | None,
-    pattern: str | None,
+    center: Center | None,
+    sampling: SamplingPattern | None,
 ) -> SamplingPattern | None:
-    """The mask's pattern: as in training, with what is given changed. None for undersampled scans.
+    """The mask's pattern: the one given or else the training's, with what is given of it changed.
+
+    Returns:
+        The pattern; None for undersampled scans.
 
     Raises:
-        InputError: a mask is asked for on an undersampled scan, or the options do not make up a pattern.
+        InputError: a mask is asked for on an undersampled scan, values that the pattern cannot have, or the
+            training's pattern is not known here.
     """
-    given = {"acceleration": acceleration, "center": center, "pattern": pattern}
-    given = {name: value for name, value in given.items() if value is not None}
     if not scan.volume.fully_sampled:
+        options = {"acceleration": acceleration, "center": center, "sampling": sampling}
+        given = [f"--{name}" for name, value in options.items() if value is not None]
         if given:
-            raise InputError(f"{file} is undersampled already: leave out --{', --'.join(given)}")
+            raise InputError(f"{file} is undersampled already: leave out {', '.join(given)}")
         return None
-    trained = parse_sampling(checkpoint["sampling"])
-    if pattern is None:
-        kind = type(trained)
-        acceleration = trained.acceleration if acceleration is None else acceleration
-        center = center_of(trained) if center is None else center
-    elif acceleration is None or center is None:
-        raise InputError(f"--pattern {pattern} needs --acceleration and --center")
-    else:
-        kind = PATTERNS[pattern]
-    if kind is not UniformSampling:
-        return kind(acceleration, center)
-    if center != int(center):
-        raise InputError(f"center is {center:g}: uniform sampling needs a number of ACS lines; see --pattern")
-    return kind(acceleration, int(center))
-
-
-def parse_sampling(text: str) -> SamplingPattern:
-    """The pattern whose ``repr`` a checkpoint holds.
-
-    Raises:
-        InputError: it is none of this version's.
-    """
-    kinds = {kind.__name__: kind for kind in PATTERNS.values()}
-    try:
-        call = ast.parse(text, mode="eval").body
-        return kinds[call.func.id](**{word.arg: ast.literal_eval(word.value) for word in call.keywords})
-    except (SyntaxError, AttributeError, LookupError, ValueError, TypeError):
-        raise InputError(
-            f"the checkpoint was trained with the pattern {text}, which is not known here: "
-            "give --pattern, --acceleration and --center"
-        ) from None
-
-
-def center_of(pattern: SamplingPattern) -> float:
-    """ACS lines or center fraction."""
-    return pattern.acs_lines if isinstance(pattern, UniformSampling) else pattern.center_fraction
+    pattern = sampling or pattern_from_config(checkpoint["sampling"])
+    return pattern.at(acceleration, center)
 
 
 def choose_device(name: str) -> torch.device:

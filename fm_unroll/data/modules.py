@@ -1,7 +1,6 @@
 """The LightningDataModules: a root folder in, undersampled batches on the device out."""
 
-import os
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -20,13 +19,17 @@ from fm_unroll.data.sampler import EqualShapeBatchSampler
 from fm_unroll.data.split import split_subjects
 from fm_unroll.data.undersampling import undersample
 from fm_unroll.data.volume import Reader, Volume
-from fm_unroll.physics import EquispacedSampling, RandomSampling, SamplingPattern, UniformSampling
+from fm_unroll.physics import Center, EquispacedSampling, SamplingPattern, UniformSampling
 
 Stage = Literal["train", "val", "test"]
 
 
 class KSpaceData(LightningDataModule, ABC):
-    """What the data sets share: index, subject-wise split, loaders, undersampling on the device."""
+    """What the data sets share: index, subject-wise split, loaders, undersampling on the device.
+
+    Each has a sampling pattern of its own, for which another can be given. A value that is given beside it,
+    such as ``acceleration``, replaces that value of the pattern, whichever pattern it is.
+    """
 
     anatomy: str
     default_split: tuple[float, float, float]
@@ -41,6 +44,7 @@ class KSpaceData(LightningDataModule, ABC):
         batch_size: int,
         num_workers: int,
         packed: Path | None,
+        seed: int = 0,
     ) -> None:
         """Keep the settings; nothing is read before :meth:`prepare_data`."""
         super().__init__()
@@ -52,11 +56,8 @@ class KSpaceData(LightningDataModule, ABC):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.packed = None if packed is None else Path(packed)
+        self.seed = seed
         self.index: Index | None = None
-
-    @abstractmethod
-    def with_sampling(self, acceleration: float, center: float) -> SamplingPattern:
-        """This data set's sampling pattern at another acceleration and centre."""
 
     def prepare_data(self) -> None:
         """Index the files once, on one process; later processes find the result in the cache."""
@@ -80,7 +81,6 @@ class KSpaceData(LightningDataModule, ABC):
             self.subjects = split_subjects(
                 {volume.subject for volume in self.index.volumes}, self.split, self.split_seed
             )
-            self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
 
     def volumes(self, stage: Stage) -> list[Volume]:
         """The volumes of one part of the split."""
@@ -173,7 +173,7 @@ class KSpaceData(LightningDataModule, ABC):
 class CMRxReconData(KSpaceData):
     """CMRxRecon 2023 cardiac cine and mapping: ``ROOT/MultiCoil/{Cine,Mapping}/TrainingSet/FullSample/P001``.
 
-    Masks are the challenge's: every R-th line and 24 ACS lines. Subjects are split 70/10/20 %.
+    By default masks are the challenge's, every 8th line and 24 ACS lines. Subjects are split 70/10/20 %.
     """
 
     anatomy = "cardiac"
@@ -182,8 +182,9 @@ class CMRxReconData(KSpaceData):
     def __init__(
         self,
         root: Path,
-        acceleration: float = 8,
-        acs_lines: int = 24,
+        acceleration: float | None = None,
+        acs_lines: int | None = None,
+        sampling: SamplingPattern | None = None,
         contrasts: Sequence[str] = ("cine_sax", "cine_lax", "T1map", "T2map"),
         subset: Literal["TrainingSet", "ValidationSet", "TestSet"] = "TrainingSet",
         acquisition: Literal["FullSample", "AccFactor04", "AccFactor08", "AccFactor10"] = "FullSample",
@@ -192,13 +193,15 @@ class CMRxReconData(KSpaceData):
         batch_size: int = 1,
         num_workers: int = 2,
         packed: Path | None = None,
+        seed: int = 0,
     ) -> None:
         """Describe the data set.
 
         Args:
             root: folder that holds ``MultiCoil``.
-            acceleration: nominal acceleration of the masks.
-            acs_lines: fully sampled centre lines.
+            acceleration: nominal acceleration of the masks, in place of the pattern's.
+            acs_lines: fully sampled centre lines, in place of the pattern's.
+            sampling: pattern of the masks; None: uniform, x8, 24 ACS lines.
             contrasts: which files of each subject to use.
             subset: the challenge's part.
             acquisition: fully sampled files, or the challenge's undersampled ones (prediction only).
@@ -209,14 +212,12 @@ class CMRxReconData(KSpaceData):
             num_workers: reading processes.
             packed: folder that ``data pack`` made of this root: slices are read from there. Index, split,
                 masks and maxima are those of the root.
+            seed: of the order of slices and the masks in training; on the command line, ``seed_everything``.
         """
         reader = CMRxReconReader(contrasts=tuple(contrasts), subset=subset, sampling=acquisition)
-        sampling = UniformSampling(acceleration, acs_lines)
-        super().__init__(root, reader, sampling, split, split_seed, batch_size, num_workers, packed)
-
-    def with_sampling(self, acceleration: float, center: float) -> SamplingPattern:
-        """Uniform lines; ``center`` is the number of ACS lines."""
-        return UniformSampling(acceleration, int(center))
+        center = None if acs_lines is None else Center(lines=acs_lines)
+        sampling = (sampling or UniformSampling()).at(acceleration, center)
+        super().__init__(root, reader, sampling, split, split_seed, batch_size, num_workers, packed, seed)
 
 
 class FastMRIData(KSpaceData):
@@ -227,22 +228,23 @@ class FastMRIData(KSpaceData):
     def __init__(
         self,
         root: Path,
-        acceleration: float = 8,
-        center_fraction: float = 0.04,
-        pattern: Literal["equispaced", "random"] = "equispaced",
+        acceleration: float | None = None,
+        center_fraction: float | None = None,
+        sampling: SamplingPattern | None = None,
         split: tuple[float, float, float] | None = None,
         split_seed: int = 0,
         batch_size: int = 1,
         num_workers: int = 2,
         packed: Path | None = None,
+        seed: int = 0,
     ) -> None:
         """Describe the data set.
 
         Args:
             root: folder with ``.h5`` files, or with ``multicoil_train``, ``multicoil_val``, ...
-            acceleration: nominal acceleration of the masks.
-            center_fraction: fully sampled centre lines over all lines.
-            pattern: fastMRI's equispaced or random lines.
+            acceleration: nominal acceleration of the masks, in place of the pattern's.
+            center_fraction: fully sampled centre lines over all lines, in place of the pattern's.
+            sampling: pattern of the masks; None: equispaced, x8, center fraction 0.04.
             split: fractions of subjects for training, validation and test; None: the data set's own. (A value
                 here would be kept by the command line when another data set is chosen.)
             split_seed: seed of the split; the split depends on it and the subject ids alone.
@@ -250,14 +252,12 @@ class FastMRIData(KSpaceData):
             num_workers: reading processes.
             packed: folder that ``data pack`` made of this root: slices are read from there. Index, split,
                 masks and maxima are those of the root.
+            seed: of the order of slices and the masks in training; on the command line, ``seed_everything``.
         """
-        self.pattern = EquispacedSampling if pattern == "equispaced" else RandomSampling
-        sampling = self.pattern(acceleration, center_fraction)
-        super().__init__(root, FastMRIReader(), sampling, split, split_seed, batch_size, num_workers, packed)
-
-    def with_sampling(self, acceleration: float, center: float) -> SamplingPattern:
-        """The same pattern; ``center`` is the center fraction."""
-        return self.pattern(acceleration, center)
+        center = None if center_fraction is None else Center(fraction=center_fraction)
+        sampling = (sampling or EquispacedSampling(center_fraction=0.04)).at(acceleration, center)
+        reader = FastMRIReader()
+        super().__init__(root, reader, sampling, split, split_seed, batch_size, num_workers, packed, seed)
 
 
 class FastMRIKneeData(FastMRIData):

@@ -15,6 +15,7 @@ from fm_unroll.evaluation.run import Run, Share, Stopwatch
 from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, TestSet
 from fm_unroll.files import file_sha256, write_json
 from fm_unroll.models.insight import learned_weights
+from fm_unroll.physics import Center
 from fm_unroll.provenance import provenance
 from fm_unroll.report.page import print_summary
 
@@ -29,7 +30,7 @@ def cross_domain(
     baselines: Sequence[str] = ("zero_filled",),
     accelerations: Sequence[float] = (4, 8, 10),
     only: Sequence[str] = (),
-    centers: Sequence[float] = (),
+    centers: Sequence[Center] = (),
     matched: bool = True,
     output: Path = Path("results/cross_domain"),
     batch_size: int = 4,
@@ -48,7 +49,7 @@ def cross_domain(
         baselines: methods without training.
         accelerations: nominal accelerations of the masks.
         only: evaluate these test sets alone, by name or anatomy.
-        centers: evaluate these centers alone.
+        centers: evaluate these centers alone: numbers as in the test sets.
         matched: evaluate a checkpoint only at the acceleration it was trained for, as the paper does.
         output: folder for records.csv and the pictures.
         batch_size: slices reconstructed at once, all of one volume.
@@ -139,19 +140,20 @@ def choose_test_sets(test_sets: Sequence[TestSet], only: Sequence[str]) -> list[
 
 
 def choose_conditions(
-    test_sets: Sequence[TestSet], centers: Sequence[float], accelerations: Sequence[float]
+    test_sets: Sequence[TestSet], centers: Sequence[Center], accelerations: Sequence[float]
 ) -> list[Condition]:
     """Every test set at each of its centers (of those asked for, if any is) and every acceleration.
 
     Raises:
-        InputError: a center that no test set has.
+        InputError: a center that no test set has, or that its pattern cannot have.
     """
-    known = sorted({center for test_set in test_sets for center in test_set.centers})
+    known = {center for test_set in test_sets for center in test_set.centers}
     for center in centers:
         if center not in known:
-            raise InputError(f"--centers {center:g}: not in the protocol, choose from {known}")
+            choice = ", ".join(f"{other.number:g}" for other in sorted(known, key=lambda c: c.order))
+            raise InputError(f"--centers {center.number:g}: not in the protocol, choose from {choice}")
     return [
-        Condition(test_set, test_set.data.with_sampling(float(acceleration), center))
+        Condition(test_set, test_set.data.sampling.at(float(acceleration), center))
         for test_set in test_sets
         for center in test_set.centers
         if not centers or center in centers

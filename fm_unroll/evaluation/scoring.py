@@ -18,7 +18,7 @@ from fm_unroll.evaluation.arms import Method
 from fm_unroll.evaluation.perceptual import perceptual_scores
 from fm_unroll.evaluation.records import SliceRecord
 from fm_unroll.metrics import challenge_scores, score_slices
-from fm_unroll.physics import SamplingPattern
+from fm_unroll.physics import Center, SamplingPattern
 from fm_unroll.reconstruction.engine import measure, reconstruct
 
 # 2: rows carry the challenge's metrics and say what the model was trained on.
@@ -33,14 +33,15 @@ class TestSet:
     Attributes:
         name: as tables print it.
         data: the data module; its test subjects are evaluated.
-        centers: ACS lines (cardiac) or center fractions (knee, brain).
+        centers: fully sampled centres to evaluate; in config files numbers of ACS lines (``24``) or fractions
+            (``0.08``), whichever the data set's pattern takes.
     """
 
     __test__ = False
 
     name: str
     data: KSpaceData
-    centers: list[float]
+    centers: list[Center]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Condition:
     def identity(self) -> tuple[str, str, str, float]:
         """Data set, anatomy, center and acceleration, as the records name them."""
         data, pattern = self.test_set.data, self.pattern
-        return self.test_set.name, data.anatomy, pattern.center, pattern.acceleration
+        return self.test_set.name, data.anatomy, str(pattern.center), pattern.acceleration
 
     @property
     def folder(self) -> Path:
@@ -156,7 +157,7 @@ class Scorer:
                 contrast=volume.contrast,
                 acceleration=batch.acceleration,
                 true_acceleration=batch.true_acceleration[row],
-                center=condition.pattern.center,
+                center=str(condition.pattern.center),
                 acs_lines=batch.num_acs,
                 mask_sha256=hashlib.sha256(batch.mask[row].cpu().numpy().tobytes()).hexdigest(),
                 status="failed" if failed else "ok",

@@ -29,6 +29,7 @@ import pandas as pd
 from scipy import stats
 
 from fm_unroll.evaluation.records import ANATOMIES, CONDITION, VOLUME
+from fm_unroll.physics import Center
 
 METRICS = (
     "ssim",
@@ -102,12 +103,9 @@ def conditions(volumes: pd.DataFrame) -> list[Condition]:
     )
 
 
-def center_order(center: str) -> tuple[float, str]:
+def center_order(center: str) -> tuple[bool, float]:
     """A key that puts larger center fractions first, and numbers of ACS lines before them."""
-    try:
-        return -float(center), center
-    except ValueError:
-        return -np.inf, center
+    return Center.parse(center).order
 
 
 def nearest_training(train_accelerations: pd.Series, acceleration: float) -> float:

@@ -8,15 +8,18 @@ The axis order of the whole package, stated here once: k-space and coil images a
 from fm_unroll.physics.coils import expand, reduce, rss
 from fm_unroll.physics.fourier import crop_readout, fft2c, ifft2c
 from fm_unroll.physics.sampling import (
+    Center,
     EquispacedSampling,
     RandomSampling,
     SamplingMask,
     SamplingPattern,
     UniformSampling,
     count_acs_lines,
+    pattern_from_config,
 )
 
 __all__ = [
+    "Center",
     "EquispacedSampling",
     "RandomSampling",
     "SamplingMask",
@@ -27,6 +30,7 @@ __all__ = [
     "expand",
     "fft2c",
     "ifft2c",
+    "pattern_from_config",
     "reduce",
     "rss",
 ]

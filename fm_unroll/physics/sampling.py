@@ -1,15 +1,93 @@
 """Cartesian sampling patterns: which phase-encoding lines an accelerated scan acquires."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fm_unroll.errors import InputError
 
 Seed = str | int
+Lines = NDArray[np.bool_]
+ACS_LINES = " ACS lines"
+
+
+@dataclass(frozen=True)
+class Center:
+    """The fully sampled centre of a mask: a number of lines, or a fraction of all lines.
+
+    ``str(center)`` is what records and folder names say: ``24 ACS lines`` or ``0.08``.
+
+    Attributes:
+        lines: number of auto-calibration (ACS) lines, the same in every matrix; None if it is a fraction.
+        fraction: ACS lines over all lines, 0..1; None if it is a number of lines.
+    """
+
+    lines: int | None = None
+    fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse both and neither, a negative number of lines, and fractions outside of 0..1."""
+        if (self.lines is None) == (self.fraction is None):
+            raise InputError("a centre is either a number of ACS lines or a fraction of all lines")
+        if self.lines is not None and self.lines < 0:
+            raise InputError(f"acs_lines is {self.lines}: give 0 or more")
+        if self.fraction is not None and not 0 <= self.fraction <= 1:
+            raise InputError(f"center_fraction is {self.fraction:g}: give a fraction from 0 to 1")
+
+    @classmethod
+    def parse(cls, value: float | str) -> Self:
+        """The centre that a number or a text stands for.
+
+        Args:
+            value: a number as in protocol files, ``24`` or ``0.08``: below 1 it is a fraction, from 1 on a
+                number of lines; or the text of records.
+
+        Raises:
+            InputError: neither a number nor a text of records, or a broken number of lines.
+        """
+        text = str(value)
+        try:
+            number = float(text.removesuffix(ACS_LINES))
+        except ValueError:
+            number = -1
+        if not text.endswith(ACS_LINES) and 0 <= number < 1:
+            return cls(fraction=number)
+        if number < 0 or not number.is_integer():
+            raise InputError(
+                f"centre {text!r}: give a whole number of ACS lines, such as 24, or a fraction, such as 0.08"
+            )
+        return cls(lines=int(number))
+
+    @property
+    def number(self) -> float:
+        """The number that protocol files and options give: lines, or the fraction."""
+        number = self.lines if self.fraction is None else self.fraction
+        assert number is not None  # one of the two is given
+        return number
+
+    @property
+    def name(self) -> str:
+        """``24 ACS lines``, or ``center fraction 0.08``."""
+        return str(self) if self.fraction is None else f"center fraction {self}"
+
+    @property
+    def order(self) -> tuple[bool, float]:
+        """A key for sorting: numbers of lines before fractions, larger centres first."""
+        return self.fraction is not None, -self.number
+
+    def num_acs(self, num_lines: int) -> int:
+        """ACS lines in a matrix of ``num_lines``; a fraction of them is rounded as fastMRI does."""
+        return int(self.number) if self.fraction is None else round(num_lines * self.fraction)
+
+    def __str__(self) -> str:
+        """``24 ACS lines``, or ``0.08``."""
+        return f"{self.lines}{ACS_LINES}" if self.fraction is None else f"{self.fraction:.2f}"
 
 
 @dataclass(frozen=True)
@@ -36,14 +114,22 @@ class SamplingMask:
 
 @dataclass(frozen=True)
 class SamplingPattern(ABC):
-    """A rule that turns a number of phase-encoding lines and a seed into a :class:`SamplingMask`."""
+    """A rule that turns a number of phase-encoding lines and a seed into a :class:`SamplingMask`.
 
-    acceleration: float
+    A subclass is a frozen dataclass of plain values. To define it is to register it: from then on configs may
+    name it (``sampling: {class_path: ..., init_args: ...}``) and :func:`pattern_from_config` finds it.
+
+    Attributes:
+        acceleration: nominal acceleration.
+    """
+
+    acceleration: float = 8
 
     def __post_init__(self) -> None:
-        """Refuse accelerations below 1."""
+        """Refuse accelerations below 1, and centres that cannot be."""
         if not self.acceleration >= 1:
             raise InputError(f"acceleration {self.acceleration:g} is below 1: give 1 (fully sampled) or more")
+        self.num_acs(1)  # asks for the centre, which refuses its own impossible values
 
     def __call__(
         self, num_lines: int, seed: Seed = 0, acquired: tuple[int, int] | None = None
@@ -77,18 +163,75 @@ class SamplingPattern(ABC):
             )
         return SamplingMask(torch.from_numpy(lines), num_acs, self.acceleration, available=last - first)
 
-    @property
-    @abstractmethod
-    def center(self) -> str:
-        """How the fully sampled centre was asked for, as reports print it (``24 ACS lines``, ``0.08``)."""
+    def at(self, acceleration: float | None = None, center: Center | None = None) -> Self:
+        """The same pattern at another acceleration or with another centre; None: as it is here.
 
-    @abstractmethod
+        Raises:
+            InputError: values that the pattern cannot have.
+        """
+        pattern = self if center is None else self.with_center(center)
+        return pattern if acceleration is None else replace(pattern, acceleration=acceleration)
+
     def num_acs(self, num_lines: int) -> int:
         """Fully sampled centre lines in a matrix of ``num_lines``."""
+        return self.center.num_acs(num_lines)
+
+    def to_config(self) -> dict[str, Any]:
+        """Class and arguments as plain values, as configs and checkpoints hold them."""
+        return {"class_path": class_path(type(self)), "init_args": asdict(self)}
+
+    @property
+    @abstractmethod
+    def center(self) -> Center:
+        """The fully sampled centre."""
 
     @abstractmethod
-    def outer_lines(self, num_lines: int, num_acs: int, random: np.random.RandomState) -> np.ndarray:
+    def with_center(self, center: Center) -> Self:
+        """The same pattern with another centre.
+
+        Raises:
+            InputError: a number of lines where the pattern has a fraction, or the other way round.
+        """
+
+    @abstractmethod
+    def outer_lines(self, num_lines: int, num_acs: int, random: np.random.RandomState) -> Lines:
         """The pattern without its centre: bool, ``(num_lines,)``."""
+
+
+def class_path(kind: type) -> str:
+    """The full name of a class."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def known_patterns(kind: type[SamplingPattern] = SamplingPattern) -> Iterator[type[SamplingPattern]]:
+    """Every pattern that has been defined so far, later ones last."""
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from known_patterns(subclass)
+
+
+def pattern_from_config(config: Mapping[str, Any]) -> SamplingPattern:
+    """The pattern that :meth:`SamplingPattern.to_config` described.
+
+    Nothing is imported: a file must not decide which code runs.
+
+    Args:
+        config: ``class_path`` and ``init_args``.
+
+    Raises:
+        InputError: a class that has not been imported, or arguments that it does not take.
+    """
+    name, arguments = config["class_path"], config["init_args"]
+    kind = {class_path(known): known for known in known_patterns()}.get(name)
+    if kind is None:
+        raise InputError(
+            f"the sampling pattern {name} is not known here: import the module that defines it, "
+            "or give a pattern (--sampling)"
+        )
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        raise InputError(f"the sampling pattern {name} cannot be made of {arguments}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -106,23 +249,23 @@ class UniformSampling(SamplingPattern):
     acs_lines: int = 24
 
     def __post_init__(self) -> None:
-        """Refuse spacings that are not whole lines and a negative centre."""
+        """Refuse spacings that are not whole lines."""
         super().__post_init__()
         if self.acceleration != int(self.acceleration):
             raise InputError(f"uniform sampling needs a whole acceleration, not {self.acceleration:g}")
-        if self.acs_lines < 0:
-            raise InputError(f"acs_lines is {self.acs_lines}: give 0 or more")
 
     @property
-    def center(self) -> str:
-        """``24 ACS lines``."""
-        return f"{self.acs_lines} ACS lines"
-
-    def num_acs(self, num_lines: int) -> int:
+    def center(self) -> Center:
         """The same number of lines in every matrix."""
-        return self.acs_lines
+        return Center(lines=self.acs_lines)
 
-    def outer_lines(self, num_lines: int, num_acs: int, random: np.random.RandomState) -> np.ndarray:
+    def with_center(self, center: Center) -> Self:
+        """Another number of ACS lines."""
+        if center.lines is None:
+            raise InputError(f"{center.name}: {type(self).__name__} needs a number of ACS lines")
+        return replace(self, acs_lines=center.lines)
+
+    def outer_lines(self, num_lines: int, num_acs: int, random: np.random.RandomState) -> Lines:
         """Lines 0, R, 2R, ...; nothing is random."""
         lines = np.zeros(num_lines, dtype=bool)
         lines[:: int(self.acceleration)] = True
@@ -140,20 +283,16 @@ class CenterFractionSampling(SamplingPattern):
 
     center_fraction: float = 0.08
 
-    def __post_init__(self) -> None:
-        """Refuse fractions outside 0..1; a count of lines is :class:`UniformSampling`'s."""
-        super().__post_init__()
-        if not 0 <= self.center_fraction <= 1:
-            raise InputError(f"center_fraction is {self.center_fraction:g}: give a fraction from 0 to 1")
-
     @property
-    def center(self) -> str:
-        """``0.08``."""
-        return f"{self.center_fraction:.2f}"
+    def center(self) -> Center:
+        """The same fraction of the lines of every matrix."""
+        return Center(fraction=self.center_fraction)
 
-    def num_acs(self, num_lines: int) -> int:
-        """The fraction of the lines, rounded as fastMRI does."""
-        return round(num_lines * self.center_fraction)
+    def with_center(self, center: Center) -> Self:
+        """Another center fraction."""
+        if center.fraction is None:
+            raise InputError(f"{center.name}: {type(self).__name__} needs a center fraction")
+        return replace(self, center_fraction=center.fraction)
 
     def outer_budget(self, num_lines: int, num_acs: int) -> float:
         """Lines left for the periphery once the centre is paid for.
@@ -179,7 +318,7 @@ class EquispacedSampling(CenterFractionSampling):
     acceleration stays a little above nominal.
     """
 
-    def outer_lines(self, num_lines: int, num_acs: int, random: np.random.RandomState) -> np.ndarray:
+    def outer_lines(self, num_lines: int, num_acs: int, random: np.random.RandomState) -> Lines:
         """Lines at offset, offset + spacing, ... rounded to whole lines."""
         budget = self.outer_budget(num_lines, num_acs)
         lines = np.zeros(num_lines, dtype=bool)
@@ -197,7 +336,7 @@ class RandomSampling(CenterFractionSampling):
     The same lines as ``fastmri.data.subsample.RandomMaskFunc`` for the same seed.
     """
 
-    def outer_lines(self, num_lines: int, num_acs: int, random: np.random.RandomState) -> np.ndarray:
+    def outer_lines(self, num_lines: int, num_acs: int, random: np.random.RandomState) -> Lines:
         """Every line with the probability that spends the budget left by the centre."""
         budget = self.outer_budget(num_lines, num_acs)
         return random.uniform(size=num_lines) < budget / max(num_lines - num_acs, 1)

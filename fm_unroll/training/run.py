@@ -6,7 +6,7 @@ from argparse import ArgumentError
 from pathlib import Path
 
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
@@ -80,9 +80,10 @@ class ReconstructionCLI(LightningCLI):
     """LightningCLI that gives every run a folder of its own and loggers that never ask."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Train on cardiac data unless told otherwise."""
+        """Train on cardiac data unless told otherwise; order and masks of training follow the run's seed."""
         add_denoiser_options(parser)
         parser.set_defaults({"data": "fm_unroll.data.CMRxReconData"})
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=seed_of)
 
     def init_parser(self, **kwargs) -> LightningArgumentParser:
         """Make a parser that raises its errors, for the command line to show in one line."""
@@ -217,7 +218,7 @@ class SaveRun(SaveConfigCallback):
             write_split(run_dir / "split.json", data.subjects, data.split, data.split_seed)
 
 
-def run_folder(config) -> Path:
+def run_folder(config: Namespace) -> Path:
     """The given folder, else ``runs/<method>_x<acceleration>/seed<seed>``.
 
     The runs of a sweep share most of their command: each has a folder of its own, named by its id.
@@ -225,9 +226,22 @@ def run_folder(config) -> Path:
     given, sweep_run = config.trainer.default_root_dir, os.environ.get(SWEEP_RUN)
     if given:
         return Path(given, sweep_run) if sweep_run and Path(given).name != sweep_run else Path(given)
-    acceleration = config.data.init_args.acceleration
+    acceleration = data_module(config).sampling.acceleration
     run = sweep_run or f"seed{config.seed_everything}"
     return Path("runs", f"{config.model.method.replace('/', '-')}_x{acceleration:g}", run)
+
+
+def data_module(config: Namespace) -> KSpaceData:
+    """The data of a resolved config, before anything else of it is made; no file is read."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(KSpaceData, "data")
+    data: KSpaceData = parser.instantiate(Namespace(data=config.data)).data
+    return data
+
+
+def seed_of(seed_everything: bool | int) -> int:
+    """The seed that ``seed_everything`` stands for: true and false leave it to Lightning, which takes 0."""
+    return 0 if isinstance(seed_everything, bool) else seed_everything
 
 
 @rank_zero_only

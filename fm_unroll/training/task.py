@@ -164,7 +164,7 @@ class ReconstructionTask(LightningModule):
             "anatomy": data.anatomy,
             "synthetic": any(volume.synthetic for volume in data.index.volumes),
             "acceleration": float(data.sampling.acceleration),
-            "sampling": repr(data.sampling),
+            "sampling": data.sampling.to_config(),
             "trained_on": data.describe_training(),
             "subjects": {stage: list(subjects) for stage, subjects in data.subjects.items()},
             "seed": data.seed,

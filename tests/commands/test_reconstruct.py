@@ -40,7 +40,7 @@ def save_checkpoint(path: Path, root: Path, seed: int = 0, settings: dict = SETT
         "encoder": {"name": "", "sha256": "", "weights": ""},
         "anatomy": "cardiac",
         "acceleration": 4.0,
-        "sampling": repr(data.sampling),
+        "sampling": data.sampling.to_config(),
         "trained_on": data.describe_training(),
         "subjects": {"train": [], "val": [], "test": []},
         "seed": seed,
@@ -126,7 +126,16 @@ def test_raw_and_fastmri_files_of_one_scan_give_one_image(
     # without readout oversampling to remove, both networks see the same numbers
     encoded, kept = (kspace.shape[2], kspace.shape[3], 5), (kspace.shape[2], target.shape[2], 5)
     raw = write_ismrmrd(tmp_path / "raw" / fast.name, kspace[None], encoded_mm=encoded, recon_mm=kept)
-    options = ["--checkpoint", checkpoint, "--pattern", "uniform", "--acceleration", 2, "--center", 8]
+    options = [
+        "--checkpoint",
+        checkpoint,
+        "--sampling",
+        "UniformSampling",
+        "--acceleration",
+        2,
+        "--center",
+        8,
+    ]
     run(fast, *options, "--output", tmp_path / "fast.h5")
     run(raw, *options, "--output", tmp_path / "raw.h5")
     assert capsys.readouterr().err.count("this is a knee scan") == 2
@@ -236,7 +245,7 @@ def test_bad_requests_are_answered_before_the_work(synthetic, checkpoint, tmp_pa
         ([file, *given, "--output", tmp_path / "a.tiff"], "a.tiff: unknown format"),
         ([file, *given, "--output", tmp_path / "a.mat"], "this cine has 2"),
         ([copy, *given, "--output", tmp_path, "--formats", "[mat]"], "is the file to be reconstructed"),
-        ([file, *given, "--pattern", "random"], "--pattern random needs"),
+        ([file, *given, "--sampling", "RandomSampling", "--center", 8], "needs a center fraction"),
         ([file, *given, "--center", 0.08], "a number of ACS lines"),
         ([file, *given, "--device", "cuda:99"], "cannot be used"),
         ([file, *given, "--batch_size", 0], "batch_size is 0"),
@@ -244,7 +253,8 @@ def test_bad_requests_are_answered_before_the_work(synthetic, checkpoint, tmp_pa
         ([file, *given, "--weights", tmp_path / "w.pt"], "has no frozen encoder"),
     ):
         assert words in error_line(capsys, *args)
-    unknown = save_checkpoint(tmp_path / "unknown.ckpt", synthetic, sampling="__import__('os')")
+    strange = {"class_path": "os.system", "init_args": {}}
+    unknown = save_checkpoint(tmp_path / "unknown.ckpt", synthetic, sampling=strange)
     assert "is not known here" in error_line(capsys, file, "--checkpoint", unknown)
 
 

@@ -25,21 +25,22 @@ from fm_unroll.data import CMRxReconData, FastMRIBrainData, FastMRIKneeData
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.arms import Method, baseline, trained
 from fm_unroll.evaluation.parts import Parts
-from fm_unroll.evaluation.protocol import cross_domain, default_checkpoints
+from fm_unroll.evaluation.protocol import choose_conditions, cross_domain, default_checkpoints
 from fm_unroll.evaluation.records import read_records, volume_table
 from fm_unroll.evaluation.scoring import Condition, Scorer, TestSet
 from fm_unroll.evaluation.selection import PLACE, shown_runs, typical
-from fm_unroll.physics import EquispacedSampling, RandomSampling, ifft2c, rss
+from fm_unroll.physics import Center, EquispacedSampling, RandomSampling, ifft2c, rss
 from fm_unroll.report.figures import read_slices
 
 SPLIT = (0.5, 0.25, 0.25)
+ACS8, FIFTH, TENTH = Center(lines=8), Center(fraction=0.2), Center(fraction=0.1)
 
 
 def test_sets(root: Path) -> list[TestSet]:
     return [
-        TestSet("heart", CMRxReconData(root, acs_lines=8, split=SPLIT, num_workers=0), [8]),
-        TestSet("knee", FastMRIKneeData(root / "knee", num_workers=0), [0.2, 0.1]),
-        TestSet("brain", FastMRIBrainData(root / "brain", num_workers=0), [0.2]),
+        TestSet("heart", CMRxReconData(root, acs_lines=8, split=SPLIT, num_workers=0), [ACS8]),
+        TestSet("knee", FastMRIKneeData(root / "knee", num_workers=0), [FIFTH, TENTH]),
+        TestSet("brain", FastMRIBrainData(root / "brain", num_workers=0), [FIFTH]),
     ]
 
 
@@ -245,8 +246,11 @@ def test_subsets_that_are_not_there_are_named(synthetic, tmp_path):
         InputError, match="--only liver: no such test set, choose from heart, cardiac, knee, brain"
     ):
         run(synthetic, tmp_path, only=["liver"])
-    with pytest.raises(InputError, match=r"--centers 0.3: not in the protocol, choose from \[0.1, 0.2, 8\]"):
-        run(synthetic, tmp_path, centers=[0.3])
+    with pytest.raises(InputError, match=r"--centers 0\.3: not in the protocol, choose from 8, 0\.2, 0\.1"):
+        run(synthetic, tmp_path, centers=[Center(fraction=0.3)])
+    hearts = TestSet("heart", CMRxReconData(synthetic, num_workers=0), [TENTH])
+    with pytest.raises(InputError, match=r"0\.10: UniformSampling needs a number of ACS lines"):
+        choose_conditions([hearts], (), (4,))
     with pytest.raises(InputError, match="nothing to evaluate"):
         run(synthetic, tmp_path, baselines=[])
 
@@ -316,13 +320,13 @@ def test_pictures_of_typical_slices_hold_every_method_and_agree_with_the_rows(re
 
 
 def test_training_subjects_in_the_test_set_are_refused(synthetic, checkpoint, tmp_path, capsys):
-    leaking = TestSet("heart", CMRxReconData(synthetic, acs_lines=8, split=(0, 0, 1), num_workers=0), [8])
+    leaking = TestSet("heart", CMRxReconData(synthetic, acs_lines=8, split=(0, 0, 1), num_workers=0), [ACS8])
     with pytest.raises(ValueError, match="trained on 4 test subjects of heart"):
         cross_domain(test_sets=[leaking], checkpoints=[str(checkpoint)], output=tmp_path)
 
 
 def test_empty_test_set_and_absent_checkpoints_are_refused(synthetic, tmp_path):
-    empty = TestSet("heart", CMRxReconData(synthetic, split=(0.5, 0.5, 0), num_workers=0), [8])
+    empty = TestSet("heart", CMRxReconData(synthetic, split=(0.5, 0.5, 0), num_workers=0), [ACS8])
     with pytest.raises(ValueError, match="heart has no test subjects"):
         cross_domain(test_sets=[empty], checkpoints=(), output=tmp_path)
     with pytest.raises(ValueError, match="no checkpoint at nowhere"):
@@ -355,7 +359,10 @@ def test_real_scans_are_reconstructed_the_right_way_up(shared, checkpoint, tmp_p
     heart = CMRxReconData(shared / "data/cmrxrecon", split=(0, 0, 1), num_workers=0)
     # the real heart's placeholder id is also that of a phantom the network was trained on: no leak
     cross_domain(
-        test_sets=[TestSet("real brain", brain, [0.08]), TestSet("real heart", heart, [24])],
+        test_sets=[
+            TestSet("real brain", brain, [Center(fraction=0.08)]),
+            TestSet("real heart", heart, [Center(lines=24)]),
+        ],
         checkpoints=[str(checkpoint)],
         accelerations=[4],
         output=tmp_path,
