@@ -23,7 +23,7 @@ VERBS: dict[str, tuple[str | dict[str, str], str]] = {
         {
             "synthesize": "fm_unroll.commands.synthesize:synthesize",
             "check": "fm_unroll.commands.check:check",
-            "pack": "fm_unroll.data.pack:pack",
+            "pack": "fm_unroll.commands.pack:pack",
         },
         "synthesize the embedded data set; check, pack a folder of files",
     ),

@@ -28,7 +28,7 @@ scan = open_scan(next(Path(folder.name).rglob("cine_sax.mat")))
 def load(frame: int) -> KSpaceBatch:
     """All slices of one frame, undersampled; k-space in, target and mask added."""
     items = range(frame * scan.volume.num_slices, (frame + 1) * scan.volume.num_slices)
-    slices = KSpaceBatch.collate([scan.slices[item] for item in items])
+    slices = KSpaceBatch.collate([scan[item] for item in items])
     return undersample(slices, sampling, slices.volume)
 
 

@@ -22,7 +22,7 @@ from fm_unroll.data.readers.scan import open_scan
 from fm_unroll.models.classical import CGSense, ZeroFilled
 from fm_unroll.physics import UniformSampling, ifft2c, rss
 
-kspace = open_scan(path).slices[0].kspace[None]  # complex64 (batch, coil, readout, phase)
+kspace = open_scan(path)[0].kspace[None]  # complex64 (batch, coil, readout, phase)
 mask = UniformSampling(4, acs_lines=16)(num_lines=kspace.shape[-1])
 measured = kspace * mask.lines, mask.lines[None, None, None], mask.num_acs
 target = rss(ifft2c(kspace))  # float32 (batch, readout, phase)

@@ -57,10 +57,9 @@ def reconstruct(
         file: the file; its kind is recognised by its content.
         checkpoint: a checkpoint of ``fit``; with --trust several ([a.ckpt,b.ckpt]), of which the first
             reconstructs and all enter the spread.
-        output: a file ending in .h5, .mat, .nii, .nii.gz, .dcm or .png, or a folder for all --formats.
+        output: a file ending in .h5, .mat, .nii, .nii.gz or .png, or a folder for all --formats.
         formats: what to write into a folder. h5: fastMRI's submission layout; mat: the CMRxRecon challenge's,
-            central slices and region only; nii: NIfTI, compressed; dcm: DICOM, 16 bit, a secondary
-            capture; png: a picture of all slices.
+            central slices and region only; nii: NIfTI, compressed; png: a picture of all slices.
         weights: file with the frozen encoder's weights, where the checkpoint's own path no longer holds.
         axes: order of a NumPy array's axes, such as slice,coil,readout,phase; also: frame.
         acceleration: nominal acceleration of the mask put on a fully sampled file, in place of the pattern's.

@@ -2,17 +2,18 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
-import h5py
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from fm_unroll.data.readers.hdf5 import hold_datasets, open_file, reading
+from fm_unroll.data.readers.hdf5 import reading
+from fm_unroll.data.readers.reader import Opened, Reader
 from fm_unroll.data.sample import KSpaceSample
-from fm_unroll.data.volume import SliceReader, Volume
+from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 
 Identity = tuple[int, int, int]
@@ -23,11 +24,11 @@ class SliceDataset(Dataset[KSpaceSample]):
 
     Attributes:
         entries: int, ``(item, 3)``: volume (as an index), slice and frame of every item, in file order.
-        shapes: for every item what the slices of one batch must share (:attr:`Volume.shape`).
+        shapes: what the slices of one batch must share, for every item (:attr:`Volume.shape`).
     """
 
     def __init__(
-        self, root: Path | str, reader: SliceReader, volumes: Sequence[Volume], max_open_files: int = 64
+        self, root: Path | str, reader: Reader[Any], volumes: Sequence[Volume], max_open_files: int = 64
     ) -> None:
         """Lay out the items; no file is opened, but from now on none may change.
 
@@ -45,7 +46,7 @@ class SliceDataset(Dataset[KSpaceSample]):
         self.volumes = list(volumes)
         self.entries = _entries(self.volumes)
         self._identities = [file_identity(self.root / volume.path) for volume in self.volumes]
-        self._files = OpenFiles(max_open_files)
+        self._files = OpenFiles(reader, max_open_files)
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
@@ -56,33 +57,44 @@ class SliceDataset(Dataset[KSpaceSample]):
     def __len__(self) -> int:
         return len(self.entries)
 
+    def __iter__(self) -> Iterator[KSpaceSample]:
+        """Read one slice after the other."""
+        return (self[item] for item in range(len(self)))
+
     def __getitem__(self, item: int) -> KSpaceSample:
         """Read one slice.
 
         Raises:
+            IndexError: there is no such item.
             InputError: the file or the slice cannot be used, or the file is not the one it was.
         """
         index, slice_, frame = self.entries[item].tolist()
-        path = self.root / self.volumes[index].path
+        volume = self.volumes[index]
+        path = self.root / volume.path
         with reading(path):
-            return self.reader.read(
-                self._files.get(path, self._identities[index]), self.volumes[index], slice_, frame
-            )
+            file = self._files.get(path, self._identities[index])
+            kspace, target = self.reader.read(file, volume, slice_, frame)
+            return KSpaceSample.checked(kspace, target, volume, slice_, frame, path)
 
 
-class OpenFiles:
+class OpenFiles(Generic[Opened]):
     """Files kept open by one process, the least recently used closed first.
 
-    The data sets of the latest one are held open too, so that its slices are unpacked once when read in
-    order. Copies in other processes, forked or spawned, start empty: HDF5 handles must not be shared.
+    What the reader wants to hold (:meth:`Reader.hold`) lives for the latest one, so that its slices are
+    unpacked once when they are read in order. Copies in other processes, forked or spawned, start empty: HDF5
+    handles must not be shared.
     """
 
-    def __init__(self, limit: int) -> None:
-        """Keep at most ``limit`` files open."""
+    def __init__(self, reader: Reader[Opened], limit: int) -> None:
+        """Keep at most ``limit`` files open that ``reader`` opens."""
+        self.reader = reader
         self.limit = limit
-        self._forget()
+        self._files: OrderedDict[Path, Opened] = OrderedDict()
+        self._latest: Path | None = None
+        self._held: object = None
+        self._process = os.getpid()
 
-    def get(self, path: Path, identity: Identity) -> h5py.File:
+    def get(self, path: Path, identity: Identity) -> Opened:
         """The open file.
 
         An open file can still be read when it was deleted or replaced, so the path is looked at every time.
@@ -99,22 +111,21 @@ class OpenFiles:
         if self._process != os.getpid():
             self._forget()
         if path not in self._files:
-            self._files[path] = open_file(path)
+            self._files[path] = self.reader.open(path)
         if path != self._latest:
             self._files.move_to_end(path)
-            self._latest, self._held = path, hold_datasets(self._files[path])
+            self._latest, self._held = path, self.reader.hold(self._files[path])
         if len(self._files) > self.limit:
             self._files.popitem(last=False)[1].close()
         return self._files[path]
 
     def _forget(self) -> None:
-        self._files: OrderedDict[Path, h5py.File] = OrderedDict()
-        self._latest: Path | None = None
-        self._held: list[h5py.Dataset] = []
+        self._files.clear()
+        self._latest = self._held = None
         self._process = os.getpid()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"limit": self.limit, "_process": None}
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OpenFiles, (self.reader, self.limit)
 
 
 def file_identity(path: Path) -> Identity:
@@ -130,7 +141,7 @@ def file_identity(path: Path) -> Identity:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _entries(volumes: Sequence[Volume]) -> np.ndarray:
+def _entries(volumes: Sequence[Volume]) -> NDArray[np.int64]:
     """The table of items: an array, because forked workers copy objects as they count references to them."""
     slices = np.array([volume.num_slices for volume in volumes], dtype=np.int64)
     counts = slices * np.array([volume.num_frames for volume in volumes], dtype=np.int64)

@@ -19,16 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-from torch import Tensor
 
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.parallel import each, each_watched
-from fm_unroll.data.sample import KSpaceSample
-from fm_unroll.data.undersampling import center_crop
-from fm_unroll.data.volume import Reader, Volume
+from fm_unroll.data.readers.reader import Reader
+from fm_unroll.data.undersampling import target_image
+from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.metrics import WINDOW
-from fm_unroll.physics import ifft2c, rss
 
 SCHEMA = 1  # to be raised whenever a field of Volume changes its meaning
 SAVE_EVERY_SECONDS = 60
@@ -57,7 +55,7 @@ class Index:
 
 
 def build_index(
-    root: Path | str, reader: Reader, workers: int = 0, strict: bool = True, patience: float = 0
+    root: Path | str, reader: Reader[Any], workers: int = 0, strict: bool = True, patience: float = 0
 ) -> Index:
     """Describe every file of a data set, from memory where the file is unchanged.
 
@@ -72,7 +70,7 @@ def build_index(
         InputError: nothing was found, two files share one name, or (``strict``) a file cannot be used.
     """
     root = Path(root).expanduser().resolve()
-    cache = IndexCache(root, reader.layout)
+    cache = IndexCache(root, reader.name)
     files, missing = reader.find(root)
 
     @functools.cache
@@ -111,7 +109,7 @@ def build_index(
     return Index(root, volumes, missing, problems)
 
 
-def measure_maxima(index: Index, reader: Reader, workers: int = 0, strict: bool = True) -> Index:
+def measure_maxima(index: Index, reader: Reader[Any], workers: int = 0, strict: bool = True) -> Index:
     """Find the maximum of every target volume that is not known yet.
 
     Such volumes are read once, whole, which takes a while on hundreds of gigabytes. What is found is
@@ -126,7 +124,7 @@ def measure_maxima(index: Index, reader: Reader, workers: int = 0, strict: bool 
     Raises:
         InputError: (``strict``) a file cannot be used.
     """
-    cache = IndexCache(index.root, reader.layout)
+    cache = IndexCache(index.root, reader.name)
     unknown = [volume for volume in index.volumes if volume.fully_sampled and volume.maximum is None]
     volumes = {volume.name: volume for volume in index.volumes}
     problems = []
@@ -144,7 +142,7 @@ def measure_maxima(index: Index, reader: Reader, workers: int = 0, strict: bool 
     return replace(index, volumes=list(volumes.values()), problems=index.problems + problems)
 
 
-def target_maximum(volume: Volume, root: Path, reader: Reader) -> float:
+def target_maximum(volume: Volume, root: Path, reader: Reader[Any]) -> float:
     """The maximum of a fully sampled volume's target over all slices and frames, in image units.
 
     Raises:
@@ -181,22 +179,15 @@ def require_signal(maximum: float, file: Path) -> None:
         raise InputError(f"{file}: the stored reconstruction is zero everywhere")
 
 
-def target_image(sample: KSpaceSample) -> Tensor:
-    """The target of a fully sampled slice: what the file stores, else the RSS; float32, ``crop``."""
-    if sample.target is not None:
-        return sample.target
-    return center_crop(rss(ifft2c(sample.kspace)), sample.crop)
-
-
 class IndexCache:
     """What earlier runs found out about the files of one data set.
 
     As a context manager it is written on leaving, even by an exception, and now and then in between.
     """
 
-    def __init__(self, root: Path, layout: str) -> None:
-        """Load what is known about the data set of this layout in ``root``."""
-        digest = hashlib.sha256(f"{layout}:{root}".encode()).hexdigest()[:16]
+    def __init__(self, root: Path, name: str) -> None:
+        """Load what is known about the data set in ``root`` of the layout of this name."""
+        digest = hashlib.sha256(f"{name.lower()}:{root}".encode()).hexdigest()[:16]
         self.root = root
         self.file = cache_folder() / f"index-{digest}.json"
         self._known = self._load()
@@ -262,12 +253,15 @@ def cache_folder() -> Path:
 
 
 def _from_json(fields: dict[str, Any]) -> Volume:
-    return Volume(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    )
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }
+    return Volume(**values)
 
 
-def stamp(path: Path, root: Path, reader: Reader, resolve: Callable[[Path], Path] = Path.resolve) -> Stamp:
+def stamp(
+    path: Path, root: Path, reader: Reader[Any], resolve: Callable[[Path], Path] = Path.resolve
+) -> Stamp:
     """Sizes and modification times of a file and its companions: as long as they stay, the file is the same.
 
     Args:

@@ -3,7 +3,7 @@
 from abc import ABC
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch.distributed
 from lightning.pytorch import LightningDataModule
@@ -11,14 +11,14 @@ from torch.utils.data import DataLoader
 
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.index import Index, build_index, measure_maxima, require_size
-from fm_unroll.data.packed import PackedReader, packed_volumes
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.fastmri import FastMRIReader
+from fm_unroll.data.readers.reader import Reader
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.sampler import EqualShapeBatchSampler
 from fm_unroll.data.split import split_subjects
 from fm_unroll.data.undersampling import undersample
-from fm_unroll.data.volume import Reader, Volume
+from fm_unroll.data.volume import Volume
 from fm_unroll.physics import Center, EquispacedSampling, SamplingPattern, UniformSampling
 
 Stage = Literal["train", "val", "test"]
@@ -37,13 +37,12 @@ class KSpaceData(LightningDataModule, ABC):
     def __init__(
         self,
         root: Path,
-        reader: Reader,
+        reader: Reader[Any],
         sampling: SamplingPattern,
         split: tuple[float, float, float] | None,
         split_seed: int,
         batch_size: int,
         num_workers: int,
-        packed: Path | None,
         seed: int = 0,
     ) -> None:
         """Keep the settings; nothing is read before :meth:`prepare_data`."""
@@ -55,7 +54,6 @@ class KSpaceData(LightningDataModule, ABC):
         self.split_seed = split_seed
         self.batch_size = batch_size
         self.num_workers = num_workers
-        self.packed = None if packed is None else Path(packed)
         self.seed = seed
         self.index: Index | None = None
 
@@ -88,15 +86,8 @@ class KSpaceData(LightningDataModule, ABC):
         return [volume for volume in self.index.volumes if volume.subject in chosen]
 
     def slices(self, volumes: Sequence[Volume]) -> SliceDataset:
-        """All slices of some volumes, from the packed files where there are some.
-
-        Raises:
-            InputError: a packed file is missing, out of date or damaged.
-        """
-        if self.packed is None:
-            return SliceDataset(self.root, self.reader, volumes)
-        packed = packed_volumes(self.packed, volumes, self.index.root, self.reader)
-        return SliceDataset(self.packed, PackedReader(), packed)
+        """All slices of some volumes."""
+        return SliceDataset(self.root, self.reader, volumes)
 
     def describe_training(self) -> dict[str, list[float]]:
         """Least and greatest of what a network saw in training: ``coils``, ``readout``, ...
@@ -192,7 +183,6 @@ class CMRxReconData(KSpaceData):
         split_seed: int = 0,
         batch_size: int = 1,
         num_workers: int = 2,
-        packed: Path | None = None,
         seed: int = 0,
     ) -> None:
         """Describe the data set.
@@ -210,14 +200,12 @@ class CMRxReconData(KSpaceData):
             split_seed: seed of the split; the split depends on it and the subject ids alone.
             batch_size: slices a batch, all of one matrix size.
             num_workers: reading processes.
-            packed: folder that ``data pack`` made of this root: slices are read from there. Index, split,
-                masks and maxima are those of the root.
             seed: of the order of slices and the masks in training; on the command line, ``seed_everything``.
         """
         reader = CMRxReconReader(contrasts=tuple(contrasts), subset=subset, sampling=acquisition)
         center = None if acs_lines is None else Center(lines=acs_lines)
         sampling = (sampling or UniformSampling()).at(acceleration, center)
-        super().__init__(root, reader, sampling, split, split_seed, batch_size, num_workers, packed, seed)
+        super().__init__(root, reader, sampling, split, split_seed, batch_size, num_workers, seed)
 
 
 class FastMRIData(KSpaceData):
@@ -235,7 +223,6 @@ class FastMRIData(KSpaceData):
         split_seed: int = 0,
         batch_size: int = 1,
         num_workers: int = 2,
-        packed: Path | None = None,
         seed: int = 0,
     ) -> None:
         """Describe the data set.
@@ -250,14 +237,12 @@ class FastMRIData(KSpaceData):
             split_seed: seed of the split; the split depends on it and the subject ids alone.
             batch_size: slices a batch, all of one matrix size.
             num_workers: reading processes.
-            packed: folder that ``data pack`` made of this root: slices are read from there. Index, split,
-                masks and maxima are those of the root.
             seed: of the order of slices and the masks in training; on the command line, ``seed_everything``.
         """
         center = None if center_fraction is None else Center(fraction=center_fraction)
         sampling = (sampling or EquispacedSampling(center_fraction=0.04)).at(acceleration, center)
         reader = FastMRIReader()
-        super().__init__(root, reader, sampling, split, split_seed, batch_size, num_workers, packed, seed)
+        super().__init__(root, reader, sampling, split, split_seed, batch_size, num_workers, seed)
 
 
 class FastMRIKneeData(FastMRIData):

@@ -1,89 +1,177 @@
-"""The verb ``data pack``: a copy of a data set in which every slice is read at the speed of the disk."""
+"""A copy of a scan in which every slice is one stretch of bytes, with a checksum.
 
+MATLAB compresses its arrays, in chunks of its own choosing that often span several slices. The copy is a file
+of the same layout, name, attributes and companions, read by the same reader; only how HDF5 stores arrays
+differs:
+
+- arrays that hold one entry per image (k-space, stored reconstructions) have chunks of one image, are not
+  compressed, and carry HDF5's own checksum (Fletcher-32);
+- the file's structure is of HDF5 1.10, whose headers and indices have checksums, too.
+
+The copy says in an attribute which state of its source it was made from.
+"""
+
+import json
+import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-from fm_unroll.data.index import Index, IndexCache, build_index
-from fm_unroll.data.packed import Precision, pack_volume, packed_bytes, packed_path
-from fm_unroll.data.parallel import each
-from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
-from fm_unroll.data.readers.fastmri import FastMRIReader
-from fm_unroll.data.volume import Reader, Volume
+import h5py
+import numpy as np
+
+from fm_unroll.data.dataset import SliceDataset
+from fm_unroll.data.index import require_signal, stamp
+from fm_unroll.data.readers.hdf5 import open_file, reading
+from fm_unroll.data.readers.reader import HDF5Reader, Reader
+from fm_unroll.data.sample import KSpaceSample
+from fm_unroll.data.undersampling import target_image
+from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
+from fm_unroll.files import whole_file
+
+VERSION = 1  # to be raised whenever a copy of the same source would be another one
+ATTRIBUTE = "packed_from"
+LIBRARY = ("v110", "v110")
 
 
-def pack(
-    root: Path, output: Path | None = None, precision: Precision = "complex64", workers: int = 2
-) -> None:
-    """Copy a CMRxRecon or fastMRI folder into files that are read a slice at a time without unpacking.
-
-    Training then takes `--data.packed OUTPUT` beside its `--data.root`. What is there already is checked to
-    the last byte and written anew where it is damaged, out of date or of another precision: the command that
-    was interrupted goes on where it stopped when it is given again.
+def pack_volume(volume: Volume, root: Path, reader: Reader[Any], folder: Path) -> float | None:
+    """Write the copy of a volume and of its companions, unless it is there and right to the last byte.
 
     Args:
-        root: the folder that is given as `--data.root`; its fully sampled scans are packed.
-        output: folder to write; by default ROOT_packed.
-        precision: `complex64` keeps every bit; `float16` takes half the space, and the error that it makes is
-            measured, printed and kept in the files.
-        workers: processes that read and write.
+        volume: as the index of the source lists it.
+        root: the source's folder, links resolved.
+        reader: the layout.
+        folder: where the copy goes, under the same relative path.
+
+    Returns:
+        The maximum of the target; None for an undersampled volume.
 
     Raises:
-        InputError: the root holds neither layout, or the output lies inside it or lacks space.
-        SystemExit: status 1 when a file cannot be used; all others are packed.
+        InputError: the source cannot be used.
     """
-    index, reader = fully_sampled(root, workers)
-    output = output or root.with_name(f"{root.resolve().name}_packed")
-    if output.resolve().is_relative_to(index.root):
-        raise InputError(f"{output} lies in the data set's own folder: give another --output")
-    require_space(output, index.volumes, precision)
-    problems, headers = list(index.problems), {}
-    write = partial(pack_volume, root=index.root, reader=reader, folder=output, precision=precision)
-    with IndexCache(index.root, reader.layout) as cache:
-        for volume, outcome in each(write, index.volumes, workers, "pack"):
-            if isinstance(outcome, InputError):
-                problems.append(str(outcome))
-                continue
-            headers[volume.name] = outcome
-            if volume.fully_sampled:
-                cache.update(replace(volume, maximum=outcome.maximum))
-    print(f"{output}: {len(headers)} volumes packed in {precision}; use them with --data.packed {output}")
-    if precision == "float16" and headers:
-        worst = max(headers, key=lambda name: headers[name].relative_error)
-        print(f"relative error of k-space: at most {headers[worst].relative_error:.1e} ({worst})")
-    for problem in problems:
-        print(f"unusable: {problem}")
-    if problems:
-        raise SystemExit(1)
+    source, copy = root / volume.path, folder / volume.path
+    if not isinstance(reader, HDF5Reader):
+        raise InputError(f"{source}: {reader.name} files are not HDF5: they are read as fast as they can be")
+    made_from = json.dumps([VERSION, *stamp(source, root, reader)])
+    for companion in reader.companions(source):
+        with whole_file(folder / companion.relative_to(root)) as part:
+            shutil.copy2(companion, part)
+    with suppress(InputError):  # what is not there, or not right, is written
+        require_copy(copy, volume, folder, reader, made_from)
+        return maximum_of(SliceDataset(folder, reader, [volume]), volume, copy)
+    with whole_file(copy) as part:
+        maximum = write_copy(source, part, volume, reader, made_from)
+    return maximum
 
 
-def fully_sampled(root: Path, workers: int) -> tuple[Index, Reader]:
-    """What a data module finds in a folder by default, and the reader that finds it.
+def packed_bytes(volume: Volume) -> int:
+    """Size of a volume's k-space without compression."""
+    return 8 * volume.num_frames * volume.num_slices * volume.num_coils * volume.readout * volume.phase
+
+
+def require_copy(path: Path, volume: Volume, folder: Path, reader: HDF5Reader, made_from: str) -> None:
+    """Make sure, from its headers, that a file is the copy of a volume.
 
     Raises:
-        InputError: neither layout is found.
+        InputError: it is not there, of another state of the source, or says something else.
     """
-    reasons = []
-    for reader in (CMRxReconReader(), FastMRIReader()):
-        try:
-            return build_index(root, reader, workers, strict=False), reader
-        except InputError as error:
-            reasons.append(f"not {reader.layout}: {error}")
-    raise InputError("; ".join(reasons))
+    with reading(path), open_file(path) as file:
+        if file.attrs.get(ATTRIBUTE) != made_from:
+            raise InputError(f"{path} is out of date")
+    if replace(reader.describe(path, folder), maximum=volume.maximum) != volume:
+        raise InputError(f"{path} is damaged")
 
 
-def require_space(folder: Path, volumes: Sequence[Volume], precision: Precision) -> None:
-    """Refuse to begin what cannot be finished.
+def write_copy(
+    source: Path, target: Path, volume: Volume, reader: HDF5Reader, made_from: str
+) -> float | None:
+    """Copy a file, and check every slice on the way.
+
+    Returns:
+        As :func:`pack_volume`.
 
     Raises:
-        InputError: the files that are not there yet need more space than is free.
+        InputError: a slice cannot be used.
     """
-    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
-    free = shutil.disk_usage(existing).free
-    new = [volume for volume in volumes if not (folder / packed_path(volume)).exists()]
-    needed = sum(packed_bytes(volume, precision) for volume in new)
-    if needed > free:
-        raise InputError(f"{folder}: {needed / 2**30:.1f} GiB are needed, {free / 2**30:.1f} GiB are free")
+    with reading(source), closing(reader.open(source)) as file:
+        held = reader.hold(file)  # chunks that span slices are unpacked once as long as this lives
+        size = file.userblock_size
+        with h5py.File(target, "w", libver=LIBRARY, userblock_size=size) as copy:
+            copy_attributes(file, copy)
+            copy.attrs[ATTRIBUTE] = made_from
+            maximum = maximum_of(copy_slices(file, copy, volume, reader, source), volume, source)
+        del held
+    if size:
+        with source.open("rb") as original, target.open("r+b") as written:
+            written.write(original.read(size))
+    return maximum
+
+
+def copy_slices(
+    file: h5py.File, copy: h5py.File, volume: Volume, reader: HDF5Reader, source: Path
+) -> Iterator[KSpaceSample]:
+    """Copy all data sets, those with one entry per image an image at a time, and give the slices.
+
+    Yields:
+        Every slice, as the reader reads it from the source.
+    """
+    images = volume.num_frames * volume.num_slices
+    pairs = []
+    for name in file:
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            continue  # links are not followed
+        axes = image_axes(file[name], images)
+        if axes is None:
+            file.copy(file[name], copy, name)
+        else:
+            pairs.append((file[name], create_like(copy, name, file[name], axes), axes))
+    for image in range(images):
+        frame, slice_ = divmod(image, volume.num_slices)
+        kspace, stored = reader.read(file, volume, slice_, frame)
+        yield KSpaceSample.checked(kspace, stored, volume, slice_, frame, source)
+        for original, copied, axes in pairs:
+            where = np.unravel_index(image, original.shape[:axes]) if axes else ()
+            copied[where] = original[where]
+
+
+def image_axes(entry: h5py.Dataset | h5py.Group, images: int) -> int | None:
+    """How many leading axes of an array count the images of a volume; None if it is no such array."""
+    if not isinstance(entry, h5py.Dataset) or entry.ndim < 2 or entry.dtype.hasobject:
+        return None
+    axes = (axes for axes in range(entry.ndim - 1) if math.prod(entry.shape[:axes]) == images)
+    return next(axes, None)
+
+
+def create_like(copy: h5py.File, name: str, original: h5py.Dataset, axes: int) -> h5py.Dataset:
+    """An empty array of the same type, attributes and shape, stored by image."""
+    chunks = (1,) * axes + original.shape[axes:]
+    copied = copy.create_dataset(name, original.shape, original.dtype, chunks=chunks, fletcher32=True)
+    copy_attributes(original, copied)
+    return copied
+
+
+def copy_attributes(original: h5py.HLObject, copied: h5py.HLObject) -> None:
+    """All attributes, with their types."""
+    for name, value in original.attrs.items():
+        kind = original.attrs.get_id(name)
+        copied.attrs.create(name, value, shape=kind.shape, dtype=kind.dtype)
+
+
+def maximum_of(samples: Iterator[KSpaceSample] | SliceDataset, volume: Volume, path: Path) -> float | None:
+    """The maximum of a volume's target; all slices are read, even where there is no target.
+
+    Raises:
+        InputError: a slice cannot be used, or the stored reconstruction is empty.
+    """
+    maximum = 0.0
+    for sample in samples:
+        if volume.fully_sampled:
+            maximum = max(maximum, float(target_image(sample).max()))
+    if not volume.fully_sampled:
+        return None
+    require_signal(maximum, path)
+    return maximum if volume.maximum is None else volume.maximum

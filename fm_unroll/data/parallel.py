@@ -69,11 +69,11 @@ def each_watched(
                 except ProcessExpired as error:
                     yield argument, InputError(f"{name(argument)}: damaged; reading it crashes ({error})")
         except BaseException:
-            pool.stop()
+            pool.stop()  # type: ignore[no-untyped-call]  # pebble leaves it without annotations
             raise
 
 
-class _Calls(Dataset):
+class _Calls(Dataset[Any]):
     """A function's results, as a data set, so that a DataLoader's processes can compute them."""
 
     def __init__(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> None:

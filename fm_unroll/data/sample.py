@@ -1,10 +1,20 @@
 """The one record that flows through everything: a slice of multi-coil k-space, and a batch of such slices."""
 
-from collections.abc import Sequence
+import builtins
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from fm_unroll.data.volume import Volume, counted
+from fm_unroll.errors import InputError
+
+SMALLEST = 1e-15  # magnitude below which, and inverse above which, energies leave float32
 
 
 @dataclass(frozen=True)
@@ -13,52 +23,105 @@ class KSpaceSample:
 
     Attributes:
         kspace: complex64, ``(coil, readout, phase)``.
-        acquired: bool, ``(phase,)``: lines the scanner acquired. All but zero padding in a fully sampled
-            scan; the sampling mask in an undersampled one.
-        fully_sampled: whether ``acquired`` leaves out nothing but padding, so that a target exists.
-        target: float32, ``crop``: the reconstruction stored in the file, or None where the target is the RSS
-            of ``kspace``.
-        crop: rows and columns of the centre of the image that count (fastMRI's reconstruction size).
-        data_range: maximum of the target volume, in the units of the image; NaN without a target.
-        num_acs: fully sampled centre lines of an undersampled scan; 0 in a fully sampled one, whose ACS lines
-            are the sampling pattern's to choose.
-        volume: the volume's id relative to the data set's root, such as ``P001/cine_sax``.
-        subject: the subject's id; splits are by subject.
-        contrast: ``cine_sax``, ``T1map``, ``CORPD_FBK``, ``AXT2``, ...
+        target: float32, ``volume.crop``: the reconstruction stored in the file, or None where the target is
+            the RSS of ``kspace``.
+        volume: the volume that the slice is of.
         slice: slice index in the volume.
         frame: time frame or contrast weighting in the volume; 0 where there is one.
     """
 
     kspace: Tensor
-    acquired: Tensor
-    fully_sampled: bool
     target: Tensor | None
-    crop: tuple[int, int]
-    data_range: float
-    num_acs: int
-    volume: str
-    subject: str
-    contrast: str
+    volume: Volume
     slice: int
     frame: int
+
+    def __repr__(self) -> str:
+        """One line of names and sizes."""
+        return (
+            f"KSpaceSample({self.volume.name}, slice {self.slice}, frame {self.frame}: "
+            f"{matrix_of(self.kspace)}, {sampling_of(self.volume.fully_sampled)})"
+        )
+
+    @classmethod
+    def checked(
+        cls,
+        kspace: NDArray[np.complex64],
+        target: NDArray[np.float32] | None,
+        volume: Volume,
+        slice: int,
+        frame: int,
+        file: Path,
+    ) -> "KSpaceSample":
+        """Make a sample of one slice's data, if a scanner can have measured them.
+
+        Args:
+            kspace: complex64, ``(coil, readout, phase)``.
+            target: float32, ``volume.crop``: the stored reconstruction, or None.
+            volume: the volume that the slice is of.
+            slice: slice index.
+            frame: frame index.
+            file: what to call the file in messages.
+
+        Raises:
+            InputError: the k-space is not of the volume's shape, holds NaN or Inf, nothing but zeros, values
+                too small or large for float32, or data in lines that are not sampled; or the target holds NaN
+                or Inf.
+        """
+        try:
+            require_measurable(kspace, volume)
+            if target is not None and not np.isfinite(target).all():
+                raise InputError("the stored reconstruction holds NaN or Inf")
+        except InputError as error:
+            raise InputError(f"{file}: slice {slice}, frame {frame}: {error}") from None
+        stored = None if target is None else torch.from_numpy(target)
+        return cls(torch.from_numpy(kspace), stored, volume, slice, frame)
+
+
+def require_measurable(kspace: NDArray[np.complex64], volume: Volume) -> None:
+    """Refuse k-space of one slice that no scanner measures.
+
+    Raises:
+        InputError: see :meth:`KSpaceSample.checked`.
+    """
+    shape = (volume.num_coils, volume.readout, volume.phase)
+    if kspace.shape != shape:
+        raise InputError(f"shape {kspace.shape} is no longer {shape}; start again to index it anew")
+    parts = kspace.view(np.float32)
+    largest = max(parts.max(), -parts.min())  # NaN where there is one
+    if not np.isfinite(largest):
+        raise InputError("k-space holds NaN or Inf")
+    if largest == 0:
+        raise InputError("k-space is zero everywhere")
+    if not SMALLEST <= largest <= 1 / SMALLEST:
+        raise InputError(
+            f"k-space reaches {largest:.3g}; the squares of values beyond "
+            f"{SMALLEST:g}..{1 / SMALLEST:g} leave float32: store it in other units"
+        )
+    if not volume.fully_sampled and kspace[..., ~volume.lines].any():
+        raise InputError("k-space holds data in lines that the sampling mask leaves out")
 
 
 @dataclass(frozen=True)
 class KSpaceBatch:
-    """Slices of one matrix size, stacked: one value (or row) a slice, in the order of the samples.
+    """Slices of one matrix size, stacked. Lists and tensors have one entry per slice, in the same order.
 
     Attributes:
         kspace: complex64, ``(batch, coil, readout, phase)``; zero at lines that are not sampled, once a
             sampling pattern was applied.
-        mask: bool, ``(batch, 1, 1, phase)``: sampled lines.
+        mask: bool, ``(batch, 1, 1, phase)``: sampled lines. Before a pattern is applied: all lines that the
+            scanner acquired, which leaves out zero padding.
         fully_sampled: whether the slices come from fully sampled scans.
         num_acs: fully sampled centre lines, the same for all slices.
         target: float32, ``(batch, *crop)``, or None.
-        crop: rows and columns of the image that count.
-        data_range: float32, ``(batch,)``: the maximum of each slice's target volume.
-        volume, subject, contrast, slice, frame: as in :class:`KSpaceSample`, one for each slice.
+        crop: rows and columns of the centre of the image that count (fastMRI's reconstruction size).
+        data_range: float32, ``(batch,)``: the maximum of each slice's target volume, in the units of the
+            image; NaN where it is not known.
+        volume: name of each slice's volume, such as ``P001/cine_sax``.
+        subject, contrast: as in :class:`~fm_unroll.data.volume.Volume`, for each slice.
+        slice, frame: as in :class:`KSpaceSample`, for each slice.
         acceleration: nominal acceleration of the applied pattern; NaN before, and for undersampled scans.
-        true_acceleration: available over acquired lines, one for each slice; NaN before.
+        true_acceleration: available over acquired lines, for each slice; NaN before.
     """
 
     kspace: Tensor
@@ -76,26 +139,55 @@ class KSpaceBatch:
     acceleration: float
     true_acceleration: list[float]
 
+    def __repr__(self) -> str:
+        """One line of sizes."""
+        lines = self.mask.flatten(1).sum(1).tolist()
+        fewest, most = min(lines, default=0), max(lines, default=0)
+        of_lines = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+        return (
+            f"KSpaceBatch({counted(len(self), 'slice')}: {matrix_of(self.kspace)}, "
+            f"{sampling_of(self.fully_sampled)}, {of_lines} lines in the mask, {self.num_acs} ACS lines, "
+            f"{'no target' if self.target is None else 'target'}, {self.kspace.device})"
+        )
+
     def __len__(self) -> int:
         """Slices in the batch."""
         return len(self.volume)
 
+    def __getitem__(self, item: "int | builtins.slice") -> "KSpaceBatch":
+        """A batch of one slice, or of a range of slices; tensors are views.
+
+        Raises:
+            IndexError: there is no such slice.
+        """
+        if isinstance(item, int):
+            if not -len(self) <= item < len(self):
+                raise IndexError(f"slice {item} of a batch of {counted(len(self), 'slice')}")
+            item = builtins.slice(item % len(self), item % len(self) + 1)
+        each = {field.name: getattr(self, field.name) for field in fields(self)}
+        chosen: dict[str, Any] = {
+            name: value[item] for name, value in each.items() if isinstance(value, Tensor | list)
+        }
+        return replace(self, **chosen)
+
     @classmethod
     def collate(cls, samples: Sequence[KSpaceSample]) -> "KSpaceBatch":
         """Stack samples of equal shape, crop and number of ACS lines, as the batch sampler groups them."""
-        first = samples[0]
+        volumes = [sample.volume for sample in samples]
         targets = [sample.target for sample in samples if sample.target is not None]
+        lines = torch.from_numpy(np.stack([volume.lines for volume in volumes]))
+        maxima = [float("nan") if volume.maximum is None else volume.maximum for volume in volumes]
         return cls(
             kspace=torch.stack([sample.kspace for sample in samples]),
-            mask=torch.stack([sample.acquired for sample in samples])[:, None, None],
-            fully_sampled=first.fully_sampled,
-            num_acs=first.num_acs,
+            mask=lines[:, None, None],
+            fully_sampled=volumes[0].fully_sampled,
+            num_acs=volumes[0].num_acs,
             target=torch.stack(targets) if targets else None,
-            crop=first.crop,
-            data_range=torch.tensor([sample.data_range for sample in samples], dtype=torch.float32),
-            volume=[sample.volume for sample in samples],
-            subject=[sample.subject for sample in samples],
-            contrast=[sample.contrast for sample in samples],
+            crop=volumes[0].crop,
+            data_range=torch.tensor(maxima, dtype=torch.float32),
+            volume=[volume.name for volume in volumes],
+            subject=[volume.subject for volume in volumes],
+            contrast=[volume.contrast for volume in volumes],
             slice=[sample.slice for sample in samples],
             frame=[sample.frame for sample in samples],
             acceleration=float("nan"),
@@ -108,12 +200,23 @@ class KSpaceBatch:
 
     def pin_memory(self) -> "KSpaceBatch":
         """The same batch with its tensors in page-locked memory, for fast copies to a GPU."""
-        return self._on_tensors(Tensor.pin_memory)
+        return self._on_tensors(lambda tensor: tensor.pin_memory())
 
-    def _on_tensors(self, function) -> "KSpaceBatch":
-        tensors = {
+    def _on_tensors(self, function: Callable[[Tensor], Tensor]) -> "KSpaceBatch":
+        tensors: dict[str, Any] = {
             field.name: function(value)
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
         }
         return replace(self, **tensors)
+
+
+def matrix_of(kspace: Tensor) -> str:
+    """``10 coils x 512 readout x 204 phase``: the last three axes of k-space."""
+    coils, readout, phase = kspace.shape[-3:]
+    return f"{counted(coils, 'coil')} x {readout} readout x {phase} phase"
+
+
+def sampling_of(fully_sampled: bool) -> str:
+    """The scan's own sampling, in words."""
+    return "fully sampled" if fully_sampled else "undersampled"

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fm_unroll.data.sample import KSpaceBatch
+from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
 from fm_unroll.physics import SamplingPattern, ifft2c, rss
 
 
@@ -16,7 +16,7 @@ def undersample(batch: KSpaceBatch, pattern: SamplingPattern, seeds: Sequence[st
     Args:
         batch: as collated. Slices that are undersampled already pass as they are.
         pattern: the sampling pattern.
-        seeds: one mask seed a slice, such as the volume's id.
+        seeds: the mask's seed for each slice, such as the volume's id.
 
     Returns:
         The batch with its masked k-space, mask, number of ACS lines, target and accelerations.
@@ -28,18 +28,36 @@ def undersample(batch: KSpaceBatch, pattern: SamplingPattern, seeds: Sequence[st
         for acquired, seed in zip(batch.mask.flatten(1).cpu(), seeds, strict=True)
     ]
     lines = torch.stack([mask.lines for mask in masks]).to(batch.kspace.device)[:, None, None]
-    target = batch.target
-    if target is None:
-        target = center_crop(rss(ifft2c(batch.kspace)), batch.crop)
     return replace(
         batch,
         kspace=batch.kspace * lines,
         mask=lines,
         num_acs=masks[0].num_acs,
-        target=target,
+        target=rss_image(batch.kspace, batch.crop) if batch.target is None else batch.target,
         acceleration=pattern.acceleration,
         true_acceleration=[mask.true_acceleration for mask in masks],
     )
+
+
+def rss_image(kspace: Tensor, crop: tuple[int, int]) -> Tensor:
+    """The image of some k-space without a network: the part that counts of the RSS of its coil images.
+
+    The target where k-space is fully sampled and the file stores no reconstruction; the zero-filled image
+    where lines are missing.
+
+    Args:
+        kspace: complex64, ``(..., coil, readout, phase)``.
+        crop: rows and columns of the centre that count.
+
+    Returns:
+        float32, ``(..., *crop)``.
+    """
+    return center_crop(rss(ifft2c(kspace)), crop)
+
+
+def target_image(sample: KSpaceSample) -> Tensor:
+    """The target of a fully sampled slice: what the file stores, else the RSS; float32, ``volume.crop``."""
+    return rss_image(sample.kspace, sample.volume.crop) if sample.target is None else sample.target
 
 
 def extent(acquired: Tensor) -> tuple[int, int]:

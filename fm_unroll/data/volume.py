@@ -1,19 +1,14 @@
-"""What a reader says about a file: a volume from its headers, a sample from its data."""
+"""What the headers of a file say: a volume."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-import h5py
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from fm_unroll.data.sample import KSpaceSample
 from fm_unroll.errors import InputError
 from fm_unroll.physics import count_acs_lines
-
-SMALLEST = 1e-15  # magnitude below which, and inverse above which, energies leave float32
 
 
 @dataclass(frozen=True)
@@ -49,10 +44,10 @@ class Volume:
     phase: int
     crop: tuple[int, int]
     acquired: tuple[int, int]
-    sampled: tuple[int, ...] | None
-    num_acs: int
-    maximum: float | None
-    synthetic: bool
+    sampled: tuple[int, ...] | None = None
+    num_acs: int = 0
+    maximum: float | None = None
+    synthetic: bool = False
 
     @property
     def fully_sampled(self) -> bool:
@@ -65,67 +60,26 @@ class Volume:
         return (self.num_coils, self.readout, self.phase, *self.crop, self.num_acs)
 
     @property
-    def lines(self) -> np.ndarray:
+    def lines(self) -> NDArray[np.bool_]:
         """Lines that were acquired: bool, ``(phase,)``."""
         lines = np.zeros(self.phase, bool)
         lines[slice(*self.acquired) if self.sampled is None else list(self.sampled)] = True
         return lines
 
-    def to_sample(
-        self, kspace: np.ndarray, target: Tensor | None, slice: int, frame: int, file: str
-    ) -> KSpaceSample:
-        """Make a sample of one slice's data, if a scanner can have measured them.
-
-        Args:
-            kspace: complex64, ``(coil, readout, phase)``.
-            target: float32, ``crop``: the stored reconstruction, or None.
-            slice: slice index.
-            frame: frame index.
-            file: what to call the file in messages.
-
-        Raises:
-            InputError: the k-space is not of this volume's shape, holds NaN or Inf, nothing but zeros, values
-                too small or large for float32, or data in lines that are not sampled; or the target holds NaN
-                or Inf.
-        """
-        where = f"{file}: slice {slice}, frame {frame}"
-        shape = (self.num_coils, self.readout, self.phase)
-        if kspace.shape != shape:
-            raise InputError(
-                f"{where}: shape {kspace.shape} is no longer {shape}; start again to index it anew"
-            )
-        parts = kspace.view(np.float32)
-        largest = max(parts.max(), -parts.min())  # NaN where there is one
-        if not np.isfinite(largest):
-            raise InputError(f"{where}: k-space holds NaN or Inf")
-        if largest == 0:
-            raise InputError(f"{where}: k-space is zero everywhere")
-        if not SMALLEST <= largest <= 1 / SMALLEST:
-            raise InputError(
-                f"{where}: k-space reaches {largest:.3g}; the squares of values beyond "
-                f"{SMALLEST:g}..{1 / SMALLEST:g} leave float32: store it in other units"
-            )
-        if not self.fully_sampled and kspace[..., ~self.lines].any():
-            raise InputError(f"{where}: k-space holds data in lines that the sampling mask leaves out")
-        if target is not None and not target.isfinite().all():
-            raise InputError(f"{where}: the stored reconstruction holds NaN or Inf")
-        return KSpaceSample(
-            kspace=torch.from_numpy(kspace),
-            acquired=torch.from_numpy(self.lines),
-            fully_sampled=self.fully_sampled,
-            target=target,
-            crop=self.crop,
-            data_range=float("nan") if self.maximum is None else self.maximum,
-            num_acs=self.num_acs,
-            volume=self.name,
-            subject=self.subject,
-            contrast=self.contrast,
-            slice=slice,
-            frame=frame,
-        )
+    def __str__(self) -> str:
+        """Sizes and sampling in a few words, without the name."""
+        images = f"{counted(self.num_slices, 'slice')} x {counted(self.num_frames, 'frame')}"
+        matrix = f"{counted(self.num_coils, 'coil')} x {self.readout} readout x {self.phase} phase"
+        sampled = "fully sampled" if self.sampled is None else f"{len(self.sampled)} lines sampled"
+        return f"{images}, {matrix}, {sampled}"
 
 
-def num_acs_lines(lines: np.ndarray, file: Path) -> int:
+def counted(number: int, noun: str) -> str:
+    """``1 slice``, ``2 slices``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def num_acs_lines(lines: NDArray[np.bool_], file: Path) -> int:
     """Contiguous sampled centre lines of an undersampled scan.
 
     Args:
@@ -139,41 +93,3 @@ def num_acs_lines(lines: np.ndarray, file: Path) -> int:
         return count_acs_lines(torch.from_numpy(lines))
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
-
-
-class SliceReader(Protocol):
-    """Reads slices of files whose volumes are known. Readers are small, immutable and can be pickled."""
-
-    def read(self, file: h5py.File, volume: Volume, slice: int, frame: int) -> KSpaceSample:
-        """One slice of one frame; no other is read.
-
-        Raises:
-            InputError: the slice cannot be used.
-        """
-        ...
-
-
-class Reader(SliceReader, Protocol):
-    """What a file layout knows about itself."""
-
-    layout: str
-
-    def find(self, root: Path) -> tuple[list[Path], list[str]]:
-        """All files of this layout, sorted, and the names of volumes that should be there and are not.
-
-        Raises:
-            InputError: the root is missing, or nothing is found; the message shows the expected tree.
-        """
-        ...
-
-    def companions(self, path: Path) -> list[Path]:
-        """Existing files that are read along with ``path`` to describe it, such as its sampling mask."""
-        ...
-
-    def describe(self, path: Path, root: Path) -> Volume:
-        """The volume in a file, from its headers.
-
-        Raises:
-            InputError: the file cannot be used.
-        """
-        ...

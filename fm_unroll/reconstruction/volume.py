@@ -95,8 +95,8 @@ def reconstruct_scan(
         return reconstruct_batch(batch, networks, subsets, seed)
 
     parts = []
-    with tqdm(total=len(scan.slices), unit="slice", desc=scan.volume.name, delay=1) as progress:
-        for part in in_chunks(scan.slices, process, batch_size):
+    with tqdm(total=len(scan), unit="slice", desc=scan.volume.name, delay=1) as progress:
+        for part in in_chunks(scan, process, batch_size):
             parts.append(part)
             progress.update(len(part.image))
     return Reconstruction.join(parts)

@@ -1,11 +1,10 @@
-"""Writers of reconstructed volumes, one a file format.
+"""Writers of reconstructed volumes, one per file format.
 
 An image is float32 ``(frame, slice, row, column)``, rows along the readout, columns along phase encoding.
 Every file is written whole or not at all.
 """
 
 import gzip
-import hashlib
 import importlib.util
 import io
 import math
@@ -25,16 +24,15 @@ from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.files import whole_file
 
-Format = Literal["h5", "mat", "nii", "dcm", "png"]
+Format = Literal["h5", "mat", "nii", "png"]
 SUFFIXES: dict[str, Format] = {
     ".h5": "h5",
     ".mat": "mat",
     ".nii.gz": "nii",
     ".nii": "nii",
-    ".dcm": "dcm",
     ".png": "png",
 }
-PACKAGES = {"nii": "nibabel", "dcm": "pydicom"}  # that a format needs and that `reconstruct` does without
+PACKAGES = {"nii": "nibabel"}  # that a format needs and that `reconstruct` does without
 DISPLAY_PERCENTILE = 99.8  # is white in a picture; the few brightest pixels are often vessels
 GAP = 2  # pixels between the slices of a picture
 
@@ -124,60 +122,6 @@ def write_nifti(path: Path, picture: Picture) -> None:
         part.write_bytes(gzip.compress(content, mtime=0) if path.name.lower().endswith(".gz") else content)
 
 
-def write_dicom(path: Path, picture: Picture) -> None:
-    """A DICOM multi-frame secondary capture, 16 bit: the slices of the first frame, then those of the next.
-
-    It shows what was reconstructed and claims no more: DICOM's MR images have no floating point and name a
-    scanner and a patient. The brightest pixel is 65535; the comment says what a step is worth. Identifiers
-    follow from the content: the same image is the same file.
-
-    Source: DICOM PS3.3, A.8.4 (Multi-frame Grayscale Word Secondary Capture Image IOD).
-    """
-    import pydicom
-
-    frames, slices, rows, columns = picture.image.shape
-    step = float(picture.image.max()) / 65535 or 1.0
-    pixels = np.round(picture.image.clip(min=0) / step).astype("<u2").tobytes()
-    volume = picture.volume
-    kind = pydicom.uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage
-    content = hashlib.sha256(pixels).hexdigest()
-    instance = pydicom.uid.generate_uid(entropy_srcs=[volume.name, content])
-
-    dicom = pydicom.Dataset()
-    dicom.file_meta = pydicom.dataset.FileMetaDataset()
-    dicom.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    dicom.file_meta.MediaStorageSOPClassUID = dicom.SOPClassUID = kind
-    dicom.file_meta.MediaStorageSOPInstanceUID = dicom.SOPInstanceUID = instance
-    dicom.StudyInstanceUID = pydicom.uid.generate_uid(entropy_srcs=["study", volume.subject])
-    dicom.SeriesInstanceUID = pydicom.uid.generate_uid(entropy_srcs=["series", volume.name, content])
-    # known to nobody here, but to be named
-    for unknown in ("PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"):
-        setattr(dicom, unknown, "")
-    dicom.AccessionNumber = dicom.ReferringPhysicianName = ""
-    dicom.PatientID = volume.subject[:64]
-    dicom.Modality, dicom.ConversionType = "MR", "WSD"
-    dicom.SeriesNumber = dicom.InstanceNumber = 1
-    dicom.SeriesDescription = volume.name[:64]
-    dicom.ImageType = ["DERIVED", "SECONDARY"]
-    dicom.DerivationDescription = "reconstructed from k-space by fm_unroll; not for diagnosis"
-    dicom.ImageComments = f"one step is {step:.6g} units of the reconstruction"
-    dicom.BurnedInAnnotation, dicom.LossyImageCompression = "NO", "00"
-    dicom.NumberOfFrames = frames * slices
-    dicom.FrameIncrementPointer = pydicom.tag.Tag("PageNumberVector")
-    dicom.PageNumberVector = list(range(1, frames * slices + 1))
-    if picture.geometry is not None:
-        lengths = np.linalg.norm(picture.geometry.affine[:3, :2], axis=0)
-        dicom.PixelSpacing = [f"{length:.6g}" for length in lengths]
-    dicom.SamplesPerPixel, dicom.PhotometricInterpretation = 1, "MONOCHROME2"
-    dicom.Rows, dicom.Columns = rows, columns
-    dicom.BitsAllocated, dicom.BitsStored, dicom.HighBit, dicom.PixelRepresentation = 16, 16, 15, 0
-    dicom.RescaleIntercept, dicom.RescaleSlope, dicom.RescaleType = 0, 1, "US"
-    dicom.PresentationLUTShape = "IDENTITY"
-    dicom.PixelData = pixels
-    with whole_file(path) as part:
-        pydicom.dcmwrite(part, dicom, enforce_file_format=True)
-
-
 def write_ranking(path: Path, picture: Picture) -> None:
     """The CMRxRecon challenge's submission: single ``img4ranking(kx, ky, slice, frame)`` in a MATLAB v5 file.
 
@@ -248,7 +192,7 @@ def _centre(length: int, size: int) -> slice:
 
 
 def write_png(path: Path, picture: Picture) -> None:
-    """A picture of all slices, 8 bit: a row a slice, a column a frame; one frame: a grid, row by row."""
+    """A picture of all slices, 8 bit: one row per slice and one column per frame; of one frame, a grid."""
     frames, slices, rows, columns = picture.image.shape
     tiles = picture.image.swapaxes(0, 1).reshape(-1, rows, columns)
     across = frames if frames > 1 else math.ceil(math.sqrt(slices * rows / columns))
@@ -267,6 +211,5 @@ WRITERS: dict[Format, Callable[[Path, Picture], None]] = {
     "h5": lambda path, picture: write_h5(path, picture.image),
     "mat": write_ranking,
     "nii": write_nifti,
-    "dcm": write_dicom,
     "png": write_png,
 }

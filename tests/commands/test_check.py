@@ -106,9 +106,9 @@ def test_other_files_are_ignored_aloud(tmp_path: Path, capsys):
     (tmp_path / "readme.txt").write_text("text")
     status, report = check(capsys, tmp_path)
     assert status == 0
-    assert report["ignored"] == [
-        f"{tmp_path / 'notes.mat'}: holds no k-space that is known here; its keys are diary"
-    ]
+    (line,) = report["ignored"]
+    assert line.startswith(f"{tmp_path / 'notes.mat'}: holds no k-space that is known here")
+    assert line.endswith("its keys are diary")
 
 
 def test_damaged_data_are_found_by_reading(tmp_path: Path, capsys):

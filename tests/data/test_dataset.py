@@ -36,8 +36,8 @@ def test_every_slice_of_every_frame_is_an_item(dataset: SliceDataset):
     assert list(map(tuple, dataset.entries.tolist())) == expected
     assert len(dataset) == len(dataset.shapes) == len(expected)
     for (volume, slice_, frame), shape, sample in zip(expected, dataset.shapes, dataset, strict=True):
-        assert (sample.volume, sample.slice, sample.frame) == (f"P00{volume}/cine_sax", slice_, frame)
-        assert shape == (*sample.kspace.shape, *sample.crop, sample.num_acs)
+        assert (sample.volume.name, sample.slice, sample.frame) == (f"P00{volume}/cine_sax", slice_, frame)
+        assert shape == (*sample.kspace.shape, *sample.volume.crop, sample.volume.num_acs)
 
 
 def test_no_volumes_are_no_items(tmp_path: Path):
@@ -47,7 +47,7 @@ def test_no_volumes_are_no_items(tmp_path: Path):
 
 def test_few_files_are_open_and_evicted_ones_are_closed(tmp_path: Path):
     paths = [write_fastmri(tmp_path / f"{number}.h5") for number in range(4)]
-    files = OpenFiles(2)
+    files = OpenFiles(FastMRIReader(), 2)
 
     def get(number: int) -> h5py.File:
         return files.get(paths[number], file_identity(paths[number]))

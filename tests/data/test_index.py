@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from fm_unroll.data import dataset as dataset_module
 from fm_unroll.data import index as index_module
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.index import build_index, measure_maxima
-from fm_unroll.data.readers import cmrxrecon
+from fm_unroll.data.readers import reader as reader_module
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.fastmri import FastMRIReader
 from fm_unroll.data.readers.hdf5 import open_file
@@ -79,7 +78,7 @@ def test_a_large_tree_is_described_in_processes_and_then_never_opened(
         path.parent.mkdir(parents=True)
         path.write_bytes(first)
     reader, opened = CMRxReconReader(("cine_sax",)), []
-    monkeypatch.setattr(cmrxrecon, "open_file", lambda path: opened.append(path) or open_file(path))
+    monkeypatch.setattr(reader_module, "open_file", lambda path: opened.append(path) or open_file(path))
     monkeypatch.setattr(index_module, "MIN_FILES_FOR_WORKERS", 100)
     cold = build_index(tmp_path / "data", reader, workers=2)
     assert len(cold.volumes) == 400 and opened == []  # not by this process
@@ -94,7 +93,7 @@ def test_a_large_tree_is_described_in_processes_and_then_never_opened(
 
 def test_handles_are_kept_within_a_bound(root: Path, monkeypatch: pytest.MonkeyPatch):
     opened = []
-    monkeypatch.setattr(dataset_module, "open_file", lambda path: opened.append(path) or open_file(path))
+    monkeypatch.setattr(reader_module, "open_file", lambda path: opened.append(path) or open_file(path))
     volumes = build_index(root, READER).volumes
     for limit, opens in [(64, 5), (2, 15)]:
         dataset = SliceDataset(root, READER, volumes, max_open_files=limit)

@@ -5,12 +5,12 @@ import multiprocessing
 from pathlib import Path
 
 import pytest
+from fm_unroll.data.packed import PackedReader, packed_volumes
 from torch.utils.data import DataLoader
 
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.index import build_index
 from fm_unroll.data.pack import pack
-from fm_unroll.data.packed import PackedReader, packed_volumes
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.sampler import EqualShapeBatchSampler

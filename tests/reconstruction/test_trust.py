@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
+from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.physics import fft2c, ifft2c, rss
 from fm_unroll.reconstruction.trust import TrustMaps, leave_lines_out, trust_maps
@@ -13,25 +14,29 @@ from simulate import complex_noise
 LINES = torch.tensor([1, 0, 1, 0, 1, 1, 1, 1, 0, 1, 0, 1], dtype=torch.bool)
 
 
+def sample_of(kspace: torch.Tensor, lines: torch.Tensor, slice_: int = 0) -> KSpaceSample:
+    """A slice of an undersampled scan, with four ACS lines."""
+    volume = Volume(
+        path="v.h5",
+        name="v",
+        subject="s",
+        contrast="c",
+        num_slices=2,
+        num_frames=1,
+        num_coils=3,
+        readout=16,
+        phase=12,
+        crop=(16, 12),
+        acquired=(0, 12),
+        sampled=tuple(lines.nonzero().flatten().tolist()),
+        num_acs=4,
+    )
+    return KSpaceSample(kspace, None, volume, slice_, frame=0)
+
+
 @pytest.fixture
 def batch() -> KSpaceBatch:
-    samples = [
-        KSpaceSample(
-            kspace=complex_noise(3, 16, 12, seed=slice_) * LINES,
-            acquired=LINES,
-            fully_sampled=False,
-            target=None,
-            crop=(16, 12),
-            data_range=float("nan"),
-            num_acs=4,
-            volume="v",
-            subject="s",
-            contrast="c",
-            slice=slice_,
-            frame=0,
-        )
-        for slice_ in range(2)
-    ]
+    samples = [sample_of(complex_noise(3, 16, 12, seed=slice_) * LINES, LINES, slice_) for slice_ in range(2)]
     return KSpaceBatch.collate(samples)
 
 
@@ -81,9 +86,7 @@ def test_numbers_do_not_depend_on_how_slices_are_batched(batch):
     whole = maps(kspace, batch)
     halves = []
     for row in range(2):
-        sample = KSpaceSample(
-            batch.kspace[row], LINES, False, None, (16, 12), float("nan"), 4, "v", "s", "c", row, 0
-        )
+        sample = sample_of(batch.kspace[row], LINES, row)
         halves.append(maps(kspace[row : row + 1], KSpaceBatch.collate([sample])))
     joined = TrustMaps.join(halves)
     torch.testing.assert_close(joined.spread, whole.spread)
@@ -103,8 +106,6 @@ def test_subsets_keep_the_centre_and_are_seeded(batch):
 def test_without_outer_lines_there_are_no_subsets(batch):
     centre = torch.zeros(12, dtype=torch.bool)
     centre[4:8] = True
-    sample = KSpaceSample(
-        batch.kspace[0] * centre, centre, False, None, (16, 12), float("nan"), 4, "v", "s", "c", 0, 0
-    )
+    sample = sample_of(batch.kspace[0] * centre, centre)
     with pytest.raises(InputError, match="no lines besides its ACS lines"):
         leave_lines_out(KSpaceBatch.collate([sample]), seed=0)

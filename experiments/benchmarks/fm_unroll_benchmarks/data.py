@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from fm_unroll.data.dataset import SliceDataset
-from fm_unroll.data.index import target_image
 from fm_unroll.data.modules import CMRxReconData
-from fm_unroll.data.packed import PackedReader, pack_volume, packed_volumes
+from fm_unroll.data.pack import pack_volume
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.hdf5 import COMPLEX_SINGLE
+from fm_unroll.data.undersampling import target_image
 from fm_unroll_benchmarks.timing import seconds_of
 
 Array = npt.NDArray[Any]
@@ -103,15 +103,7 @@ def pack_cine(root: Path, folder: Path) -> None:
     """Pack the file of :func:`write_cine` into ``folder``."""
     reader = CMRxReconReader(("cine_sax",))
     (path,), _ = reader.find(root)
-    pack_volume(reader.describe(path, root), root, reader, folder, "complex64")
-
-
-def read_packed(root: Path, folder: Path, items: Items) -> Slices:
-    """Read the same as :func:`read_ours` from what :func:`pack_cine` wrote into ``folder``."""
-    reader = CMRxReconReader(("cine_sax",))
-    (path,), _ = reader.find(root)
-    volumes = packed_volumes(folder, [reader.describe(path, root)], root, reader)
-    return _read(SliceDataset(folder, PackedReader(), volumes), items)
+    pack_volume(reader.describe(path, root), root, reader, folder)
 
 
 def read_peer(root: Path, items: Items) -> Slices:

@@ -193,7 +193,7 @@ def reading_ratio(setting: Setting, chunks: data.Chunks, packed: bool) -> Ratio:
             data.pack_cine(root, copy)
 
         def ours() -> data.Slices:
-            return data.read_packed(root, copy, items) if packed else data.read_ours(root, items)
+            return data.read_ours(copy if packed else root, items)
 
         def peer() -> data.Slices:
             return data.read_peer(root, items)

@@ -23,15 +23,18 @@ multi-coil scan. Phase encoding is ky.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
-from fm_unroll.data.readers.hdf5 import get_dataset, get_kspace, open_file, reading, to_complex64
-from fm_unroll.data.sample import KSpaceSample
+from fm_unroll.data.readers.hdf5 import get_kspace, open_file, reading, require_dataset, to_complex64
+from fm_unroll.data.readers.reader import HDF5Reader, Images, Published
+from fm_unroll.data.readers.registry import register_reader
 from fm_unroll.data.volume import Volume, num_acs_lines
 from fm_unroll.errors import InputError
 
@@ -49,11 +52,13 @@ FOLDERS = {
 SUBJECT = re.compile(r"P\d+")
 KSPACE_NAMES = ("kspace_full", "kspace_sub04", "kspace_sub08", "kspace_sub10", "kus")
 MASK_NAMES = ("mask04", "mask08", "mask10", "mask")
+SUBJECT_DEPTH = 4  # Cine/TrainingSet/FullSample/P001 below the root, or below MultiCoil
 AXES = {5: "t, z, coil, ky, kx", 4: "z, coil, ky, kx", 3: "coil, ky, kx"}
 
 
+@register_reader
 @dataclass(frozen=True)
-class CMRxReconReader:
+class CMRxReconReader(HDF5Reader):
     """One part of a CMRxRecon tree.
 
     Attributes:
@@ -67,7 +72,13 @@ class CMRxReconReader:
     subset: str = "TrainingSet"
     sampling: str = "FullSample"
 
-    layout = "cmrxrecon"
+    name: ClassVar[str] = "CMRxRecon"
+    keys: ClassVar[str] = ", ".join(KSPACE_NAMES)
+    suffixes: ClassVar[tuple[str, ...]] = (".mat",)
+    misplaced: ClassVar[str] = (
+        "but not where its reader looks; expected "
+        "MultiCoil/{Cine,Mapping}/SUBSET/FullSample/P001/{cine_sax,cine_lax,T1map,T2map}.mat"
+    )
 
     def __post_init__(self) -> None:
         """Refuse names that the layout does not have."""
@@ -102,17 +113,47 @@ class CMRxReconReader:
         """The file with the sampling mask of an undersampled scan, if there is one."""
         return [] if self.sampling == "FullSample" else _mask_files(path)
 
-    def describe(self, path: Path, root: Path) -> Volume:
+    @property
+    def part(self) -> str:
+        """``TrainingSet/FullSample``, ..."""
+        return f"{self.subset}/{self.sampling}"
+
+    def recognises(self, file: h5py.File) -> bool:
+        """By the name of the k-space."""
+        return not set(KSPACE_NAMES).isdisjoint(file)
+
+    def parts(self, scans: Sequence[Path]) -> Iterator[tuple[Path, "CMRxReconReader"]]:
+        """Every subset and sampling of every root."""
+        roots = {path.parents[SUBJECT_DEPTH] for path in scans if len(path.parents) > SUBJECT_DEPTH}
+        for root in sorted(root.parent if root.name == "MultiCoil" else root for root in roots):
+            for subset in SUBSETS:
+                for sampling in FOLDERS:
+                    yield root, CMRxReconReader(subset=subset, sampling=sampling)
+
+    def belongs(self, path: Path) -> bool:
+        """A contrast in a subject's folder."""
+        in_subject = path.suffix == ".mat" and SUBJECT.fullmatch(path.parent.name) is not None
+        return in_subject and path.stem.split("_kus_")[0] in CATEGORIES
+
+    def published(self, volumes: Sequence[Volume], missing: Sequence[str]) -> Published:
+        """The subjects of 2023, from ``P001`` on. A subject without all of its contrasts is there."""
+        found = {volume.subject for volume in volumes} | {name.split("/")[0] for name in missing}
+        subjects = [f"P{number:03}" for number in range(1, SUBSETS[self.subset] + 1)]
+        absent = tuple(subject for subject in subjects if subject not in found)
+        return Published("subjects", len(subjects), len(found), absent)
+
+    def anatomy(self, file: h5py.File, volume: Volume) -> str:
+        """Nothing but hearts."""
+        return "cardiac"
+
+    def parse(self, file: h5py.File, path: Path) -> Volume:
         """The volume in a file. An undersampled one without a mask file is searched for non-zero lines."""
         contrast = path.stem.split("_kus_")[0]
-        with reading(path), open_file(path) as file:
-            dataset = get_kspace(file, KSPACE_NAMES, AXES)
-            frames, slices, coils, phase, readout = (1,) * (5 - dataset.ndim) + dataset.shape
-            fully_sampled = dataset.name == "/kspace_full"
-            lines = None if fully_sampled else _sampled_lines(path, file, dataset)
-            synthetic = bool(file.attrs.get("synthetic", False))
+        dataset = get_kspace(file, KSPACE_NAMES, AXES)
+        frames, slices, coils, phase, readout = (1,) * (5 - dataset.ndim) + dataset.shape
+        lines = None if dataset.name == "/kspace_full" else _sampled_lines(path, file, dataset)
         return Volume(
-            path=path.relative_to(root).as_posix(),
+            path=path.name,
             name=f"{path.parent.name}/{contrast}",
             subject=path.parent.name,
             contrast=contrast,
@@ -125,17 +166,14 @@ class CMRxReconReader:
             acquired=(0, phase),
             sampled=None if lines is None else tuple(np.flatnonzero(lines).tolist()),
             num_acs=0 if lines is None else num_acs_lines(lines, path),
-            maximum=None,
-            synthetic=synthetic,
+            synthetic=bool(file.attrs.get("synthetic", False)),
         )
 
-    def read(self, file: h5py.File, volume: Volume, slice: int, frame: int) -> KSpaceSample:
-        """One slice of one frame."""
+    def read(self, file: h5py.File, volume: Volume, slice: int, frame: int) -> Images:
+        """One slice of one frame. No reconstruction is stored."""
         dataset = get_kspace(file, KSPACE_NAMES, AXES)
         kspace = to_complex64(dataset[(frame, slice)[5 - dataset.ndim :]])
-        return volume.to_sample(
-            np.ascontiguousarray(kspace.swapaxes(-1, -2)), None, slice, frame, file.filename
-        )
+        return np.ascontiguousarray(kspace.swapaxes(-1, -2)), None
 
     def _folder(self, root: Path, category: str) -> Path:
         """The folder whose subfolders are subjects."""
@@ -147,7 +185,7 @@ class CMRxReconReader:
         return f"{contrast}_kus_{self.sampling}.mat" if "Uniform" in self.sampling else f"{contrast}.mat"
 
 
-def _sampled_lines(path: Path, file: h5py.File, dataset: h5py.Dataset) -> np.ndarray:
+def _sampled_lines(path: Path, file: h5py.File, dataset: h5py.Dataset) -> NDArray[np.bool_]:
     """The sampled lines of an undersampled file, bool, ``(phase,)``."""
     shape = dataset.shape[-2:]
     lines = _mask_lines(file, shape)
@@ -158,7 +196,7 @@ def _sampled_lines(path: Path, file: h5py.File, dataset: h5py.Dataset) -> np.nda
             raise InputError(f"{mask_file}: holds no {' or '.join(MASK_NAMES)}")
     if lines is None:
         first_slice = to_complex64(dataset[(0,) * (dataset.ndim - 3)])
-        lines = first_slice.any(axis=(0, 2))
+        lines = np.asarray(first_slice.any(axis=(0, 2)))
     return lines
 
 
@@ -183,19 +221,19 @@ def _list_subjects(folder: Path) -> dict[str, set[str]]:
         raise InputError(f"{error.filename}: {error.strerror}") from error
 
 
-def _mask_lines(file: h5py.File, shape: tuple[int, int]) -> np.ndarray | None:
+def _mask_lines(file: h5py.File, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
     """Sampled lines of the mask [ky, kx] in a file, or None if it holds no mask."""
     name = next((name for name in MASK_NAMES if name in list(file)), None)
     if name is None:
         return None
-    mask = get_dataset(file, name)
+    mask = require_dataset(file, name)
     where = f"{file.filename}: {name}"
     if mask.shape != shape or mask.dtype.kind not in "buif":
         raise InputError(f"{where} is {mask.dtype} {mask.shape}, expected numbers (ky, kx) = {shape}")
     values = mask[()] != 0
     if (values != values[:, :1]).any():
         raise InputError(f"{where} varies along kx; only masks of whole lines (ky) are supported")
-    return values[:, 0]
+    return np.asarray(values[:, 0])
 
 
 def _require(value: str, allowed: Collection[str], what: str) -> None:

@@ -12,30 +12,28 @@
 Source: https://github.com/facebookresearch/fastMRI, ``fastmri/data/mri_data.py``.
 """
 
-import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from fm_unroll.data.readers.hdf5 import (
-    get_dataset,
-    get_document,
-    get_kspace,
-    get_text,
-    open_file,
-    reading,
-    to_complex64,
-)
-from fm_unroll.data.sample import KSpaceSample
+from fm_unroll.data.readers.geometry import Geometry
+from fm_unroll.data.readers.hdf5 import get_dataset, get_kspace, get_text, to_complex64
+from fm_unroll.data.readers.matrix_header import MatrixHeader
+from fm_unroll.data.readers.reader import HDF5Reader, Images, Published
+from fm_unroll.data.readers.registry import register_reader
 from fm_unroll.data.undersampling import center_crop
 from fm_unroll.data.volume import Volume, num_acs_lines
 from fm_unroll.errors import InputError
 
 FOLDERS = ("multicoil_train", "multicoil_val", "multicoil_test_full")
+# axial brains, coronal knees
+ANATOMIES = {"AX": "brain", "CORPD": "knee"}
 # volumes of the published sets (https://arxiv.org/abs/1811.08839, section 4), without those of
 # the challenges, with which the brains are 6970
 PUBLISHED = {
@@ -45,8 +43,9 @@ PUBLISHED = {
 AXES = {4: "slice, coil, readout, phase"}
 
 
+@register_reader
 @dataclass(frozen=True)
-class FastMRIReader:
+class FastMRIReader(HDF5Reader):
     """A folder of fastMRI files.
 
     Attributes:
@@ -57,7 +56,15 @@ class FastMRIReader:
 
     folder: str | None = None
 
-    layout = "fastmri"
+    name: ClassVar[str] = "fastMRI"
+    keys: ClassVar[str] = "kspace"
+    suffixes: ClassVar[tuple[str, ...]] = (".h5", ".hdf5")
+    misplaced: ClassVar[str] = "but its name does not end in .h5; rename it"
+
+    @property
+    def part(self) -> str:
+        """The folder."""
+        return self.folder or ""
 
     def find(self, root: Path) -> tuple[list[Path], list[str]]:
         """The ``.h5`` files, sorted. None is ever missing: subjects have whatever scans they have."""
@@ -74,149 +81,76 @@ class FastMRIReader:
             raise InputError(f"{root}: no fastMRI files; expected {example}")
         return sorted(files), []
 
-    def companions(self, path: Path) -> list[Path]:
-        """None: everything is in the one file."""
-        return []
+    def recognises(self, file: h5py.File) -> bool:
+        """By the name of the k-space."""
+        return "kspace" in file
 
-    def describe(self, path: Path, root: Path) -> Volume:
+    def parts(self, scans: Sequence[Path]) -> Iterator[tuple[Path, "FastMRIReader"]]:
+        """Every folder that holds scans."""
+        for folder in sorted({path.parent for path in scans}):
+            yield folder.parent, FastMRIReader(folder.name)
+
+    def belongs(self, path: Path) -> bool:
+        """In a folder called ``multicoil_...``."""
+        return path.suffix == ".h5" and path.parent.name.startswith("multicoil_")
+
+    def published(self, volumes: Sequence[Volume], missing: Sequence[str]) -> Published | None:
+        """The number of volumes of a folder of knees or of brains."""
+        anatomies = {"brain" if volume.contrast.startswith("AX") else "knee" for volume in volumes}
+        number = PUBLISHED[anatomies.pop()].get(self.part) if len(anatomies) == 1 else None
+        return None if number is None else Published("volumes", number, len(volumes))
+
+    def anatomy(self, file: h5py.File, volume: Volume) -> str | None:
+        """By the acquisition's name."""
+        names = (anatomy for prefix, anatomy in ANATOMIES.items() if volume.contrast.startswith(prefix))
+        return next(names, None)
+
+    def geometry(self, file: h5py.File) -> Geometry | None:
+        """The voxel's size; orientation is not in the header."""
+        voxel_mm = MatrixHeader.parse(file).voxel_mm
+        return Geometry.upright(voxel_mm) if voxel_mm else None
+
+    def parse(self, file: h5py.File, path: Path) -> Volume:
         """The volume in a file."""
-        with reading(path), open_file(path) as file:
-            dataset = get_kspace(file, ["kspace"], AXES)
-            slices, coils, readout, phase = dataset.shape
-            header = Header.parse(file)
-            acquired = header.acquired(phase)
-            mask = _get_mask(file, phase)
-            sampled = None
-            if mask is not None:
-                mask[: acquired[0]] = mask[acquired[1] :] = False
-                sampled = tuple(np.flatnonzero(mask).tolist())
-            rows, columns = header.crop(readout, phase)
-            target = _get_target(file, slices)
-            if target is not None:
-                rows, columns = min(rows, target.shape[1]), min(columns, target.shape[2])
-            return Volume(
-                path=path.relative_to(root).as_posix(),
-                name=path.stem,
-                subject=get_text(file, "patient_id", default=path.stem),
-                contrast=get_text(file, "acquisition", default="unknown"),
-                num_slices=slices,
-                num_frames=1,
-                num_coils=coils,
-                readout=readout,
-                phase=phase,
-                crop=(rows, columns),
-                acquired=acquired,
-                sampled=sampled,
-                num_acs=0 if mask is None else num_acs_lines(mask, path),
-                maximum=_get_maximum(file) if mask is None else None,
-                synthetic=bool(file.attrs.get("synthetic", False)),
-            )
+        slices, coils, readout, phase = get_kspace(file, ["kspace"], AXES).shape
+        header = MatrixHeader.parse(file)
+        acquired = header.acquired(phase)
+        mask = _get_mask(file, phase)
+        if mask is not None:
+            mask[: acquired[0]] = mask[acquired[1] :] = False
+        rows, columns = header.crop(readout, phase)
+        target = _get_target(file, slices)
+        if target is not None:
+            rows, columns = min(rows, target.shape[1]), min(columns, target.shape[2])
+        return Volume(
+            path=path.name,
+            name=path.stem,
+            subject=get_text(file, "patient_id", default=path.stem),
+            contrast=get_text(file, "acquisition", default="unknown"),
+            num_slices=slices,
+            num_frames=1,
+            num_coils=coils,
+            readout=readout,
+            phase=phase,
+            crop=(rows, columns),
+            acquired=acquired,
+            sampled=None if mask is None else tuple(np.flatnonzero(mask).tolist()),
+            num_acs=0 if mask is None else num_acs_lines(mask, path),
+            maximum=_get_maximum(file) if mask is None else None,
+            synthetic=bool(file.attrs.get("synthetic", False)),
+        )
 
-    def read(self, file: h5py.File, volume: Volume, slice: int, frame: int) -> KSpaceSample:
+    def read(self, file: h5py.File, volume: Volume, slice: int, frame: int) -> Images:
         """One slice, with the stored reconstruction where there is one."""
         kspace = to_complex64(get_kspace(file, ["kspace"], AXES)[slice])
         stored = _get_target(file, volume.num_slices) if volume.fully_sampled else None
-        target = None
-        if stored is not None:
-            target = center_crop(torch.from_numpy(stored[slice].astype(np.float32)), volume.crop).contiguous()
-        return volume.to_sample(kspace, target, slice, frame, file.filename)
+        if stored is None:
+            return kspace, None
+        target = torch.from_numpy(stored[slice].astype(np.float32))
+        return kspace, center_crop(target, volume.crop).contiguous().numpy()
 
 
-@dataclass(frozen=True)
-class Header:
-    """What the ISMRMRD header says about the matrix.
-
-    Attributes:
-        file: the file's name, for messages.
-        encoded_lines: phase-encoding lines of the encoded matrix.
-        recon_size: rows and columns of the reconstructed matrix.
-        center: index of the central line among the acquired ones.
-        last: index of the last acquired line.
-        voxel_mm: size of a row, a column and a slice in mm; None where the header does not give it.
-    """
-
-    file: str
-    encoded_lines: int
-    recon_size: tuple[int, int]
-    center: int
-    last: int
-    voxel_mm: tuple[float, float, float] | None
-
-    @classmethod
-    def parse(cls, file: h5py.File) -> "Header":
-        """Read the header of a file.
-
-        A document type declaration is refused: headers have none, and nothing else in XML can define
-        entities, so there is nothing to expand or fetch.
-
-        Raises:
-            InputError: there is no header, it is no XML, or it lacks a number.
-        """
-        text = get_document(file, "ismrmrd_header")
-        where = f"{file.filename}: ismrmrd_header"
-        if text is None:
-            raise InputError(f"{where} is missing; the file's keys are {', '.join(list(file)[:10])}")
-        if "<!DOCTYPE" in text:
-            raise InputError(f"{where} has a document type declaration, which may define entities: refused")
-        try:
-            root = ElementTree.fromstring(text)
-        except ElementTree.ParseError as error:
-            raise InputError(f"{where} is no valid XML ({error})") from error
-
-        def number(*tags: str, least: int) -> int:
-            text = root.findtext("/".join(f"{{*}}{tag}" for tag in ("encoding", *tags)), default="").strip()
-            if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
-                raise InputError(f"{where}: {'/'.join(tags)} is {text!r}, expected a whole number >= {least}")
-            return int(text)
-
-        def voxel(axis: str) -> float:
-            space = "{*}encoding/{*}encodedSpace"
-            field = root.findtext(f"{space}/{{*}}fieldOfView_mm/{{*}}{axis}", default="")
-            matrix = root.findtext(f"{space}/{{*}}matrixSize/{{*}}{axis}", default="")
-            try:
-                return float(field) / int(matrix)
-            except (ValueError, ZeroDivisionError):
-                return 0.0
-
-        voxel_mm = (voxel("x"), voxel("y"), voxel("z"))
-        return cls(
-            file=file.filename,
-            encoded_lines=number("encodedSpace", "matrixSize", "y", least=1),
-            recon_size=(
-                number("reconSpace", "matrixSize", "x", least=1),
-                number("reconSpace", "matrixSize", "y", least=1),
-            ),
-            center=number("encodingLimits", "kspace_encoding_step_1", "center", least=0),
-            last=number("encodingLimits", "kspace_encoding_step_1", "maximum", least=0),
-            voxel_mm=voxel_mm if min(voxel_mm) > 0 and np.isfinite(voxel_mm).all() else None,
-        )
-
-    def acquired(self, phase: int) -> tuple[int, int]:
-        """First and one-past-last acquired line of ``phase``, by fastMRI's rule.
-
-        Raises:
-            InputError: they lie outside of the matrix.
-        """
-        first = self.encoded_lines // 2 - self.center
-        if not 0 <= first < phase:
-            raise InputError(
-                f"{self.file}: ismrmrd_header puts the first acquired line at {first}, k-space has {phase}"
-            )
-        return first, min(first + self.last + 1, phase)
-
-    def crop(self, readout: int, phase: int) -> tuple[int, int]:
-        """Rows and columns of the image that count, by fastMRI's rule.
-
-        The header's reconstruction size; where the matrix is narrower than that (203 lines in some FLAIR
-        scans), a square as wide as the matrix.
-        """
-        rows, columns = self.recon_size
-        if phase < columns:
-            rows = columns = phase
-        return min(rows, readout), columns
-
-
-def _get_mask(file: h5py.File, phase: int) -> np.ndarray | None:
+def _get_mask(file: h5py.File, phase: int) -> NDArray[np.bool_] | None:
     """Sampled lines of an undersampled file, bool, ``(phase,)``; None if it has no mask."""
     dataset = get_dataset(file, "mask")
     if dataset is None:
@@ -225,7 +159,7 @@ def _get_mask(file: h5py.File, phase: int) -> np.ndarray | None:
         raise InputError(
             f"{file.filename}: mask is {dataset.dtype} {dataset.shape}, expected numbers ({phase},)"
         )
-    return dataset[()] != 0
+    return np.asarray(dataset[()] != 0)
 
 
 def _get_target(file: h5py.File, slices: int) -> h5py.Dataset | None:
@@ -243,9 +177,9 @@ def _get_target(file: h5py.File, slices: int) -> h5py.Dataset | None:
 
 def _get_maximum(file: h5py.File) -> float | None:
     """The maximum of the stored reconstructions, if the file states it."""
-    maximum = file.attrs.get("max")
+    maximum: Any = file.attrs.get("max")
     if maximum is None:
         return None
-    if not np.isscalar(maximum) or not np.isfinite(maximum) or maximum <= 0:
+    if np.ndim(maximum) != 0 or not np.isfinite(maximum) or maximum <= 0:
         raise InputError(f"{file.filename}: attribute max is {maximum!r}, expected a positive number")
     return float(maximum)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-# ISMRMRD and DICOM count towards the patient's left, back and head; NIfTI towards right, front and head.
+# ISMRMRD counts towards the patient's left, back and head; NIfTI towards right, front and head.
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -19,7 +20,7 @@ class Geometry:
             are such that a viewer shows rows downwards.
     """
 
-    affine: np.ndarray
+    affine: NDArray[np.float64]
     oriented: bool
 
     @classmethod
@@ -30,7 +31,7 @@ class Geometry:
 
     @classmethod
     def scanner(
-        cls, axes: Sequence[np.ndarray], centre: tuple[float, float], position: np.ndarray
+        cls, axes: Sequence[NDArray[np.float64]], centre: tuple[float, float], position: NDArray[np.float64]
     ) -> "Geometry":
         """A geometry from the scanner's own directions.
 
@@ -43,8 +44,8 @@ class Geometry:
         return cls(affine_of([LPS_TO_RAS @ axis for axis in axes], LPS_TO_RAS @ corner), oriented=True)
 
 
-def affine_of(axes: Sequence[Sequence[float]], origin: Sequence[float]) -> np.ndarray:
+def affine_of(axes: Sequence[ArrayLike], origin: ArrayLike) -> NDArray[np.float64]:
     """The matrix whose columns are three axes and the origin."""
     affine = np.eye(4)
-    affine[:3] = np.column_stack([*axes, origin])
+    affine[:3] = np.column_stack([np.asarray(column) for column in (*axes, origin)])
     return affine

@@ -15,9 +15,11 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from fm_unroll.errors import InputError
 
@@ -94,6 +96,18 @@ def get_dataset(file: h5py.File, name: str, axes: int = 0) -> h5py.Dataset | Non
     return dataset
 
 
+def require_dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """A data set that must be there; otherwise as :func:`get_dataset`.
+
+    Raises:
+        InputError: there is none of that name, or it cannot be used.
+    """
+    dataset = get_dataset(file, name)
+    if dataset is None:
+        raise InputError(f"{file.filename}: {name} is listed but cannot be found: the file is damaged")
+    return dataset
+
+
 def get_document(file: h5py.File, name: str) -> str | None:
     """A text that is stored as a data set of its own, or None if there is none of that name.
 
@@ -110,7 +124,7 @@ def get_document(file: h5py.File, name: str) -> str | None:
     length = text.length or _declared_length(dataset)
     if length > file.id.get_filesize():
         raise InputError(f"{where} declares a text of {length} bytes, more than the file has")
-    return dataset.asstr(errors="replace")[()]
+    return str(dataset.asstr(errors="replace")[()])
 
 
 def _declared_length(dataset: h5py.Dataset) -> int:
@@ -170,13 +184,13 @@ def get_kspace(file: h5py.File, names: Sequence[str], orders: dict[int, str]) ->
     return dataset
 
 
-def is_complex(dtype: np.dtype) -> bool:
+def is_complex(dtype: np.dtype[Any]) -> bool:
     """Whether a type is NumPy's complex, or MATLAB's compound of the floats ``real`` and ``imag``."""
     compound = dtype.names == ("real", "imag") and dtype["real"].kind == dtype["imag"].kind == "f"
     return dtype.kind == "c" or compound
 
 
-def to_complex64(values: np.ndarray) -> np.ndarray:
+def to_complex64(values: NDArray[Any]) -> NDArray[np.complex64]:
     """Values of a type that :func:`is_complex` accepts, as a contiguous complex64 array.
 
     Singles, as both layouts have them, are not copied.

@@ -16,18 +16,19 @@ slice to slice. Noise is not whitened.
 
 import importlib.util
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from numpy.typing import NDArray
 
-from fm_unroll.data.dataset import OpenFiles, file_identity
 from fm_unroll.data.readers.geometry import Geometry
-from fm_unroll.data.readers.hdf5 import MAX_COILS, get_dataset, open_file, reading
-from fm_unroll.data.sample import KSpaceSample
+from fm_unroll.data.readers.hdf5 import MAX_COILS, open_file, require_dataset
+from fm_unroll.data.readers.reader import Images, Reader
+from fm_unroll.data.readers.registry import register_reader
 from fm_unroll.data.volume import Volume, num_acs_lines
 from fm_unroll.errors import InputError
 from fm_unroll.physics import crop_readout
@@ -35,9 +36,11 @@ from fm_unroll.physics import crop_readout
 FRAME_COUNTERS = ("contrast", "phase", "repetition", "set")
 BODY_PARTS = {"heart": "cardiac", "cardiac": "cardiac", "knee": "knee", "head": "brain", "brain": "brain"}
 
+Heads = NDArray[np.void]  # headers of acquisitions, a structured array
 
-class ISMRMRDDataset(Dataset[KSpaceSample]):
-    """Every slice of every frame of one ISMRMRD file, frames outermost.
+
+class RawFile:
+    """An open file, with the place of every acquisition on the matrix.
 
     A frame is one combination of contrast, cardiac phase, repetition and set. Averages of a line are
     averaged. Lines lie where the encoding limits put them (partial Fourier), samples where ``center_sample``
@@ -58,31 +61,30 @@ class ISMRMRDDataset(Dataset[KSpaceSample]):
             InputError: the package ``ismrmrd`` is not installed, or the file is not 2-D Cartesian imaging.
         """
         self.path = path
-        self._identity = file_identity(path)
-        self._files = OpenFiles(limit=1)
-        with reading(path), open_file(path) as file:
-            self._group = find_group(file)
-            header = parse_header(file, self._group)
-            self._place(header, _heads(file, self._group))
+        self._file = open_file(path)
+        try:
+            self._group = require_group(self._file)
+            header = parse_header(self._file, self._group)
+            self._place(header, _heads(self._file, self._group))
+        except BaseException:
+            self.close()
+            raise
 
-    def __len__(self) -> int:
-        return self.volume.num_slices * self.volume.num_frames
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
-    def __getitem__(self, item: int) -> KSpaceSample:
-        """Read the acquisitions of one slice of one frame.
+    def read(self, slice: int, frame: int) -> NDArray[np.complex64]:
+        """The acquisitions of one slice of one frame on the matrix: complex64, ``(coil, readout, phase)``.
 
         Raises:
-            InputError: the slice cannot be used.
+            InputError: one lies outside of the matrix.
         """
-        frame, slice_ = divmod(item, self.volume.num_slices)
-        rows = np.flatnonzero((self._slices == slice_) & (self._frames == frame))
-        with reading(self.path):
-            file = self._files.get(self.path, self._identity)
-            samples = file[f"{self._group}/data"].fields("data")[self._rows[rows]]
-            kspace = self._grid(rows, samples)
-        return self.volume.to_sample(kspace, None, slice_, frame, str(self.path))
+        rows = np.flatnonzero((self._slices == slice) & (self._frames == frame))
+        samples = self._file[f"{self._group}/data"].fields("data")[self._rows[rows]]
+        return self._grid(rows, samples)
 
-    def _place(self, header, heads: np.ndarray) -> None:
+    def _place(self, header: Any, heads: Heads) -> None:
         """Work out where every acquisition belongs."""
         ismrmrd = require_ismrmrd(self.path)
         self._rows, self.left_out = _imaging_rows(self.path, ismrmrd, header, heads)
@@ -109,7 +111,7 @@ class ISMRMRDDataset(Dataset[KSpaceSample]):
         first_of_slice = np.unique(self._slices, return_index=True)[1]
         self.geometry = _geometry(encoding.encodedSpace, self.volume, heads[first_of_slice])
 
-    def _describe(self, header, encoding, heads: np.ndarray) -> Volume:
+    def _describe(self, header: Any, encoding: Any, heads: Heads) -> Volume:
         """The volume that the acquisitions make up."""
         encoded, recon = encoding.encodedSpace, encoding.reconSpace
         slices, frames = int(self._slices.max()) + 1, int(self._frames.max()) + 1
@@ -135,11 +137,9 @@ class ISMRMRDDataset(Dataset[KSpaceSample]):
             acquired=acquired if full else (0, phase),
             sampled=None if full else tuple(np.flatnonzero(lines).tolist()),
             num_acs=0 if full else num_acs_lines(lines, self.path),
-            maximum=None,
-            synthetic=False,
         )
 
-    def _check(self, ismrmrd: ModuleType, encoding, heads: np.ndarray) -> None:
+    def _check(self, ismrmrd: Any, encoding: Any, heads: Heads) -> None:
         """Let only two-dimensional Cartesian encodings with plausible sizes go on."""
         encoded, recon = encoding.encodedSpace, encoding.reconSpace
         if encoding.trajectory != ismrmrd.xsd.trajectoryType.CARTESIAN:
@@ -162,7 +162,7 @@ class ISMRMRDDataset(Dataset[KSpaceSample]):
         if len(coils) != 1 or not 1 <= coils[0] <= MAX_COILS:
             raise InputError(f"{self.path}: acquisitions have {coils.tolist()} channels, expected one number")
 
-    def _same_lines(self, slices: int, frames: int, phase: int) -> np.ndarray:
+    def _same_lines(self, slices: int, frames: int, phase: int) -> NDArray[np.bool_]:
         """The lines that every slice of every frame has: bool, ``(phase,)``."""
         lines = np.zeros((slices, frames, phase), bool)
         lines[self._slices, self._frames, self._lines] = True
@@ -171,9 +171,10 @@ class ISMRMRDDataset(Dataset[KSpaceSample]):
                 f"{self.path}: slice {slice_}, frame {frame} has other lines ({lines[slice_, frame].sum()}) "
                 f"than slice 0, frame 0 ({lines[0, 0].sum()}); sampling that changes is not supported"
             )
-        return lines[0, 0]
+        same: NDArray[np.bool_] = lines[0, 0]
+        return same
 
-    def _grid(self, rows: np.ndarray, samples: Iterable[np.ndarray]) -> np.ndarray:
+    def _grid(self, rows: NDArray[np.intp], samples: Iterable[NDArray[np.float32]]) -> NDArray[np.complex64]:
         """Put acquisitions on the matrix: complex64, ``(coil, readout, phase)``."""
         volume, size = self.volume, self._encoded_readout
         kspace = np.zeros((volume.phase, volume.num_coils, size), np.complex64)
@@ -192,35 +193,81 @@ class ISMRMRDDataset(Dataset[KSpaceSample]):
             averages[self._lines[row]] += 1
         kspace /= np.maximum(averages, 1).astype(np.float32)[:, None, None]
         gridded = torch.from_numpy(kspace).permute(1, 2, 0)
-        return crop_readout(gridded, volume.readout).contiguous().numpy()
+        cropped: NDArray[np.complex64] = crop_readout(gridded, volume.readout).contiguous().numpy()
+        return cropped
 
 
-def find_group(file: h5py.File) -> str | None:
-    """The group that holds ``xml`` and ``data``, usually ``dataset``; None if there is none.
+@register_reader
+@dataclass(frozen=True)
+class ISMRMRDReader(Reader[RawFile]):
+    """Raw files, one by one."""
 
-    Raises:
-        InputError: there are several.
-    """
-    groups = [
+    name: ClassVar[str] = "ISMRMRD"
+    keys: ClassVar[str] = "dataset/xml, dataset/data"
+
+    def recognises(self, file: h5py.File) -> bool:
+        """By the group that holds header and acquisitions."""
+        return bool(list_groups(file))
+
+    def open(self, path: Path) -> RawFile:
+        """Read the headers."""
+        return RawFile(path)
+
+    def parse(self, file: RawFile, path: Path) -> Volume:
+        """What the headers say."""
+        return file.volume
+
+    def read(self, file: RawFile, volume: Volume, slice: int, frame: int) -> Images:
+        """One slice of one frame. No reconstruction is stored."""
+        return file.read(slice, frame), None
+
+    def anatomy(self, file: RawFile, volume: Volume) -> str | None:
+        """By the body part that the header names."""
+        return file.anatomy
+
+    def geometry(self, file: RawFile) -> Geometry:
+        """From the acquisitions' headers."""
+        return file.geometry
+
+    def notes(self, file: RawFile) -> tuple[str, ...]:
+        """Readouts of a separate calibration scan."""
+        if not file.left_out:
+            return ()
+        return (f"{file.left_out} readouts of a separate calibration scan are left out",)
+
+
+def list_groups(file: h5py.File) -> list[str]:
+    """The groups that hold ``xml`` and ``data``; there is usually one, ``dataset``."""
+    return [
         name
         for name in file
         if isinstance(file.get(name, getlink=True), h5py.HardLink)
         and isinstance(file[name], h5py.Group)
         and {"xml", "data"} <= set(file[name])
     ]
-    if len(groups) > 1:
-        raise InputError(f"{file.filename}: holds several ISMRMRD groups ({', '.join(groups)}); keep one")
-    return groups[0] if groups else None
 
 
-def parse_header(file: h5py.File, group: str):
+def require_group(file: h5py.File) -> str:
+    """The one group that holds ``xml`` and ``data``.
+
+    Raises:
+        InputError: there is none, or there are several.
+    """
+    groups = list_groups(file)
+    if len(groups) != 1:
+        several = f"several ISMRMRD groups ({', '.join(groups)}); keep one"
+        raise InputError(f"{file.filename}: holds {several if groups else 'no ISMRMRD group'}")
+    return groups[0]
+
+
+def parse_header(file: h5py.File, group: str) -> Any:
     """The header of a file, as the package ``ismrmrd`` models it.
 
     Raises:
         InputError: it is no header; ``ismrmrd`` is not installed.
     """
     ismrmrd = require_ismrmrd(file.filename)
-    dataset = get_dataset(file, f"{group}/xml")
+    dataset = require_dataset(file, f"{group}/xml")
     where = f"{file.filename}: {group}/xml"
     if dataset.size != 1 or h5py.check_string_dtype(dataset.dtype) is None:
         raise InputError(f"{where} is {dataset.dtype} {dataset.shape}, expected one text")
@@ -234,7 +281,7 @@ def parse_header(file: h5py.File, group: str):
         raise InputError(f"{where} is no valid header ({' '.join(str(error).split())})") from error
 
 
-def require_ismrmrd(path: Path | str) -> ModuleType:
+def require_ismrmrd(path: Path | str) -> Any:
     """The package ``ismrmrd``.
 
     Raises:
@@ -248,18 +295,19 @@ def require_ismrmrd(path: Path | str) -> ModuleType:
     return ismrmrd
 
 
-def _heads(file: h5py.File, group: str) -> np.ndarray:
+def _heads(file: h5py.File, group: str) -> Heads:
     """The headers of all acquisitions, without their samples."""
-    dataset = get_dataset(file, f"{group}/data")
+    dataset = require_dataset(file, f"{group}/data")
     where = f"{file.filename}: {group}/data"
     if dataset.ndim != 1 or not {"head", "data"} <= set(dataset.dtype.names or ()):
         raise InputError(f"{where} is {dataset.dtype} {dataset.shape}, expected a list of acquisitions")
     if not dataset.size:
         raise InputError(f"{where} holds no acquisition")
-    return dataset.fields("head")[()]
+    heads: Heads = dataset.fields("head")[()]
+    return heads
 
 
-def _imaging_rows(path: Path, ismrmrd: ModuleType, header, heads: np.ndarray) -> tuple[np.ndarray, int]:
+def _imaging_rows(path: Path, ismrmrd: Any, header: Any, heads: Heads) -> tuple[NDArray[np.intp], int]:
     """Indices of the acquisitions that make up the image, and how many calibration readouts do not.
 
     Calibration lines count where the header says that they are embedded in the scan; a separate reference
@@ -300,10 +348,10 @@ def _imaging_rows(path: Path, ismrmrd: ModuleType, header, heads: np.ndarray) ->
     return rows, int(separate.sum())
 
 
-def _flagged(heads: np.ndarray, flags: Iterable[int]) -> np.ndarray:
+def _flagged(heads: Heads, flags: Iterable[int]) -> NDArray[np.bool_]:
     """Which acquisitions bear one of some flags (ISMRMRD counts bits from 1)."""
     bits = sum(1 << (flag - 1) for flag in flags)
-    return (heads["flags"] & np.uint64(bits)) != 0
+    return np.asarray((heads["flags"] & np.uint64(bits)) != 0)
 
 
 def _cropped(size: int, wanted_mm: float, encoded_mm: float) -> int:
@@ -311,13 +359,13 @@ def _cropped(size: int, wanted_mm: float, encoded_mm: float) -> int:
     return max(1, min(size, round(size * wanted_mm / encoded_mm)))
 
 
-def _geometry(encoded, volume: Volume, heads: np.ndarray) -> Geometry:
+def _geometry(encoded: Any, volume: Volume, heads: Heads) -> Geometry:
     """Voxel size, and where the slices lie if the acquisitions say so.
 
     Args:
         encoded: the header's encoded space.
         volume: the volume.
-        heads: acquisition headers, one a slice.
+        heads: the header of one acquisition for each slice.
     """
     field, matrix = encoded.fieldOfView_mm, encoded.matrixSize
     voxel = (field.x / matrix.x, field.y / matrix.y, field.z)

@@ -1,49 +1,78 @@
 """k-space in a NumPy file, whose axes its owner names."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
-from torch.utils.data import Dataset
+from numpy.typing import NDArray
 
 from fm_unroll.data.readers.hdf5 import MAX_COILS, to_complex64
-from fm_unroll.data.sample import KSpaceSample
+from fm_unroll.data.readers.reader import Images, Reader
+from fm_unroll.data.readers.registry import register_reader
 from fm_unroll.data.volume import Volume, num_acs_lines
 from fm_unroll.errors import InputError
 
-MAGIC = b"\x93NUMPY"
 AXES = ("frame", "slice", "coil", "readout", "phase")
 REQUIRED = ("readout", "phase")
 
+Array = NDArray[Any]
 
-class NumPyDataset(Dataset[KSpaceSample]):
-    """Every slice of every frame of a complex array. Lines that are zero everywhere were not sampled.
+
+@dataclass(frozen=True)
+class MappedArray:
+    """An array that lies in a file.
 
     Attributes:
-        volume: what the array holds.
+        kspace: complex, ``(frame, slice, coil, readout, phase)``.
     """
 
-    def __init__(self, path: Path, axes: Sequence[str]) -> None:
-        """Map the file; only its zero lines are looked for, slice by slice.
+    kspace: Array
 
-        Args:
-            path: a ``.npy`` file with a complex array, zero frequency at index ``size // 2``.
-            axes: the array's axes in order, such as ``("slice", "coil", "readout", "phase")``. Axes of length
-                1 that the array does not have may be left out.
+    def close(self) -> None:
+        """Nothing to do: the map is closed with the last array that shows it."""
+
+
+@register_reader
+@dataclass(frozen=True)
+class NumPyReader(Reader[MappedArray]):
+    """A ``.npy`` file with a complex array. Lines that are zero everywhere were not sampled.
+
+    Attributes:
+        axes: the array's axes in order, such as ``("slice", "coil", "readout", "phase")``. Axes of length 1
+            that the array does not have may be left out. Zero frequency is at index ``size // 2``.
+    """
+
+    axes: tuple[str, ...] = ()
+
+    name: ClassVar[str] = "NumPy"
+    magic: ClassVar[bytes] = b"\x93NUMPY"
+
+    def with_axes(self, axes: Sequence[str]) -> "NumPyReader":
+        """See :meth:`Reader.with_axes`."""
+        return replace(self, axes=tuple(axes))
+
+    def open(self, path: Path) -> MappedArray:
+        """Map the file.
 
         Raises:
             InputError: not such a file, or the axes do not fit it.
         """
-        self.path = path
-        self._array = _arrange(path, _load(path), axes)
-        frames, slices, coils, readout, phase = self._array.shape
+        return MappedArray(_arrange(path, _load(path), self.axes))
+
+    def parse(self, file: MappedArray, path: Path) -> Volume:
+        """The volume that the array holds; its zero lines are looked for in every slice."""
+        frames, slices, coils, readout, phase = file.kspace.shape
         if coils > MAX_COILS:
-            raise InputError(f"{path}: {coils} coils by the axes {', '.join(axes)}: is their order right?")
+            raise InputError(
+                f"{path}: {coils} coils by the axes {', '.join(self.axes)}: is their order right?"
+            )
         lines = np.zeros(phase, bool)
         for frame, slice_ in np.ndindex(frames, slices):
-            lines |= (self._array[frame, slice_] != 0).any(axis=(0, 1))
+            lines |= (file.kspace[frame, slice_] != 0).any(axis=(0, 1))
         full = bool(lines.all())
-        self.volume = Volume(
+        return Volume(
             path=path.name,
             name=path.stem,
             subject=path.stem,
@@ -57,25 +86,14 @@ class NumPyDataset(Dataset[KSpaceSample]):
             acquired=(0, phase),
             sampled=None if full else tuple(np.flatnonzero(lines).tolist()),
             num_acs=0 if full else num_acs_lines(lines, path),
-            maximum=None,
-            synthetic=False,
         )
 
-    def __len__(self) -> int:
-        return self.volume.num_slices * self.volume.num_frames
-
-    def __getitem__(self, item: int) -> KSpaceSample:
-        """Read one slice.
-
-        Raises:
-            InputError: it holds NaN or Inf, or nothing but zeros.
-        """
-        frame, slice_ = divmod(item, self.volume.num_slices)
-        kspace = to_complex64(np.asarray(self._array[frame, slice_]))
-        return self.volume.to_sample(kspace, None, slice_, frame, str(self.path))
+    def read(self, file: MappedArray, volume: Volume, slice: int, frame: int) -> Images:
+        """One slice of one frame."""
+        return to_complex64(np.asarray(file.kspace[frame, slice])), None
 
 
-def _load(path: Path) -> np.ndarray:
+def _load(path: Path) -> Array:
     """The mapped array of a file; objects, which may hold code, are refused."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -86,7 +104,7 @@ def _load(path: Path) -> np.ndarray:
     return array
 
 
-def _arrange(path: Path, array: np.ndarray, axes: Sequence[str]) -> np.ndarray:
+def _arrange(path: Path, array: Array, axes: Sequence[str]) -> Array:
     """A view ``(frame, slice, coil, readout, phase)`` of the array."""
     unknown = sorted(set(axes) - set(AXES))
     if not axes or unknown or len(set(axes)) != len(axes) or not set(REQUIRED) <= set(axes):

@@ -1,102 +1,114 @@
 """One file of any kind that is understood, recognised by what is in it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch.utils.data import Dataset
-
 from fm_unroll.data.dataset import SliceDataset
-from fm_unroll.data.readers import cmrxrecon
-from fm_unroll.data.readers import numpy as array
-from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
-from fm_unroll.data.readers.fastmri import FastMRIReader, Header
 from fm_unroll.data.readers.geometry import Geometry
-from fm_unroll.data.readers.hdf5 import open_file, reading
-from fm_unroll.data.readers.ismrmrd import ISMRMRDDataset, find_group
-from fm_unroll.data.readers.numpy import NumPyDataset
-from fm_unroll.data.sample import KSpaceSample
-from fm_unroll.data.volume import Reader, Volume
+from fm_unroll.data.readers.hdf5 import reading
+from fm_unroll.data.readers.registry import recognise
+from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
+from fm_unroll.data.undersampling import undersample
+from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
-
-# fastMRI's acquisition names: axial brains, coronal knees
-FASTMRI_ANATOMIES = {"AX": "brain", "CORPD": "knee"}
+from fm_unroll.physics import SamplingPattern
 
 
 @dataclass(frozen=True)
 class Scan:
-    """One file, ready to be read slice by slice.
+    """One file, ready to be read slice by slice, frames outermost.
+
+    ``len(scan)`` is the number of slices of all frames, ``scan[i]`` reads one of them.
 
     Attributes:
-        kind: ``CMRxRecon``, ``fastMRI``, ``ISMRMRD`` or ``NumPy``.
+        path: the file.
+        kind: name of its layout: ``CMRxRecon``, ``fastMRI``, ``ISMRMRD``, ``NumPy``, ...
         volume: what its headers say.
-        slices: every slice of every frame, frames outermost.
-        anatomy: ``cardiac``, ``knee`` or ``brain``; None where the file does not say.
+        anatomy: ``cardiac``, ``knee``, ``brain``, ...; None where the file does not say.
         geometry: size and place of a voxel; None where the file does not say.
-        notes: what the reader left out, a line each.
+        notes: what the reader left out, in one line each.
+        slices: reads them.
     """
 
+    path: Path
     kind: str
     volume: Volume
-    slices: Dataset[KSpaceSample]
     anatomy: str | None
-    geometry: Geometry | None = None
-    notes: tuple[str, ...] = ()
+    geometry: Geometry | None
+    notes: tuple[str, ...]
+    slices: SliceDataset
+
+    def __repr__(self) -> str:
+        """One line: file, layout, anatomy, sizes."""
+        kind = self.kind if self.anatomy is None else f"{self.kind} {self.anatomy}"
+        return f"Scan({self.path.name}: {kind}, {self.volume})"
+
+    def __len__(self) -> int:
+        """Slices of all frames."""
+        return len(self.slices)
+
+    def __getitem__(self, item: int) -> KSpaceSample:
+        """Read one slice of one frame.
+
+        Raises:
+            IndexError: there is no such slice.
+            InputError: it cannot be used.
+        """
+        return self.slices[item]
+
+    def __iter__(self) -> Iterator[KSpaceSample]:
+        """Read one slice after the other."""
+        return (self[item] for item in range(len(self)))
+
+    def undersample(self, pattern: SamplingPattern) -> KSpaceBatch:
+        """Read all slices and mask them as an evaluation does, with the volume's name as seed.
+
+        Args:
+            pattern: the sampling pattern.
+
+        Returns:
+            All slices; ``[0]`` is a batch of the first one, which a network takes as it is:
+            ``network(batch.kspace, batch.mask, batch.num_acs)``. Its ``data_range`` is the maximum of the
+            whole volume's target.
+
+        Raises:
+            InputError: the scan is undersampled already, or a slice cannot be used.
+        """
+        if not self.volume.fully_sampled:
+            raise InputError(
+                f"{self.path} is undersampled already and has its own mask: "
+                "collate its samples with KSpaceBatch.collate(list(scan))"
+            )
+        batch = undersample(KSpaceBatch.collate(list(self)), pattern, [self.volume.name] * len(self))
+        if self.volume.maximum is None and batch.target is not None:
+            return replace(batch, data_range=batch.target.max().expand(len(batch)))
+        return batch
 
 
-def open_scan(path: Path, axes: Sequence[str] = ()) -> Scan:
+def open_scan(path: Path | str, axes: Sequence[str] = ()) -> Scan:
     """Recognise a file by its content and describe it.
 
     Args:
         path: the file.
-        axes: order of a NumPy array's axes, see :class:`~fm_unroll.data.readers.numpy.NumPyDataset`.
+        axes: order of a NumPy array's axes, see :class:`~fm_unroll.data.readers.numpy.NumPyReader`.
 
     Raises:
         InputError: no such file, of no known kind, or not usable; axes are given for a file that states its
             own order.
     """
-    if not path.is_file():
-        raise InputError(f"{path} is not a file")
-    with path.open("rb") as file:
-        is_array = file.read(len(array.MAGIC)) == array.MAGIC
-    if is_array:
-        dataset = NumPyDataset(path, axes)
-        return Scan("NumPy", dataset.volume, dataset, anatomy=None)
+    path = Path(path)
+    reader = recognise(path)
     if axes:
-        raise InputError(f"{path} is no NumPy file and states the order of its axes: leave out --axes")
-    with reading(path), open_file(path) as file:
-        keys = set(file)
-        is_raw = find_group(file) is not None
-    if is_raw:
-        dataset = ISMRMRDDataset(path)
-        notes = ()
-        if dataset.left_out:
-            notes = (f"{dataset.left_out} readouts of a separate calibration scan are left out",)
-        return Scan("ISMRMRD", dataset.volume, dataset, dataset.anatomy, dataset.geometry, notes)
-    if keys & {*cmrxrecon.KSPACE_NAMES}:
-        volume, slices = _read_with(CMRxReconReader(), path)
-        return Scan("CMRxRecon", volume, slices, anatomy="cardiac")
-    if "kspace" in keys:
-        volume, slices = _read_with(FastMRIReader(), path)
-        return Scan("fastMRI", volume, slices, _fastmri_anatomy(volume), _fastmri_geometry(path))
-    raise InputError(
-        f"{path}: neither fastMRI (kspace), CMRxRecon ({', '.join(cmrxrecon.KSPACE_NAMES)}) nor ISMRMRD "
-        f"(dataset/xml, dataset/data); its keys are {', '.join(sorted(keys)[:10]) or 'none'}"
-    )
-
-
-def _read_with(reader: Reader, path: Path) -> tuple[Volume, SliceDataset]:
-    path = path.absolute()
-    volume = reader.describe(path, path.parent)
-    return volume, SliceDataset(path.parent, reader, [volume])
-
-
-def _fastmri_anatomy(volume: Volume) -> str | None:
-    names = (anatomy for prefix, anatomy in FASTMRI_ANATOMIES.items() if volume.contrast.startswith(prefix))
-    return next(names, None)
-
-
-def _fastmri_geometry(path: Path) -> Geometry | None:
-    with reading(path), open_file(path) as file:
-        voxel_mm = Header.parse(file).voxel_mm
-    return Geometry.upright(voxel_mm) if voxel_mm else None
+        try:
+            reader = reader.with_axes(axes)
+        except InputError as error:
+            raise InputError(f"{path} {error}") from None
+    where = path.absolute()  # layouts may name volumes by their folder
+    with reading(path), closing(reader.open(where)) as file:
+        volume = reader.parse(file, where)
+        anatomy, geometry = reader.anatomy(file, volume), reader.geometry(file)
+        notes = reader.notes(file)
+    slices = SliceDataset(where.parent, reader, [volume])
+    return Scan(path, reader.name, volume, anatomy, geometry, notes, slices)

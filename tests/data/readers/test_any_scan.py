@@ -66,7 +66,7 @@ def test_any_fastmri_scan(data: st.DataObject, slices: int, coils: int, readout:
     for sample, (kspace, _, _, header, _, _) in zip(samples, theirs, strict=True):
         np.testing.assert_array_equal(sample.kspace, kspace)
         assert volume.acquired == (header["padding_left"], header["padding_right"])
-        np.testing.assert_array_equal(sample.acquired, lines if mask is None else lines & mask)
+        np.testing.assert_array_equal(sample.volume.lines, lines if mask is None else lines & mask)
 
 
 @given(shape=st.tuples(FEW, LENGTH, LENGTH), data=st.data())

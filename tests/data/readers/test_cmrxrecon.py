@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import scipy.io
 
+from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
-from fm_unroll.data.readers.hdf5 import open_file
+from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
 from fm_unroll.errors import InputError
 from fm_unroll.physics import ifft2c, rss
 from simulate import random_kspace, uniform_lines, write_cmrxrecon, write_matlab
@@ -16,11 +17,10 @@ from simulate import random_kspace, uniform_lines, write_cmrxrecon, write_matlab
 READER = CMRxReconReader()
 
 
-def read(path: Path, slice: int = 0, frame: int = 0, reader: CMRxReconReader = READER):
+def read(path: Path, slice: int = 0, frame: int = 0, reader: CMRxReconReader = READER) -> KSpaceSample:
     """Describe a file and read one slice of it."""
     volume = reader.describe(path, path.parent)
-    with open_file(path) as file:
-        return reader.read(file, volume, slice, frame)
+    return SliceDataset(path.parent, reader, [volume])[frame * volume.num_slices + slice]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,8 @@ def test_every_slice_comes_in_the_order_coil_readout_phase(tmp_path: Path, shape
     for slice_, frame in np.ndindex(*shape[3:]):
         sample = read(path, slice_, frame)
         np.testing.assert_array_equal(sample.kspace, np.moveaxis(kspace[..., slice_, frame], 2, 0))
-        assert sample.kspace.is_contiguous() and sample.acquired.all() and sample.target is None
+        assert (sample.slice, sample.frame) == (slice_, frame) and sample.target is None
+        assert sample.kspace.is_contiguous() and KSpaceBatch.collate([sample]).mask.all()
 
 
 def test_double_precision_becomes_complex64(tmp_path: Path):
@@ -64,10 +65,11 @@ def test_undersampled_files_of_2023(tmp_path: Path, masked: bool):
     assert reader.find(tmp_path) == ([path], [])
     sample = read(path, 1, 2, reader)
 
-    np.testing.assert_array_equal(sample.acquired, lines)
+    batch = KSpaceBatch.collate([sample])
+    np.testing.assert_array_equal(batch.mask[0, 0, 0], lines)
     np.testing.assert_array_equal(sample.kspace, np.moveaxis(kspace[..., 1, 2], 2, 0))
-    assert not sample.fully_sampled and sample.num_acs == 24
-    assert np.isnan(sample.data_range)
+    assert not batch.fully_sampled and batch.num_acs == 24
+    assert batch.data_range.isnan()
 
 
 def test_undersampled_files_of_2024(tmp_path: Path):

@@ -8,8 +8,10 @@ import pytest
 import torch
 from fastmri.data import SliceDataset as FastMRISliceDataset
 
+from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.readers.fastmri import FastMRIReader
 from fm_unroll.data.readers.hdf5 import open_file
+from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
 from fm_unroll.errors import InputError
 from fm_unroll.physics import ifft2c, rss
 from simulate import HEADER, random_kspace, write_fastmri
@@ -17,11 +19,9 @@ from simulate import HEADER, random_kspace, write_fastmri
 READER = FastMRIReader()
 
 
-def read(path: Path, slice: int = 0):
+def read(path: Path, slice: int = 0) -> KSpaceSample:
     """Describe a file and read one slice of it."""
-    volume = READER.describe(path, path.parent)
-    with open_file(path) as file:
-        return READER.read(file, volume, slice, 0)
+    return SliceDataset(path.parent, READER, [READER.describe(path, path.parent)])[slice]
 
 
 @pytest.mark.parametrize(("phase", "padding"), [(12, (0, 0)), (15, (2, 1)), (20, (0, 3)), (21, (4, 4))])
@@ -44,8 +44,8 @@ def test_reads_what_fastmri_reads(tmp_path: Path, phase: int, padding: tuple[int
         np.testing.assert_array_equal(sample.target, their_target)
         assert volume.acquired == (metadata["padding_left"], metadata["padding_right"])
         assert volume.crop == metadata["recon_size"][:2]
-        assert sample.data_range == metadata["max"]
-        lines = np.flatnonzero(sample.acquired)
+        assert sample.volume.maximum == metadata["max"]
+        lines = np.flatnonzero(KSpaceBatch.collate([sample]).mask)
         assert (lines[0], lines[-1] + 1) == volume.acquired and len(lines) == phase - sum(padding)
 
 
@@ -63,7 +63,7 @@ def test_crop(tmp_path: Path, matrix, recon, target, crop):
     stored = None if target is None else np.arange(3.0 * np.prod(target)).reshape(3, *target)
     path = write_fastmri(tmp_path / "file1.h5", (3, 2, *matrix), recon, target=stored)
     sample = read(path, 1)
-    assert sample.crop == crop
+    assert sample.volume.crop == crop
     if stored is not None:
         top, left = (target[0] - crop[0]) // 2, (target[1] - crop[1]) // 2
         expected = stored[1, top : top + crop[0], left : left + crop[1]]
@@ -75,10 +75,11 @@ def test_undersampled_test_file(tmp_path: Path):
     mask[[0, 3, 8, 9, 10, 11, 15, 19]] = True
     path = write_fastmri(tmp_path / "file1.h5", (2, 2, 16, 20), padding=(1, 1), mask=mask)
     sample = read(path)
-    assert not sample.fully_sampled and sample.target is None and np.isnan(sample.data_range)
-    assert np.flatnonzero(sample.acquired).tolist() == [3, 8, 9, 10, 11, 15]
-    assert sample.num_acs == 4
-    assert read(write_fastmri(tmp_path / "file2.h5")).fully_sampled
+    batch = KSpaceBatch.collate([sample])
+    assert not batch.fully_sampled and sample.target is None and batch.data_range.isnan()
+    assert np.flatnonzero(batch.mask).tolist() == [3, 8, 9, 10, 11, 15]
+    assert batch.num_acs == 4
+    assert read(write_fastmri(tmp_path / "file2.h5")).volume.fully_sampled
 
 
 def test_missing_attributes_have_documented_stand_ins(tmp_path: Path):
@@ -185,9 +186,9 @@ def test_the_real_file_reproduces_its_reconstruction(shared: Path):
     (path,), _ = READER.find(shared / "data" / "fastmri_brain")
     volume = READER.describe(path, path.parent)
     assert (volume.num_slices, volume.num_coils, volume.crop) == (4, 13, (224, 224))
-    with open_file(path) as file:
-        for slice_ in range(volume.num_slices):
-            sample = READER.read(file, volume, slice_, 0)
-            image = rss(ifft2c(sample.kspace))
-            torch.testing.assert_close(image, sample.target, rtol=0, atol=1e-4 * float(sample.target.max()))
-            assert float(sample.target.max()) <= sample.data_range * (1 + 1e-6)
+    samples = list(SliceDataset(path.parent, READER, [volume]))
+    assert len(samples) == volume.num_slices
+    for sample in samples:
+        image = rss(ifft2c(sample.kspace))
+        torch.testing.assert_close(image, sample.target, rtol=0, atol=1e-4 * float(sample.target.max()))
+        assert float(sample.target.max()) <= volume.maximum * (1 + 1e-6)

@@ -9,8 +9,7 @@ import pytest
 import torch
 from ismrmrd import xsd
 
-from fm_unroll.data.readers.ismrmrd import ISMRMRDDataset
-from fm_unroll.data.readers.scan import open_scan
+from fm_unroll.data.readers.scan import Scan, open_scan
 from fm_unroll.errors import InputError
 from fm_unroll.physics import ifft2c, rss
 from simulate import random_kspace
@@ -23,63 +22,63 @@ def kspace() -> np.ndarray:
     return random_kspace(*SHAPE)
 
 
-def read_all(dataset: ISMRMRDDataset) -> np.ndarray:
+def read_all(scan: Scan) -> np.ndarray:
     """What the reader makes of a file, (frame, slice, coil, readout, phase)."""
-    volume = dataset.volume
-    stack = np.stack([dataset[item].kspace.numpy() for item in range(len(dataset))])
+    volume = scan.volume
+    stack = np.stack([scan[item].kspace.numpy() for item in range(len(scan))])
     return stack.reshape(volume.num_frames, volume.num_slices, *stack.shape[1:])
 
 
 @pytest.mark.parametrize("counter", ["repetition", "contrast", "phase", "set"])
 def test_every_line_slice_and_frame_comes_to_its_place(write_ismrmrd, tmp_path, kspace, counter):
-    dataset = ISMRMRDDataset(write_ismrmrd(tmp_path / "raw.h5", kspace, counter=counter))
-    np.testing.assert_array_equal(read_all(dataset), kspace)
-    assert dataset.volume.fully_sampled and dataset.anatomy == "knee"
-    sample = dataset[4]
+    scan = open_scan(write_ismrmrd(tmp_path / "raw.h5", kspace, counter=counter))
+    np.testing.assert_array_equal(read_all(scan), kspace)
+    assert scan.volume.fully_sampled and scan.anatomy == "knee"
+    sample = scan[4]
     assert (sample.slice, sample.frame) == (1, 1)
 
 
 def test_averages_are_averaged(write_ismrmrd, tmp_path, kspace):
-    dataset = ISMRMRDDataset(write_ismrmrd(tmp_path / "raw.h5", kspace, averages=3))
-    np.testing.assert_allclose(read_all(dataset), kspace, atol=1e-6)
+    scan = open_scan(write_ismrmrd(tmp_path / "raw.h5", kspace, averages=3))
+    np.testing.assert_allclose(read_all(scan), kspace, atol=1e-6)
 
 
 def test_partial_fourier_lies_where_the_limits_say(write_ismrmrd, tmp_path, kspace):
     lines = np.arange(12) >= 3
-    dataset = ISMRMRDDataset(write_ismrmrd(tmp_path / "raw.h5", kspace, lines=lines, padding=3))
-    np.testing.assert_array_equal(read_all(dataset), kspace * lines)
-    assert dataset.volume.acquired == (3, 12) and dataset.volume.fully_sampled
+    scan = open_scan(write_ismrmrd(tmp_path / "raw.h5", kspace, lines=lines, padding=3))
+    np.testing.assert_array_equal(read_all(scan), kspace * lines)
+    assert scan.volume.acquired == (3, 12) and scan.volume.fully_sampled
 
 
 def test_asymmetric_echo_lies_where_its_centre_is(write_ismrmrd, tmp_path, kspace):
-    dataset = ISMRMRDDataset(write_ismrmrd(tmp_path / "raw.h5", kspace, first_sample=5))
+    scan = open_scan(write_ismrmrd(tmp_path / "raw.h5", kspace, first_sample=5))
     expected = kspace.copy()
     expected[..., :5, :] = 0
-    np.testing.assert_array_equal(read_all(dataset), expected)
+    np.testing.assert_array_equal(read_all(scan), expected)
 
 
 def test_discarded_samples_are_left_out(write_ismrmrd, tmp_path, kspace):
     def discard(acquisition):
         acquisition.discard_pre, acquisition.discard_post = 2, 1
 
-    dataset = ISMRMRDDataset(write_ismrmrd(tmp_path / "raw.h5", kspace, on_acquisition=discard))
+    scan = open_scan(write_ismrmrd(tmp_path / "raw.h5", kspace, on_acquisition=discard))
     expected = kspace.copy()
     expected[..., :2, :] = expected[..., -1:, :] = 0
-    np.testing.assert_array_equal(read_all(dataset), expected)
+    np.testing.assert_array_equal(read_all(scan), expected)
 
 
 def test_readout_oversampling_is_removed_without_changing_a_pixel(write_ismrmrd, tmp_path, kspace):
     path = write_ismrmrd(tmp_path / "raw.h5", kspace, recon_mm=(120.0, 90.0, 5.0))
-    dataset = ISMRMRDDataset(path)
-    assert dataset.volume.readout == 8 and dataset.volume.crop == (8, 6)
+    scan = open_scan(path)
+    assert scan.volume.readout == 8 and scan.volume.crop == (8, 6)
     whole = rss(ifft2c(torch.from_numpy(kspace)))[..., 4:12, :]
-    torch.testing.assert_close(rss(ifft2c(torch.from_numpy(read_all(dataset)))), whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(rss(ifft2c(torch.from_numpy(read_all(scan)))), whole, atol=1e-5, rtol=0)
 
 
 def test_undersampled_files_tell_their_lines(write_ismrmrd, tmp_path, kspace):
     lines = np.zeros(12, bool)
     lines[[0, 3, 5, 6, 7, 9]] = True
-    volume = ISMRMRDDataset(write_ismrmrd(tmp_path / "raw.h5", kspace, lines=lines)).volume
+    volume = open_scan(write_ismrmrd(tmp_path / "raw.h5", kspace, lines=lines)).volume
     assert volume.sampled == (0, 3, 5, 6, 7, 9) and volume.num_acs == 3
 
 
@@ -104,7 +103,7 @@ def test_calibration_lines_count_where_they_are_embedded(write_ismrmrd, tmp_path
 
 def test_geometry_is_that_of_the_headers(write_ismrmrd, tmp_path, kspace):
     """The pixel of the field of view's centre lies at the acquisitions' position, LPS turned to RAS."""
-    geometry = ISMRMRDDataset(write_ismrmrd(tmp_path / "raw.h5", kspace)).geometry
+    geometry = open_scan(write_ismrmrd(tmp_path / "raw.h5", kspace)).geometry
     assert geometry.oriented
     for slice_ in range(3):
         np.testing.assert_allclose(geometry.affine @ [8, 6, slice_, 1], [-10, 20, 30 + 6 * slice_, 1])
@@ -114,9 +113,9 @@ def test_geometry_is_that_of_the_headers(write_ismrmrd, tmp_path, kspace):
 
 def refusal(path) -> str:
     with pytest.raises(InputError) as error:
-        dataset = ISMRMRDDataset(path)
-        for item in range(len(dataset)):
-            dataset[item]
+        scan = open_scan(path)
+        for item in range(len(scan)):
+            scan[item]
     assert str(path) in str(error.value) and "\n" not in str(error.value)
     return str(error.value)
 

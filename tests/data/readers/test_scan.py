@@ -28,9 +28,9 @@ def test_one_file_gives_the_samples_of_its_data_set(tmp_path):
     path = write_cmrxrecon(tmp_path, shape=(16, 12, 2, 3, 4))
     scan = open_scan(path)
     expected = random_kspace(16, 12, 2, 3, 4)
-    assert scan.volume.name == "P001/cine_sax" and scan.anatomy == "cardiac" and len(scan.slices) == 12
+    assert scan.volume.name == "P001/cine_sax" and scan.anatomy == "cardiac" and len(scan) == 12
     for item in range(12):
-        sample = scan.slices[item]
+        sample = scan[item]
         stored = expected[:, :, :, sample.slice, sample.frame]
         np.testing.assert_array_equal(sample.kspace.numpy(), stored.transpose(2, 0, 1))
         assert item == sample.frame * 3 + sample.slice
@@ -55,11 +55,11 @@ def test_numpy_axes_are_taken_as_they_are_named(tmp_path):
     kspace = random_kspace(2, 3, 4, 16, 12)
     np.save(tmp_path / "a.npy", kspace.transpose(4, 2, 1, 3, 0))
     scan = open_scan(tmp_path / "a.npy", ("phase", "coil", "slice", "readout", "frame"))
-    stack = np.stack([scan.slices[item].kspace.numpy() for item in range(6)])
+    stack = np.stack([scan[item].kspace.numpy() for item in range(6)])
     np.testing.assert_array_equal(stack.reshape(kspace.shape), kspace)
     np.save(tmp_path / "b.npy", kspace[0, 0])
     scan = open_scan(tmp_path / "b.npy", ("coil", "readout", "phase"))
-    np.testing.assert_array_equal(scan.slices[0].kspace.numpy(), kspace[0, 0])
+    np.testing.assert_array_equal(scan[0].kspace.numpy(), kspace[0, 0])
 
 
 def test_numpy_lines_that_are_zero_were_not_sampled(tmp_path):

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from fm_unroll.data.packed import PackedReader, pack_volume, packed_volumes
 
 from fm_unroll.cli import main
 from fm_unroll.data import CMRxReconData, FastMRIBrainData, KSpaceBatch, KSpaceSample
@@ -19,7 +20,6 @@ from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.index import build_index, measure_maxima
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.pack import pack
-from fm_unroll.data.packed import PackedReader, pack_volume, packed_volumes
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.fastmri import FastMRIReader
 from fm_unroll.data.readers.hdf5 import open_file
