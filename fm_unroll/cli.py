@@ -47,9 +47,12 @@ VERBS: dict[str, tuple[str | dict[str, str], str]] = {
         "fm_unroll.commands.reconstruct:reconstruct",
         "image of one FILE with --checkpoint: fastMRI, CMRxRecon, ISMRMRD, NumPy",
     ),
-    "cross-domain": ("fm_unroll.evaluation.protocol:cross_domain", "every method on every anatomy and mask"),
+    "cross-domain": (
+        "fm_unroll.commands.cross_domain:cross_domain",
+        "every method on every anatomy and mask",
+    ),
     "bench": ("fm_unroll.commands.bench:bench", "time and memory against peers, as ratios from one run"),
-    "report": ("fm_unroll.report.page:report", "tables, figures and a page from RECORDS.csv"),
+    "report": ("fm_unroll.commands.report:report", "tables, figures and a page from RECORDS.csv"),
 }
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from fm_unroll.errors import InputError
 
+# what `volume_metrics` returns, and what training logs
+VOLUME_METRICS = ("ssim", "psnr", "nmse")
 WINDOW = 7
 K1, K2 = 0.01, 0.03
 
@@ -122,7 +124,9 @@ def _score(prediction: Tensor, target: Tensor, data_range: Tensor) -> dict[str, 
     }
 
 
-def challenge_scores(prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
+def challenge_scores(
+    prediction: Tensor, target: Tensor, data_range: Tensor | None = None
+) -> dict[str, Tensor]:
     """Metrics of each slice as the CMRxRecon 2023 challenge computes them (its ``Evaluation.py``).
 
     Prediction and target are each divided by their own maximum in the slice, and the data range is 1. Here
@@ -131,6 +135,7 @@ def challenge_scores(prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
     Args:
         prediction: float, ``(batch, readout, phase)``.
         target: the same shape.
+        data_range: not needed, each image has its own.
 
     Returns:
         ``challenge_ssim``, ``challenge_psnr`` (dB), ``challenge_nmse``: ``(batch,)`` each, on the CPU,

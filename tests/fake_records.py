@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter
 
-from fm_unroll.evaluation.records import COLUMNS, SliceRecord, read_records
+from fm_unroll.evaluation.records import SliceRecord, columns, read_records
 from fm_unroll.evaluation.selection import PLACE, pictured, shown_runs
 
 CENTERS = {"cardiac": ("24 ACS lines",), "knee": ("0.08", "0.04"), "brain": ("0.08", "0.04")}
@@ -51,7 +50,7 @@ def fake_records(
     synthetic: bool = True,
     encoder_weights: str = "pretrained",
 ) -> pd.DataFrame:
-    """One row a slice; `EFFECTS` are the true differences, subjects and seeds vary about them."""
+    """One row per slice; `EFFECTS` are the true differences, subjects and seeds vary about them."""
     rows = []
     for anatomy in anatomies:
         for center in CENTERS[anatomy]:
@@ -65,7 +64,7 @@ def fake_records(
                             for seed in (np.nan,) if method in UNTRAINED else range(seeds):
                                 where = (anatomy, center, acceleration, true, subject, number)
                                 rows.append(_record(method, seed, where, shared, synthetic, encoder_weights))
-    return pd.DataFrame([astuple(row) for row in rows], columns=list(COLUMNS))
+    return pd.DataFrame([record.row() for record in rows], columns=list(columns()))
 
 
 def _record(method, seed, where, shared, synthetic, encoder_weights) -> SliceRecord:
@@ -105,16 +104,18 @@ def _record(method, seed, where, shared, synthetic, encoder_weights) -> SliceRec
         center=center,
         acs_lines=24 if anatomy == "cardiac" else round(float(center) * 368),
         mask_sha256=sha("mask", anatomy, center, acceleration, subject),
-        data_range=data_range,
-        ssim=ssim,
-        psnr=10 * np.log10(data_range**2 * pixels / (nmse * target_energy)),
-        nmse=nmse,
-        squared_error=nmse * target_energy,
-        target_energy=target_energy,
-        pixels=pixels,
-        challenge_ssim=min(ssim + 0.01, 1.0),
-        challenge_psnr=10 * np.log10(pixels / (nmse * target_energy)) + 10,
-        challenge_nmse=0.9 * nmse,
+        scores={
+            "data_range": data_range,
+            "ssim": ssim,
+            "psnr": 10 * np.log10(data_range**2 * pixels / (nmse * target_energy)),
+            "nmse": nmse,
+            "squared_error": nmse * target_energy,
+            "target_energy": target_energy,
+            "pixels": pixels,
+            "challenge_ssim": min(ssim + 0.01, 1.0),
+            "challenge_psnr": 10 * np.log10(pixels / (nmse * target_energy)) + 10,
+            "challenge_nmse": 0.9 * nmse,
+        },
         status="ok",
     )
 

@@ -49,6 +49,7 @@ class EncoderSpec:
         sha256: SHA-256 that the hub's page of the first file states; None: not pinned.
         position_embedding: how the position embedding is brought to another grid, see
             :func:`fm_unroll.encoders.weights.resample_position_embedding`.
+        label: name in tables and figures; empty: ``name``.
     """
 
     name: str
@@ -63,11 +64,13 @@ class EncoderSpec:
     files: tuple[str, ...] = ("model.safetensors",)
     sha256: str | None = None
     position_embedding: Literal["antialiased", "dinov2"] = "antialiased"
+    label: str = ""
 
 
 _ENTRIES = (
     EncoderSpec(
         name="clip",
+        label="CLIP",
         architecture="vit_base_patch16_clip_quickgelu_224",
         depth=12,
         patch=16,
@@ -92,6 +95,7 @@ _ENTRIES = (
     ),
     EncoderSpec(
         name="dinov2",
+        label="DINOv2",
         architecture="vit_base_patch14_dinov2",
         depth=12,
         patch=14,
@@ -151,6 +155,7 @@ _ENTRIES = (
     ),
     EncoderSpec(
         name="biomedclip",
+        label="BiomedCLIP",
         architecture="vit_base_patch16_224",
         depth=12,
         patch=16,
@@ -197,6 +202,7 @@ _ENTRIES = (
     ),
     EncoderSpec(
         name="random",
+        label="Random encoder",
         architecture="vit_base_patch16_224",
         depth=12,
         patch=16,
@@ -241,6 +247,12 @@ def find_encoder(name: str) -> EncoderSpec:
             "(`python -m fm_unroll encoders list` shows all)"
         )
     return _REGISTRY[name]
+
+
+def encoder_label(name: str) -> str:
+    """Return the name of an encoder as tables and figures print it; nothing is loaded for it."""
+    spec = _REGISTRY.get(name)
+    return spec.label or spec.name if spec else name.removeprefix("timm/")
 
 
 def _timm_encoder(architecture: str) -> EncoderSpec:

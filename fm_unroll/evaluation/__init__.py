@@ -1,1 +1,3 @@
-"""Cross-domain evaluation: what to run, one row a slice, and the report made from the rows."""
+"""Cross-domain evaluation: what takes part, one row per slice, and the statistics of the rows."""
+
+from fm_unroll.evaluation import further_metrics as further_metrics

@@ -1,93 +1,121 @@
-"""What is compared: trained checkpoints and classical baselines, each with the facts its records need."""
+"""What is compared: an arm, its name in tables, its look in figures and its place in their order."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from functools import total_ordering
+from pathlib import PurePath
+from typing import Literal, NamedTuple, Self, TypeAlias
 
-from torch import nn
+from fm_unroll.encoders.registry import encoder_label
 
-from fm_unroll.errors import InputError
-from fm_unroll.evaluation.records import arm_name
-from fm_unroll.files import file_sha256
-from fm_unroll.models.classical import CGSense, WaveletCS, ZeroFilled
-from fm_unroll.training.task import ReconstructionTask, read_checkpoint
+Kind: TypeAlias = Literal["baseline", "prior", "control", "classical"]
 
-BASELINES: dict[str, Callable[[], nn.Module]] = {
-    "zero_filled": ZeroFilled,
-    "cg_sense": CGSense,
-    "wavelet": WaveletCS,
+RANDOM = "random"  # weights, and the encoder that has no others
+LONGEST_FILE_NAME = 16  # of weights, in the names of arms
+
+
+class Look(NamedTuple):
+    """How an arm appears: what kind it is, colour and marker of its line, and its label.
+
+    Methods over an encoder have the encoder's label.
+    """
+
+    kind: Kind
+    color: str
+    marker: str
+    label: str = ""
+
+
+# In the order of all tables. Okabe & Ito's palette, safe for colour-blind readers; the baseline is black,
+# classical methods are grey.
+LOOKS: dict[str, Look] = {
+    "varnet": Look("baseline", "#000000", "o", "E2E-VarNet"),
+    "clip": Look("prior", "#0072B2", "s"),
+    "dinov2": Look("prior", "#D55E00", "D"),
+    "biomedclip": Look("prior", "#009E73", "^"),
+    "random": Look("control", "#CC79A7", "v"),
+    "none": Look("control", "#B8860B", "P", "No encoder"),
+    "varnet_wide": Look("control", "#56B4E9", "X", "VarNet, wide"),
+    "zero_filled": Look("classical", "#9a9a9a", "x", "Zero-filled"),
+    "cg_sense": Look("classical", "#7a7a7a", "1", "CG-SENSE"),
+    "wavelet": Look("classical", "#5a5a5a", "+", "L1-wavelet"),
 }
+_PLACES = {method: place for place, method in enumerate(LOOKS)}
 
 
+@total_ordering
 @dataclass(frozen=True)
-class Method:
-    """One column of every comparison.
+class Arm:
+    """One thing that is compared, apart from its seed and the acceleration it was trained for.
+
+    Arms sort as tables list them.
 
     Attributes:
-        name: ``build_model``'s method, or a baseline's name.
-        load: builds the network; called once, when its turn comes.
-        train_acceleration: nominal acceleration it was trained for; NaN for baselines.
-        seed: of the training; NaN for baselines.
-        sha256: of the checkpoint file; empty for baselines.
-        encoder: name, sha256 and weights label of the frozen encoder; empty strings without one.
-        trained_on: ``(anatomy, synthetic, subject)`` of all subjects seen in training or used for early
-            stopping.
+        method: name given to ``build_model``, or of a classical method.
+        encoder: name of the frozen encoder; empty without one.
+        weights: of the encoder: ``pretrained``, ``random`` or ``file:NAME``; empty without an encoder.
+        physics: the data-consistency step; ``paper`` is the only one.
+        training: hash of hyper-parameters, training subjects and sampling; empty for classical methods, and
+            where it is not known.
     """
 
-    name: str
-    load: Callable[[], nn.Module]
-    train_acceleration: float = float("nan")
-    seed: float = float("nan")
-    sha256: str = ""
-    encoder: tuple[str, str, str] = ("", "", "")
-    trained_on: frozenset[tuple[str, bool, str]] = frozenset()
+    method: str
+    encoder: str = ""
+    weights: str = ""
+    physics: str = "paper"
+    training: str = ""
+
+    def __str__(self) -> str:
+        """The method, and in brackets its encoder's weights unless they are the usual ones."""
+        return self.method if self.usual_weights else f"{self.method} [{self.weights}]"
+
+    def __lt__(self, other: Self) -> bool:
+        """The order of the tables; methods without a look come last, by name."""
+        return self._place < other._place
 
     @property
-    def arm(self) -> str:
-        """What it is called in every comparison."""
-        return arm_name(self.name, self.encoder[2])
+    def _place(self) -> tuple[int | str, ...]:
+        place = _PLACES.get(self.method, len(_PLACES))
+        return place, str(self), self.encoder, self.weights, self.physics, self.training
 
     @property
-    def trained_on_synthetic(self) -> bool:
-        """Whether it was trained on phantoms."""
-        return any(synthetic for _, synthetic, _ in self.trained_on)
+    def usual_weights(self) -> bool:
+        """Whether the encoder, if there is one, carries the weights that belong to its name."""
+        return self.weights in ("", "pretrained", self.method)
 
     @property
-    def folder(self) -> str:
-        """A folder name that is its own for every method and changes with the checkpoint."""
-        return f"{self.name.replace('/', '-')}-{self.sha256[:12] or 'classical'}"
+    def kind(self) -> Kind:
+        """The baseline, a frozen encoder as a prior (of any weights), a control, or a classical method."""
+        if look := LOOKS.get(self.method):
+            return look.kind
+        return "prior" if self.encoder else "control"
+
+    @property
+    def color(self) -> str | None:
+        """Colour of its line; None: the figure chooses a spare one."""
+        look = LOOKS.get(self.method)
+        return look.color if look else None
+
+    @property
+    def label(self) -> str:
+        """Its name as printed: ``CLIP``, ``CLIP (random weights)``.
+
+        Long names of files lose their middle; what the file is stands in full below the tables.
+        """
+        look = LOOKS.get(self.method)
+        name = look.label if look and look.label else encoder_label(self.method)
+        if self.usual_weights:
+            return name
+        weights = self.weights.removeprefix("file:")
+        if len(weights) > LONGEST_FILE_NAME:
+            stem = PurePath(weights).stem
+            weights = stem if len(stem) <= LONGEST_FILE_NAME else f"{stem[:7]}…{stem[-7:]}"
+        return f"{name} ({weights} weights)"
+
+    def with_random_weights(self) -> Self:
+        """The control of the same architecture without pretraining."""
+        return replace(self, weights=RANDOM)
 
 
-def baseline(name: str) -> Method:
-    """A classical method by name.
-
-    Raises:
-        InputError: no such baseline.
-    """
-    if name not in BASELINES:
-        raise InputError(f"unknown baseline {name!r}: choose from {', '.join(BASELINES)}")
-    return Method(name, BASELINES[name])
-
-
-def trained(path: Path) -> Method:
-    """A checkpoint of ``fit`` as a method; its network is built only when it is loaded.
-
-    Raises:
-        InputError: no such file, or not a checkpoint of this framework.
-    """
-    checkpoint = read_checkpoint(path)
-    facts = checkpoint["fm_unroll"]
-    if "synthetic" not in facts:
-        raise InputError(
-            f"{path} is of an earlier version and does not say what it was trained on: train again"
-        )
-    subjects = [*facts["subjects"]["train"], *facts["subjects"]["val"]]
-    return Method(
-        name=checkpoint["hyper_parameters"]["method"],
-        load=lambda: ReconstructionTask.from_checkpoint(path).network,
-        train_acceleration=facts["acceleration"],
-        seed=facts["seed"],
-        sha256=file_sha256(path),
-        encoder=(facts["encoder"]["name"], facts["encoder"]["sha256"], facts["encoder"]["weights"]),
-        trained_on=frozenset((facts["anatomy"], facts["synthetic"], subject) for subject in subjects),
-    )
+BASELINE = Arm("varnet")
+# what is left of a prior without pretraining, and without an encoder
+CONTROLS = (Arm("random", encoder="random", weights=RANDOM), Arm("none"))

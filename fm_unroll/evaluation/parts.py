@@ -7,15 +7,16 @@ again with other options never does a thing twice, and never takes one thing for
 import hashlib
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fm_unroll.data.volume import Volume
-from fm_unroll.evaluation.arms import Method
-from fm_unroll.evaluation.records import COLUMNS, KEY, SliceRecord, read_records
+from fm_unroll.evaluation.entrants import Entrant
+from fm_unroll.evaluation.metric_table import Measure
+from fm_unroll.evaluation.records import KEY, SliceRecord, columns, read_records
 from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition
 from fm_unroll.evaluation.selection import Place
 from fm_unroll.files import whole_file
@@ -27,28 +28,29 @@ class Parts:
 
     Attributes:
         output: the run's folder; parts lie in ``parts`` below it.
-        perceptual: the perceptual metrics that rows carry.
+        measures: what rows carry, of :func:`fm_unroll.evaluation.metric_table.measures`.
     """
 
     output: Path
-    perceptual: tuple[str, ...]
+    measures: tuple[Measure, ...]
 
-    def of_volume(self, method: Method, condition: Condition, volume: Volume) -> Path:
+    def of_volume(self, entrant: Entrant, condition: Condition, volume: Volume) -> Path:
         """Where the rows of one finished volume are."""
-        version = "-".join([f"v{PROTOCOL_VERSION}", *self.perceptual])
-        folder = self.output / "parts" / version / method.folder / condition.folder
+        optional = [name for measure in self.measures if not measure.required for name in measure.columns]
+        version = "-".join([f"v{PROTOCOL_VERSION}", *optional])
+        folder = self.output / "parts" / version / entrant.folder / condition.folder
         # the file of a volume, or the rule of a mask, may change while its name stays
         digest = hashlib.sha256(repr((volume, condition.pattern)).encode()).hexdigest()[:12]
         return folder / f"{volume.name}-{digest}.csv"
 
-    def of_picture(self, method: Method, condition: Condition, volume: Volume, place: Place) -> Path:
+    def of_picture(self, entrant: Entrant, condition: Condition, volume: Volume, place: Place) -> Path:
         """Where one slice of it is, as a picture."""
-        rows = self.of_volume(method, condition, volume)
+        rows = self.of_volume(entrant, condition, volume)
         return rows.with_name(f"{rows.stem}-slice{place.slice}-frame{place.frame}.npz")
 
     def write_rows(self, path: Path, records: Sequence[SliceRecord]) -> None:
         """Write the rows of one volume."""
-        rows = pd.DataFrame([asdict(record) for record in records], columns=COLUMNS)
+        rows = pd.DataFrame([record.row() for record in records], columns=list(columns()))
         with whole_file(path) as part:
             rows.to_csv(part, index=False)
 
@@ -69,7 +71,7 @@ class Parts:
         return records
 
     def collect_pictures(self, pictures: dict[Place, dict[str, Path]]) -> None:
-        """Put the methods' pictures of each slice together as one file in ``images``, and no others there.
+        """Put the entrants' pictures of each slice together as one file in ``images``, and no others there.
 
         Args:
             pictures: for every slice, arm -> the part with its picture.

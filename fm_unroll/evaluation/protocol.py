@@ -1,102 +1,127 @@
-"""The cross-domain evaluation: every method on every anatomy, centre and acceleration, one row a slice."""
+"""The cross-domain evaluation: every method on every anatomy, centre and acceleration, one row per slice."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation import perceptual
-from fm_unroll.evaluation.arms import Method, baseline, trained
+from fm_unroll.evaluation.entrants import Entrant, classical, trained
+from fm_unroll.evaluation.metric_table import measures, obstacles
 from fm_unroll.evaluation.parts import Parts
-from fm_unroll.evaluation.records import arm_names
 from fm_unroll.evaluation.run import Run, Share, Stopwatch
 from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, TestSet
 from fm_unroll.files import file_sha256, write_json
 from fm_unroll.models.insight import learned_weights
 from fm_unroll.physics import Center
 from fm_unroll.provenance import provenance
-from fm_unroll.report.page import print_summary
 
 RUNS = "runs/*/*/checkpoints/best.ckpt"
 DEMO, DEMO_CONTROLS = "demo", "demo-controls"
 
 
-def cross_domain(
-    *,
-    test_sets: list[TestSet],
-    checkpoints: Sequence[str] | None = None,
-    baselines: Sequence[str] = ("zero_filled",),
-    accelerations: Sequence[float] = (4, 8, 10),
-    only: Sequence[str] = (),
-    centers: Sequence[Center] = (),
-    matched: bool = True,
-    output: Path = Path("results/cross_domain"),
-    batch_size: int = 4,
-    num_workers: int = 2,
-) -> None:
-    """Evaluate every method on every test set, centre and acceleration; write one row a slice.
+@dataclass(frozen=True)
+class Protocol:
+    """What is evaluated.
 
-    A volume's rows are written when it is finished: an interrupted run goes on where it stopped when the same
-    command is given again. ``torchrun --nproc-per-node N -m fm_unroll cross-domain ...`` shares the volumes
-    between N processes, one GPU each where there are GPUs.
-
-    Args:
+    Attributes:
         test_sets: data sets and how their centre is sampled.
-        checkpoints: paths or patterns of checkpoints; one that matches nothing is an error. By default the
-            best checkpoints of all runs below ``runs``, or the demo's where there are no others.
+        checkpoints: paths or patterns of checkpoints; None: see :func:`default_checkpoints`.
         baselines: methods without training.
         accelerations: nominal accelerations of the masks.
         only: evaluate these test sets alone, by name or anatomy.
-        centers: evaluate these centers alone: numbers as in the test sets.
-        matched: evaluate a checkpoint only at the acceleration it was trained for, as the paper does.
+        centers: evaluate these centers alone.
+        matched: evaluate a checkpoint only at the acceleration it was trained for.
+    """
+
+    test_sets: list[TestSet]
+    checkpoints: Sequence[str] | None = None
+    baselines: Sequence[str] = ("zero_filled",)
+    accelerations: Sequence[float] = (4, 8, 10)
+    only: Sequence[str] = ()
+    centers: Sequence[Center] = ()
+    matched: bool = True
+
+    def paths(self) -> list[Path]:
+        """Files of the checkpoints."""
+        if self.checkpoints is None:
+            return default_checkpoints()
+        return find_checkpoints(self.checkpoints)
+
+    def work(self, entrants: Sequence[Entrant]) -> list[tuple[Entrant, Condition]]:
+        """Every entrant with every condition it is applied to, after all of them were checked.
+
+        Raises:
+            InputError: a test set or center that is not there, a test set without subjects, an entrant that
+                has seen test subjects, or nothing to do.
+        """
+        chosen = choose_test_sets(self.test_sets, self.only)
+        for test_set in chosen:
+            test_set.data.prepare_data()
+            test_set.data.setup()
+            refuse_unusable(test_set, entrants)
+        conditions = choose_conditions(chosen, self.centers, self.accelerations)
+        work = [
+            (entrant, condition)
+            for entrant in entrants
+            for condition in conditions
+            if not self.matched
+            or math.isnan(entrant.train_acceleration)
+            or entrant.train_acceleration == condition.pattern.acceleration
+        ]
+        if not work:
+            raise InputError(
+                "nothing to evaluate: give --baselines, checkpoints of these --accelerations,"
+                " or --matched false"
+            )
+        return work
+
+
+def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int) -> pd.DataFrame | None:
+    """Evaluate every method on every test set, centre and acceleration; write one row per slice.
+
+    A volume's rows are written when it is finished: an interrupted run goes on where it stopped when it is
+    started again.
+
+    Args:
+        protocol: what to evaluate.
         output: folder for records.csv and the pictures.
         batch_size: slices reconstructed at once, all of one volume.
         num_workers: reading processes.
+
+    Returns:
+        The rows, as :func:`fm_unroll.evaluation.records.read_records` returns them; None in processes that
+        only did their share.
 
     Raises:
         InputError: a checkpoint, baseline, test set or center that is not there, a test set without subjects,
             or a checkpoint that has seen test subjects.
     """
-    paths = default_checkpoints() if checkpoints is None else find_checkpoints(checkpoints)
-    methods = [*map(baseline, baselines), *map(trained, paths)]
-    chosen = choose_test_sets(test_sets, only)
-    for test_set in chosen:
-        test_set.data.prepare_data()
-        test_set.data.setup()
-        refuse_unusable(test_set, methods)
-    conditions = choose_conditions(chosen, centers, accelerations)
-    work = [
-        (method, condition)
-        for method in methods
-        for condition in conditions
-        if not matched
-        or math.isnan(method.train_acceleration)
-        or method.train_acceleration == condition.pattern.acceleration
-    ]
-    if not work:
-        raise InputError(
-            "nothing to evaluate: give --baselines, checkpoints of these --accelerations, or --matched false"
-        )
+    paths = protocol.paths()
+    entrants = [*map(classical, protocol.baselines), *map(trained, paths)]
+    work = protocol.work(entrants)
     share = Share.of_this_process()
-    absent = perceptual.absent()
+    absent = obstacles()
     for name, reason in absent.items() if share.leads else ():
         print(f"{name} is left out: {reason}")
-    parts = Parts(output, tuple(name for name in perceptual.METRICS if name not in absent))
+    parts = Parts(
+        output, tuple(measure for measure in measures() if absent.keys().isdisjoint(measure.columns))
+    )
     facts = provenance() | {"protocol": describe(work, paths), "left_out": absent}
     stopwatch = Stopwatch(output / "provenance.json", facts)
     run = Run(work, parts, share)
     run.score(batch_size, num_workers, stopwatch)
     share.finish()
     if not share.leads:
-        return
+        return None
     records = parts.collect_rows([parts.of_volume(*item) for item in run.items()])
     run.picture(records)
-    write_json(output / "priors.json", learned_priors(methods, records))
+    write_json(output / "priors.json", learned_priors(entrants, records))
     stopwatch.save()
-    print_summary(records)
-    print(f"{len(records)} rows: {output / 'records.csv'}")
+    return records
 
 
 def default_checkpoints() -> list[Path]:
@@ -161,8 +186,8 @@ def choose_conditions(
     ]
 
 
-def refuse_unusable(test_set: TestSet, methods: Sequence[Method]) -> None:
-    """A test set must have subjects and targets, and no method may have been trained or selected on it.
+def refuse_unusable(test_set: TestSet, entrants: Sequence[Entrant]) -> None:
+    """A test set must have subjects and targets, and no entrant may have been trained or selected on it.
 
     Raises:
         InputError: it has none, or one was.
@@ -176,18 +201,18 @@ def refuse_unusable(test_set: TestSet, methods: Sequence[Method]) -> None:
             f"{test_set.name}: {undersampled[0]} is undersampled and has no target: give fully sampled files"
         )
     subjects = {(data.anatomy, volume.synthetic, volume.subject) for volume in volumes}
-    for method in methods:
-        if seen := subjects & method.trained_on:
+    for entrant in entrants:
+        if seen := subjects & entrant.trained_on:
             raise InputError(
-                f"{method.name} ({method.sha256[:12]}) was trained on {len(seen)} test subjects of "
+                f"{entrant.arm.method} ({entrant.sha256[:12]}) was trained on {len(seen)} test subjects of "
                 f"{test_set.name}, such as {min(seen)[2]}: use the split it was trained with"
             )
 
 
-def describe(work: Sequence[tuple[Method, Condition]], checkpoints: Sequence[Path]) -> dict:
+def describe(work: Sequence[tuple[Entrant, Condition]], checkpoints: Sequence[Path]) -> dict[str, Any]:
     """What was run, for the provenance: the resolved protocol with the hashes of its checkpoints."""
-    methods = list(dict.fromkeys(method for method, _ in work))
-    trained_methods = [method for method in methods if method.sha256]
+    entrants = list(dict.fromkeys(entrant for entrant, _ in work))
+    checkpointed = [entrant for entrant in entrants if entrant.sha256]
     test_sets = {id(condition.test_set): condition.test_set for _, condition in work}.values()
     paths = {file_sha256(path): path for path in checkpoints}
     return {
@@ -203,23 +228,23 @@ def describe(work: Sequence[tuple[Method, Condition]], checkpoints: Sequence[Pat
             for test_set in test_sets
         ],
         "sampling": list(dict.fromkeys(repr(condition.pattern) for _, condition in work)),
-        "baselines": [method.name for method in methods if not method.sha256],
+        "baselines": [entrant.arm.method for entrant in entrants if not entrant.sha256],
         "checkpoints": {
-            str(paths[method.sha256]): f"{method.arm}, sha256 {method.sha256}" for method in trained_methods
+            str(paths[entrant.sha256]): f"{entrant.arm}, sha256 {entrant.sha256}" for entrant in checkpointed
         },
         "encoders": {
-            method.arm: f"{method.encoder[0]}, {method.encoder[2]}, sha256 {method.encoder[1]}"
-            for method in trained_methods
-            if method.encoder[0]
+            str(entrant.arm): f"{entrant.arm.encoder}, {entrant.arm.weights}, sha256 {entrant.encoder_sha256}"
+            for entrant in checkpointed
+            if entrant.arm.encoder
         },
     }
 
 
-def learned_priors(methods: Sequence[Method], records: pd.DataFrame) -> dict[str, dict[str, list]]:
-    """Step sizes and fusion weights of every trained method, under the names that the report uses."""
-    labels = dict(zip(records.checkpoint_sha256, arm_names(records), strict=True))
+def learned_priors(entrants: Sequence[Entrant], records: pd.DataFrame) -> dict[str, dict[str, list[Any]]]:
+    """Step sizes and fusion weights of every trained entrant with rows, by the text of its arm."""
+    recorded = set(records.checkpoint_sha256)
     return {
-        labels[method.sha256]: learned_weights(method.load())
-        for method in methods
-        if method.sha256 and method.sha256 in labels
+        str(entrant.arm): learned_weights(entrant.load())
+        for entrant in entrants
+        if entrant.sha256 and entrant.sha256 in recorded
     }

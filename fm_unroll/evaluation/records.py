@@ -1,4 +1,4 @@
-"""One row a slice: the schema of ``records.csv``, its reader, and the step from slices to volumes.
+"""One row per slice: the columns of ``records.csv``, its reader, and the step from slices to volumes.
 
 Everything the evaluation says derives from these rows. Three conventions are in use in the field and all are
 kept, always by name:
@@ -11,17 +11,18 @@ SSIM is the mean over slices in the first two (the data range is the volume's ma
 there.
 """
 
-from dataclasses import MISSING, dataclass, fields
+import math
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from fm_unroll.errors import InputError
+from fm_unroll.evaluation.arms import Arm
+from fm_unroll.evaluation.metric_table import METRICS, OF_THE_TARGET, measures
 
-BASELINE = "varnet"
-CONTROL = "random"
-CONTROLS = (CONTROL, "none")  # what is left of a prior without pretraining, and without an encoder
 ANATOMIES = ("cardiac", "knee", "brain")
 RUN = ("method", "train_acceleration", "seed", "checkpoint_sha256")
 CONDITION = ("dataset", "anatomy", "center", "acceleration")
@@ -58,21 +59,11 @@ class SliceRecord:
         center: how the centre was sampled: ``24 ACS lines``, or the center fraction (``0.08``).
         acs_lines: number of fully sampled centre lines.
         mask_sha256: SHA-256 of the mask; equal for all methods at one slice.
-        data_range: maximum of the target volume.
-        ssim: structural similarity of the slice.
-        psnr: peak signal-to-noise ratio of the slice, dB.
-        nmse: squared error over target energy of the slice.
-        squared_error: sum over pixels of (reconstruction - target)^2.
-        target_energy: sum over pixels of target^2.
-        pixels: number of pixels of the slice.
-        challenge_ssim: structural similarity by the challenge's convention
-            (:func:`fm_unroll.metrics.challenge_scores`).
-        challenge_psnr: peak signal-to-noise ratio by the challenge's convention, dB.
-        challenge_nmse: normalised mean squared error by the challenge's convention.
+        scores: what was measured of the slice, by the name of its column: ``data_range`` (maximum of the
+            target volume), ``squared_error`` and ``target_energy`` (sums over pixels), ``pixels``, and the
+            metrics of :mod:`fm_unroll.evaluation.metric_table`. Each stands in a column of its own.
         status: ``ok``, or ``failed`` (not finite): a failed row carries NaN metrics and is counted, never
             averaged.
-        haarpsi: Haar wavelet perceptual similarity; NaN where not computed.
-        lpips: learned perceptual image patch similarity; NaN where not computed.
     """
 
     protocol_version: int
@@ -97,36 +88,39 @@ class SliceRecord:
     center: str
     acs_lines: int
     mask_sha256: str
-    data_range: float
-    ssim: float
-    psnr: float
-    nmse: float
-    squared_error: float
-    target_energy: float
-    pixels: int
-    challenge_ssim: float
-    challenge_psnr: float
-    challenge_nmse: float
+    scores: dict[str, float]
     status: str
-    haarpsi: float = float("nan")
-    lpips: float = float("nan")
+
+    def row(self) -> dict[str, Any]:
+        """The row of ``records.csv``: column -> value, NaN where a metric was not computed."""
+        known = vars(self) | self.scores
+        return {name: known.get(name, math.nan) for name in columns()}
 
 
-COLUMNS = tuple(field.name for field in fields(SliceRecord))
-_REQUIRED = tuple(field.name for field in fields(SliceRecord) if field.default is MISSING)
-_MEASURED = ("ssim", "psnr", "nmse", "squared_error")
-_AVERAGED = ("ssim", "psnr", "nmse", "challenge_ssim", "challenge_psnr", "challenge_nmse", "haarpsi", "lpips")
+def columns() -> dict[str, type]:
+    """The columns of ``records.csv`` in their order, and the type of each.
+
+    What every row has stands before the status; metrics that need not be there stand behind it.
+    """
+    types: dict[str, type] = {field.name: cast(type, field.type) for field in fields(SliceRecord)}
+    del types["scores"]
+    status = types.pop("status")
+    required, optional = (
+        {column: float for measure in measures() if measure.required is kind for column in measure.columns}
+        for kind in (True, False)
+    )
+    return types | required | {"pixels": int, "status": status} | optional
 
 
 def read_records(path: Path) -> pd.DataFrame:
     """Read and check ``records.csv``.
 
     Args:
-        path: the file; columns as in `SliceRecord` (``haarpsi`` and ``lpips`` may be absent).
+        path: the file; columns as :func:`columns` names them (those behind ``status`` may be absent).
 
     Returns:
-        One row a slice, columns `COLUMNS` with the types of `SliceRecord`, sorted by `KEY`: the order of the
-        rows in the file changes nothing downstream.
+        One row per slice with these columns and their types, sorted by `KEY`: the order of the rows in the
+        file changes nothing downstream.
 
     Raises:
         InputError: no such file, no rows, a column missing or unreadable, two protocol versions, a row given
@@ -138,13 +132,13 @@ def read_records(path: Path) -> pd.DataFrame:
         raw = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a table of records ({str(error).strip()})") from error
-    if absent := [name for name in _REQUIRED if name not in raw]:
+    types = columns()
+    optional = {column for measure in measures() if not measure.required for column in measure.columns}
+    if absent := [name for name in types if name not in raw and name not in optional]:
         raise InputError(f"{path}: columns missing: {', '.join(absent)}; write it again with this version")
     if raw.empty:
         raise InputError(f"{path}: holds no rows; the evaluation has recorded nothing yet")
-    records = pd.DataFrame(
-        {field.name: _column(raw, field.name, field.type, path) for field in fields(SliceRecord)}
-    )
+    records = pd.DataFrame({name: _column(raw, name, kind, path) for name, kind in types.items()})
     _check(records, path)
     return records.sort_values(list(KEY), kind="stable", ignore_index=True)
 
@@ -184,7 +178,9 @@ def _check(records: pd.DataFrame, path: Path) -> None:
             f"{path}: {_place(row)} is recorded twice for {row.method}; remove one of the two rows"
         )
     failed = records.status == "failed"
-    wrong = records[list(_MEASURED)].isna().ne(failed, axis=0).any(axis=1)
+    # the challenge's convention has no value where an image has no positive maximum
+    measured = [name for name in measures()[0].columns if name not in OF_THE_TARGET]
+    wrong = records[measured].isna().ne(failed, axis=0).any(axis=1)
     if wrong.any():
         row = records[wrong].iloc[0]
         raise InputError(
@@ -220,51 +216,31 @@ def check_pairing(records: pd.DataFrame) -> None:
             )
 
 
-def arm_name(method: str, encoder_weights: str) -> str:
-    """Name what is compared: the method, and in brackets its encoder's weights unless pretrained."""
-    expected = encoder_weights in ("", "pretrained", method)
-    return method if expected else f"{method} [{encoder_weights}]"
-
-
-def arm_names(records: pd.DataFrame) -> pd.Series:
-    """The arm of every row, see :func:`arm_name`."""
-    pairs = zip(records.method, records.encoder_weights, strict=True)
-    return pd.Series([arm_name(*pair) for pair in pairs], index=records.index, dtype=object)
-
-
-def prior_arms(records: pd.DataFrame) -> set[str]:
-    """The arms whose prior is a frozen encoder: all that have one but the control with random weights."""
-    return set(arm_names(records[(records.encoder != "") & (records.method != CONTROL)]))
+def record_arms(records: pd.DataFrame) -> pd.Series:
+    """The arm of every row."""
+    triples = records[["method", "encoder", "encoder_weights"]].itertuples(index=False, name=None)
+    return pd.Series([Arm(*triple) for triple in triples], index=records.index, dtype=object)
 
 
 def volume_table(records: pd.DataFrame) -> pd.DataFrame:
-    """Bring slices together into volumes, in both conventions.
+    """Bring slices together into volumes, in all conventions.
 
     Args:
         records: as `read_records` returns them.
 
     Returns:
-        One row a run, condition and volume. Identity: `RUN`, `CONDITION`, `VOLUME`, ``arm`` (the method, with
-        the encoder's weights in brackets where they are not the pretrained ones), ``contrast``,
-        ``synthetic``, ``true_acceleration``.
+        One row per run, condition and volume. Identity: `RUN`, `CONDITION`, `VOLUME`, ``arm`` (an
+        :class:`~fm_unroll.evaluation.arms.Arm`), ``contrast``, ``synthetic``, ``true_acceleration``.
         Counts: ``slices`` (rows of this run), ``expected`` (slices any run has of this volume), ``failed``.
-        Metrics: ``ssim``, ``psnr_volume``, ``nmse_volume``, ``psnr_slice``, ``nmse_slice``,
-        ``challenge_ssim``, ``challenge_psnr``, ``challenge_nmse``, ``haarpsi``, ``lpips``; all NaN where a
-        slice failed.
+        Metrics: all of `METRICS`, by name; all NaN where a slice failed.
 
     Raises:
         InputError: the methods do not share masks and targets, or one volume has several data ranges.
     """
     check_pairing(records)
     place = [*CONDITION, *VOLUME]
-    ranges = records.groupby(place, sort=False).data_range.agg(["min", "max"])
-    uneven = ranges["max"] > ranges["min"] * (1 + 1e-3)
-    if uneven.any():
-        raise InputError(
-            f"volume {uneven.idxmax()[-1]}: data_range differs between its slices;"
-            " it must be the maximum of the whole target volume"
-        )
-    rows = records.assign(arm=arm_names(records), failed=records.status == "failed")
+    _check_data_ranges(records)
+    rows = records.assign(arm=record_arms(records), failed=records.status == "failed")
     grouped = rows.groupby([*RUN, "arm", *place], dropna=False, sort=True)
     table = grouped.agg(
         contrast=("contrast", "first"),
@@ -274,13 +250,12 @@ def volume_table(records: pd.DataFrame) -> pd.DataFrame:
         failed=("failed", "sum"),
     )
     sums = grouped[["squared_error", "target_energy", "pixels"]].sum(skipna=False)
-    means = grouped[list(_AVERAGED)].mean(skipna=False)
-    means = means.rename(columns={"psnr": "psnr_slice", "nmse": "nmse_slice"})
-    with np.errstate(divide="ignore"):
-        peak = grouped.data_range.max() ** 2 * sums.pixels / sums.squared_error
-        table = table.join(means).assign(
-            psnr_volume=10 * np.log10(peak), nmse_volume=sums.squared_error / sums.target_energy
-        )
+    sums["data_range"] = grouped.data_range.max()
+    for name, metric in METRICS.items():
+        if metric.of_volume is None:
+            table[name] = grouped[metric.column or name].mean(skipna=False)
+        else:
+            table[name] = metric.of_volume(sums)
     table = table.reset_index()
     distinct = records.drop_duplicates([*place, *SLICE]).groupby(place, sort=False).size()
     table.insert(
@@ -289,3 +264,13 @@ def volume_table(records: pd.DataFrame) -> pd.DataFrame:
         distinct.loc[pd.MultiIndex.from_frame(table[place])].array,
     )
     return table
+
+
+def _check_data_ranges(records: pd.DataFrame) -> None:
+    ranges = records.groupby([*CONDITION, *VOLUME], sort=False).data_range.agg(["min", "max"])
+    uneven = ranges["max"] > ranges["min"] * (1 + 1e-3)
+    if uneven.any():
+        raise InputError(
+            f"volume {uneven.idxmax()[-1]}: data_range differs between its slices;"
+            " it must be the maximum of the whole target volume"
+        )

@@ -13,7 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from fm_unroll.data.volume import Volume
-from fm_unroll.evaluation.arms import Method
+from fm_unroll.evaluation.entrants import Entrant
 from fm_unroll.evaluation.parts import Parts
 from fm_unroll.evaluation.scoring import Condition, Scorer
 from fm_unroll.evaluation.selection import PLACE, Place, pictured, shown_runs
@@ -44,7 +44,7 @@ class Share:
         return self.rank == 0
 
     def volumes(self, condition: Condition) -> list[Volume]:
-        """The test volumes of this process; a volume belongs to the same process for every method."""
+        """The test volumes of this process; a volume belongs to the same process for every entrant."""
         return condition.test_set.data.volumes("test")[self.rank :: self.processes]
 
     def finish(self) -> None:
@@ -72,79 +72,81 @@ class Stopwatch:
 
 
 class Run:
-    """Applies methods to conditions, in the share of this process; what is finished already is left alone."""
+    """Applies entrants to conditions, in the share of this process; what is finished is left alone."""
 
-    def __init__(self, work: list[tuple[Method, Condition]], parts: Parts, share: Share) -> None:
+    def __init__(self, work: list[tuple[Entrant, Condition]], parts: Parts, share: Share) -> None:
         """Nothing is loaded yet.
 
         Args:
-            work: every method with every condition it is to be applied to; a method's are consecutive.
+            work: every entrant with every condition it is to be applied to; an entrant's are consecutive.
             parts: what is finished.
             share: what this process is to do of it.
         """
         self.work = work
         self.parts = parts
         self.share = share
-        self._latest: tuple[Method | None, nn.Module | None] = None, None
+        self._latest: tuple[Entrant | None, nn.Module | None] = None, None
 
-    def items(self) -> Iterator[tuple[Method, Condition, Volume]]:
-        """Every method, condition and volume, of all processes."""
-        for method, condition in self.work:
+    def items(self) -> Iterator[tuple[Entrant, Condition, Volume]]:
+        """Every entrant, condition and volume, of all processes."""
+        for entrant, condition in self.work:
             for volume in condition.test_set.data.volumes("test"):
-                yield method, condition, volume
+                yield entrant, condition, volume
 
     def score(self, batch_size: int, num_workers: int, stopwatch: Stopwatch) -> None:
         """Score what is not yet finished; a volume's rows are on disk as soon as it is."""
         left, slices, slices_left = [], 0, 0
-        for method, condition in self.work:
+        for entrant, condition in self.work:
             volumes = self.share.volumes(condition)
-            unfinished = [v for v in volumes if not self.parts.of_volume(method, condition, v).exists()]
-            left.append((method, condition, unfinished))
+            unfinished = [v for v in volumes if not self.parts.of_volume(entrant, condition, v).exists()]
+            left.append((entrant, condition, unfinished))
             slices += sum(map(num_slices, volumes))
             slices_left += sum(map(num_slices, unfinished))
         quiet = not self.share.leads
         with tqdm(
             total=slices, initial=slices - slices_left, unit="slice", desc="cross-domain", disable=quiet
         ) as bar:
-            for method, condition, volumes in left:
+            for entrant, condition, volumes in left:
                 if not volumes:
                     continue
-                bar.set_postfix_str(f"{method.arm}: {condition.folder}")
-                scorer = self._scorer(method, condition)
+                bar.set_postfix_str(f"{entrant.arm}: {condition.folder}")
+                scorer = self._scorer(entrant, condition)
                 for volume, records in scorer.volumes(volumes, batch_size, num_workers):
-                    self.parts.write_rows(self.parts.of_volume(method, condition, volume), records)
+                    self.parts.write_rows(self.parts.of_volume(entrant, condition, volume), records)
                     bar.update(num_slices(volume))
                     if self.share.leads:
                         stopwatch.save()
 
     def picture(self, records: pd.DataFrame) -> None:
-        """Store pictures of typical and extreme slices by every method, all of them by this process.
+        """Store pictures of typical and extreme slices by every entrant, all of them by this process.
 
         Args:
             records: the rows of the whole run, as `fm_unroll.evaluation.records.read_records` returns them.
         """
         shown = shown_runs(records)
-        has_row = set(shown[["checkpoint_sha256", "arm", *PLACE]].itertuples(index=False, name=None))
+        # records do not say how an arm was trained, so the text of both is compared
+        named = shown.assign(arm=shown.arm.map(str))
+        has_row = set(named[["checkpoint_sha256", "arm", *PLACE]].itertuples(index=False, name=None))
         pictures: dict[Place, dict[str, Path]] = {place: {} for place in pictured(shown)}
         left = []
-        for method, condition, volume in self.items():
+        for entrant, condition, volume in self.items():
             for place, by_arm in pictures.items():
-                wanted = (method.sha256, method.arm, *place) in has_row
+                wanted = (entrant.sha256, str(entrant.arm), *place) in has_row
                 if wanted and place[:6] == (*condition.identity, volume.subject, volume.name):
-                    path = self.parts.of_picture(method, condition, volume, place)
-                    by_arm[method.arm] = path
+                    path = self.parts.of_picture(entrant, condition, volume, place)
+                    by_arm[str(entrant.arm)] = path
                     if not path.exists():
-                        left.append((method, condition, volume, place, path))
-        for method, condition, volume, place, path in tqdm(left, unit="picture", desc="pictures"):
-            image, target = self._scorer(method, condition).slice(volume, int(place.slice), int(place.frame))
+                        left.append((entrant, condition, volume, place, path))
+        for entrant, condition, volume, place, path in tqdm(left, unit="picture", desc="pictures"):
+            image, target = self._scorer(entrant, condition).slice(volume, int(place.slice), int(place.frame))
             self.parts.write_picture(path, image=image.numpy(), target=target.numpy())
         self.parts.collect_pictures(pictures)
 
-    def _scorer(self, method: Method, condition: Condition) -> Scorer:
-        """With the method's network, which is built when its turn comes and kept until the next one's."""
-        if self._latest[0] is not method:
-            self._latest = method, method.load().to(self.share.device).eval()
-        return Scorer(self._latest[1], method, condition, self.share.device, self.parts.perceptual)
+    def _scorer(self, entrant: Entrant, condition: Condition) -> Scorer:
+        """With the entrant's network, which is built when its turn comes and kept until the next one's."""
+        if self._latest[0] is not entrant:
+            self._latest = entrant, entrant.load().to(self.share.device).eval()
+        return Scorer(self._latest[1], entrant, condition, self.share.device, self.parts.measures)
 
 
 def num_slices(volume: Volume) -> int:

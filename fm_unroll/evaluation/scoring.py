@@ -14,16 +14,14 @@ from torch.utils.data import DataLoader
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.volume import Volume
-from fm_unroll.evaluation.arms import Method
-from fm_unroll.evaluation.perceptual import perceptual_scores
+from fm_unroll.evaluation.entrants import Entrant
+from fm_unroll.evaluation.metric_table import OF_THE_TARGET, Measure
 from fm_unroll.evaluation.records import SliceRecord
-from fm_unroll.metrics import challenge_scores, score_slices
 from fm_unroll.physics import Center, SamplingPattern
-from fm_unroll.reconstruction.engine import measure, reconstruct
+from fm_unroll.reconstruction.engine import accelerate, reconstruct
 
 # 2: rows carry the challenge's metrics and say what the model was trained on.
 PROTOCOL_VERSION = 2
-OF_THE_TARGET = ("target_energy", "pixels", "data_range")
 
 
 @dataclass(frozen=True)
@@ -66,21 +64,21 @@ class Condition:
 
 @dataclass(frozen=True)
 class Scorer:
-    """Applies one method to one condition.
+    """Applies one entrant to one condition.
 
     Attributes:
-        network: the method's, on the device.
-        method: what it is.
+        network: the entrant's, on the device.
+        entrant: what it is.
         condition: what it is applied to.
         device: where to compute.
-        perceptual: the perceptual metrics to compute.
+        measures: what to measure of every slice.
     """
 
     network: nn.Module
-    method: Method
+    entrant: Entrant
     condition: Condition
     device: torch.device
-    perceptual: tuple[str, ...] = ()
+    measures: tuple[Measure, ...]
 
     def volumes(
         self, volumes: Sequence[Volume], batch_size: int, num_workers: int
@@ -123,15 +121,15 @@ class Scorer:
 
     def reconstruct(self, full: KSpaceBatch) -> tuple[KSpaceBatch, Tensor]:
         """Undersample some fully sampled slices and reconstruct them: float32, ``(batch, *crop)``."""
-        batch = measure(full.to(self.device), self.condition.pattern)
+        batch = accelerate(full.to(self.device), self.condition.pattern)
         return batch, reconstruct(self.network, batch)
 
     def score(self, volume: Volume, batch: KSpaceBatch, images: Tensor) -> Iterator[SliceRecord]:
         """The rows of some reconstructed slices of one volume."""
-        scores = score_slices(images, batch.target, batch.data_range)
-        scores |= challenge_scores(images, batch.target)
-        scores |= perceptual_scores(self.perceptual, images, batch.target, batch.data_range)
-        method, condition = self.method, self.condition
+        scores: dict[str, Tensor] = {}
+        for measure in self.measures:
+            scores |= measure(images, batch.target, batch.data_range)
+        entrant, condition = self.entrant, self.condition
         for row in range(len(batch)):
             measured = {name: values[row].item() for name, values in scores.items()}
             failed = not math.isfinite(measured["squared_error"])
@@ -139,14 +137,14 @@ class Scorer:
                 measured |= {name: math.nan for name in measured if name not in OF_THE_TARGET}
             yield SliceRecord(
                 protocol_version=PROTOCOL_VERSION,
-                method=method.name,
-                train_acceleration=method.train_acceleration,
-                seed=method.seed,
-                checkpoint_sha256=method.sha256,
-                encoder=method.encoder[0],
-                encoder_sha256=method.encoder[1],
-                encoder_weights=method.encoder[2],
-                trained_on_synthetic=method.trained_on_synthetic,
+                method=entrant.arm.method,
+                train_acceleration=entrant.train_acceleration,
+                seed=entrant.seed,
+                checkpoint_sha256=entrant.sha256,
+                encoder=entrant.arm.encoder,
+                encoder_sha256=entrant.encoder_sha256,
+                encoder_weights=entrant.arm.weights,
+                trained_on_synthetic=entrant.trained_on_synthetic,
                 dataset=condition.test_set.name,
                 anatomy=condition.test_set.data.anatomy,
                 synthetic=volume.synthetic,
@@ -160,6 +158,6 @@ class Scorer:
                 center=str(condition.pattern.center),
                 acs_lines=batch.num_acs,
                 mask_sha256=hashlib.sha256(batch.mask[row].cpu().numpy().tobytes()).hexdigest(),
+                scores=measured | {"pixels": int(measured["pixels"])},
                 status="failed" if failed else "ok",
-                **{**measured, "pixels": int(measured["pixels"])},
             )

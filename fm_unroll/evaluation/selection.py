@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from fm_unroll.evaluation.records import ANATOMIES, BASELINE, CONDITION, SLICE, VOLUME, arm_names, prior_arms
+from fm_unroll.evaluation.arms import BASELINE, Arm
+from fm_unroll.evaluation.records import ANATOMIES, CONDITION, SLICE, VOLUME, record_arms
 from fm_unroll.evaluation.statistics import center_order, nearest_training
 
+ZERO_FILLED = Arm("zero_filled")
 PLACE = (*CONDITION, *VOLUME, *SLICE)
 
 
@@ -31,12 +33,12 @@ class Extreme(NamedTuple):
     """Where a prior's SSIM minus the baseline's is largest (``best``) or smallest (``worst``)."""
 
     kind: str
-    arm: str
+    arm: Arm
     place: Place
 
 
 def shown_runs(records: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the runs that pictures show, one an arm and slice.
+    """The rows of the runs that pictures show, one per arm and slice.
 
     Args:
         records: as `fm_unroll.evaluation.records.read_records` returns them.
@@ -44,7 +46,7 @@ def shown_runs(records: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Some of these rows in their order, with a further column ``arm``.
     """
-    named = records.assign(arm=arm_names(records))
+    named = records.assign(arm=record_arms(records))
     shown = []
     for (*_, acceleration), group in named.groupby(list(CONDITION), sort=False):
         nearest = nearest_training(group.train_acceleration, acceleration)
@@ -54,7 +56,7 @@ def shown_runs(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def typical(shown: pd.DataFrame) -> list[Place]:
-    """One slice a condition: the one with the baseline's median SSIM (zero-filling's where it has none).
+    """One slice per condition: the one with the baseline's median SSIM (zero-filling's where it has none).
 
     Args:
         shown: as `shown_runs` returns them.
@@ -64,7 +66,7 @@ def typical(shown: pd.DataFrame) -> list[Place]:
     """
     chosen = []
     for _, group in shown.groupby(list(CONDITION), sort=False):
-        for arm in (BASELINE, "zero_filled", *sorted(set(group.arm))):
+        for arm in (BASELINE, ZERO_FILLED, *sorted(set(group.arm), key=str)):
             rows = group[(group.arm == arm) & (group.status == "ok")].sort_values(
                 ["ssim", *VOLUME, *SLICE], kind="stable"
             )
@@ -83,11 +85,11 @@ def extremes(shown: pd.DataFrame) -> list[Extreme]:
         shown: as `shown_runs` returns them.
 
     Returns:
-        Two a prior, priors in alphabetical order.
+        Two per prior, priors in alphabetical order.
     """
     ssim = shown[shown.status == "ok"].pivot(index=list(PLACE), columns="arm", values="ssim")
     found = []
-    for arm in sorted(prior_arms(shown) & set(ssim)):
+    for arm in sorted((arm for arm in ssim if arm.kind == "prior"), key=str):
         gain = (ssim[arm] - ssim[BASELINE]).dropna() if BASELINE in ssim else pd.Series(dtype=float)
         if len(gain):
             found.append(Extreme("best", arm, Place(*gain.index[gain.to_numpy().argmax()])))

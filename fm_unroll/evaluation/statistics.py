@@ -1,55 +1,24 @@
 """Paired statistics of volumes. Only numbers: no words, tables or pictures.
 
-The rules, which the report repeats:
-
-- **Which model.** At every condition (data set, center, acceleration) all trained methods are taken at one
-  training acceleration: the one nearest to the tested one (nearest ratio). A method without such a model is
-  missing.
-- **Which volumes.** A run that lacks slices other runs have is missing, never averaged over what it has. A
-  volume in which a slice failed leaves a comparison for both methods; a table of means, for all methods of
-  that condition (a method that failed in more than half of the volumes is itself shown as failed instead, and
-  removes nothing). The number of volumes left out stands beside the result.
-- **Unit.** Subjects are independent, their volumes are not, and neither are the seeds of one method on one
-  volume. Means run over volumes and seeds. Intervals come from a crossed bootstrap, which resamples subjects
-  (with all their volumes) and, independently and for each method, seeds. The test and the effect sizes see
-  one difference a subject.
-- **Test.** Wilcoxon's signed-rank test, zero differences dropped and counted; none with fewer than
-  `MIN_SUBJECTS` subjects, where even unanimous signs could not reach p < 0.05. Holm's correction runs over
-  the comparisons of one table: one data set, one metric, one baseline. The test takes the seeds at hand as
-  given; the interval does not. So a difference is called clear only if p < 0.05 after correction and the
-  interval has no zero.
+The rules are those that the report prints (``fm_unroll/report/templates/rules.html``).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from fm_unroll.evaluation.arms import Arm
+from fm_unroll.evaluation.inference import Floats, SignedRank, bootstrap_interval, holm, signed_rank
+from fm_unroll.evaluation.metric_table import METRICS
 from fm_unroll.evaluation.records import ANATOMIES, CONDITION, VOLUME
 from fm_unroll.physics import Center
 
-METRICS = (
-    "ssim",
-    "psnr_volume",
-    "nmse_volume",
-    "psnr_slice",
-    "nmse_slice",
-    "challenge_ssim",
-    "challenge_psnr",
-    "challenge_nmse",
-    "haarpsi",
-    "lpips",
-)
-MIN_SUBJECTS = 6
-RESAMPLES = 5000
-LEVEL = 0.95
-
 
 @dataclass(frozen=True)
-class Condition:
+class AlignedVolumes:
     """All methods at one data set, center and acceleration, aligned by volume.
 
     Attributes:
@@ -74,28 +43,28 @@ class Condition:
     train_acceleration: float
     synthetic: bool
     subjects: np.ndarray
-    values: dict[str, dict[str, np.ndarray]]
-    missing: dict[str, str]
+    values: dict[Arm, dict[str, Floats]]
+    missing: dict[Arm, str]
 
     @property
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, Any]:
         """The fields that say where a number was measured, in the order of the tables' columns."""
         names = (*CONDITION, "true_acceleration", "train_acceleration", "synthetic")
         return {name: getattr(self, name) for name in names}
 
-    def succeeded(self, arm: str) -> np.ndarray:
+    def succeeded(self, arm: Arm) -> np.ndarray:
         """Volumes in which no slice of any run of this arm failed: bool of shape (volumes,)."""
         return np.isfinite(self.values[arm]["ssim"]).all(axis=0)
 
 
-def conditions(volumes: pd.DataFrame) -> list[Condition]:
+def align(volumes: pd.DataFrame) -> list[AlignedVolumes]:
     """Align the volumes of all methods at every condition.
 
     Args:
         volumes: as `fm_unroll.evaluation.records.volume_table` returns them.
 
     Returns:
-        One item a condition; anatomies in the paper's order, larger centers first, accelerations ascending.
+        One item per condition; anatomies in the paper's order, larger centers first, accelerations ascending.
     """
     found = [_align(key, group) for key, group in volumes.groupby(list(CONDITION), sort=True)]
     return sorted(
@@ -114,12 +83,12 @@ def nearest_training(train_accelerations: pd.Series, acceleration: float) -> flo
     return trained[np.abs(np.log(trained / acceleration)).argmin()] if len(trained) else np.nan
 
 
-def _align(key: tuple, group: pd.DataFrame) -> Condition:
+def _align(key: tuple, group: pd.DataFrame) -> AlignedVolumes:
     dataset, anatomy, center, acceleration = key
     nearest = nearest_training(group.train_acceleration, acceleration)
     places = group.drop_duplicates(list(VOLUME)).sort_values(list(VOLUME))
-    values: dict[str, list[pd.DataFrame]] = {}
-    missing: dict[str, str] = {}
+    values: dict[Arm, list[pd.DataFrame]] = {}
+    missing: dict[Arm, str] = {}
     for arm, rows in group.groupby("arm"):
         chosen = rows[rows.train_acceleration.isna() | (rows.train_acceleration == nearest)]
         if chosen.empty:
@@ -131,7 +100,7 @@ def _align(key: tuple, group: pd.DataFrame) -> Condition:
             else:
                 name = "" if np.isnan(seed) else f"seed {seed:g}: "
                 missing[arm] = f"{name}{complete} of {len(places)} volumes complete"
-    return Condition(
+    return AlignedVolumes(
         dataset=dataset,
         anatomy=anatomy,
         center=center,
@@ -148,118 +117,13 @@ def _align(key: tuple, group: pd.DataFrame) -> Condition:
     )
 
 
-@lru_cache(maxsize=8)
-def _draws(count: int, resamples: int, stream: int) -> np.ndarray:
-    """How often each of ``count`` items is drawn: (resamples, count).
-
-    ``count - 1`` items are drawn (all draws of one item are that item), which makes the variance of a
-    resampled mean
-    unbiased: Rao & Wu, JASA 83 (1988).
-    """
-    generator = np.random.default_rng((2604, stream))
-    return generator.multinomial(max(count - 1, 1), np.full(count, 1 / count), size=resamples).astype(float)
-
-
-def bootstrap_interval(
-    values: np.ndarray,
-    subjects: np.ndarray,
-    baseline: np.ndarray | None = None,
-    *,
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
-) -> tuple[float, float]:
-    """Interval of a mean, or of a difference of means, by a bootstrap crossed over subjects and seeds.
-
-    Subjects are drawn with all their volumes and are the same for both methods (paired); the seeds of each
-    method are drawn independently (Owen, Ann. Appl. Stat. 1 (2007), "pigeonhole bootstrap"). With one seed
-    only subjects vary. The percentiles are those of Student's t with (subjects - 1) degrees of freedom:
-    Hesterberg, Am. Stat. 69 (2015).
-
-    Args:
-        values: (seeds, volumes), finite.
-        subjects: (volumes,), the subject of every volume.
-        baseline: (seeds of the baseline, volumes), subtracted.
-        level: nominal coverage.
-        resamples: number of bootstrap resamples.
-
-    Returns:
-        Lower and upper end; NaN with fewer than two subjects.
-    """
-    codes = np.unique(subjects, return_inverse=True)[1]
-    sizes = np.bincount(codes)
-    if len(sizes) < 2:
-        return np.nan, np.nan
-    drawn_subjects = _draws(len(sizes), resamples, 0)
-
-    def resampled_mean(matrix: np.ndarray, stream: int) -> np.ndarray:
-        sums = np.stack([np.bincount(codes, weights=row) for row in matrix])
-        drawn_seeds = _draws(len(matrix), resamples, stream)
-        mean_of_seeds = drawn_seeds @ sums / drawn_seeds.sum(axis=1, keepdims=True)
-        return (mean_of_seeds * drawn_subjects).sum(axis=1) / (drawn_subjects @ sizes)
-
-    resampled = resampled_mean(values, 1)
-    if baseline is not None:
-        resampled = resampled - resampled_mean(baseline, 2)
-    tail = stats.norm.cdf(stats.t.ppf((1 - level) / 2, len(sizes) - 1))
-    low, high = np.quantile(resampled, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-@dataclass(frozen=True)
-class SignedRank:
-    """Wilcoxon's signed-rank test and its effect sizes.
-
-    Attributes:
-        p_value: two-sided; NaN with fewer than `MIN_SUBJECTS` differences.
-        rank_biserial: (positive - negative rank sum) / their sum, -1..1; 0 where all differences are zero.
-        cohens_dz: mean over standard deviation of the differences; NaN where that is 0 or unknown.
-        ties: number of differences that are exactly zero.
-    """
-
-    p_value: float
-    rank_biserial: float
-    cohens_dz: float
-    ties: int
-
-
-def signed_rank(differences: np.ndarray) -> SignedRank:
-    """Test whether paired differences of shape (subjects,) are symmetric about zero."""
-    nonzero = differences[differences != 0]
-    ranks = stats.rankdata(np.abs(nonzero))
-    total = ranks.sum()
-    deviation = differences.std(ddof=1) if len(differences) > 1 else 0.0
-    if len(differences) < MIN_SUBJECTS:
-        p_value = np.nan
-    elif len(nonzero) == 0:
-        p_value = 1.0
-    else:
-        p_value = float(stats.wilcoxon(nonzero).pvalue)
-    return SignedRank(
-        p_value=p_value,
-        rank_biserial=float((ranks * np.sign(nonzero)).sum() / total) if total else 0.0,
-        cohens_dz=float(differences.mean() / deviation) if deviation > 0 else np.nan,
-        ties=len(differences) - len(nonzero),
-    )
-
-
-def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Holm's step-down adjustment; NaN (not tested) stays NaN and does not count as a comparison."""
-    p_values = np.asarray(p_values, float)
-    adjusted = np.full_like(p_values, np.nan)
-    tested = np.flatnonzero(np.isfinite(p_values))
-    order = tested[np.argsort(p_values[tested], kind="stable")]
-    factors = len(order) - np.arange(len(order))
-    adjusted[order] = np.minimum(np.maximum.accumulate(factors * p_values[order]), 1)
-    return adjusted
-
-
 @dataclass(frozen=True)
 class Comparison:
     """One method minus a baseline at one condition; all numbers from the volumes in which neither failed."""
 
     metric: str
-    baseline: str
-    arm: str
+    baseline: Arm
+    arm: Arm
     volumes: int
     subjects: int
     excluded: int
@@ -276,22 +140,22 @@ class Comparison:
 
 
 def compare(
-    found: Iterable[Condition], baseline: str, arms: Sequence[str], metrics: Sequence[str] = ("ssim",)
+    found: Iterable[AlignedVolumes], baseline: Arm, arms: Sequence[Arm], metrics: Sequence[str] = ("ssim",)
 ) -> pd.DataFrame:
     """Compare methods with a baseline, volume by volume.
 
     Args:
-        found: as `conditions` returns them.
+        found: as `align` returns them.
         baseline: arm that is subtracted.
         arms: arms to compare with it; one that is missing at a condition has no row there.
         metrics: names from `METRICS`.
 
     Returns:
-        One row a comparison: the identity of the condition, the fields of `Comparison`, ``p_holm`` and
+        One row per comparison: the identity of the condition, the fields of `Comparison`, ``p_holm`` and
         ``clear``.
     """
     rows = [
-        condition.identity | asdict(_compare_one(condition, baseline, arm, metric))
+        condition.identity | vars(_compare_one(condition, baseline, arm, metric))
         for metric in metrics
         for condition in found
         for arm in arms
@@ -311,7 +175,7 @@ def compare(
     return table
 
 
-def _compare_one(condition: Condition, baseline: str, arm: str, metric: str) -> Comparison:
+def _compare_one(condition: AlignedVolumes, baseline: Arm, arm: Arm, metric: str) -> Comparison:
     keep = condition.succeeded(arm) & condition.succeeded(baseline)
     values = condition.values[arm][metric][:, keep]
     reference = condition.values[baseline][metric][:, keep]
@@ -334,53 +198,57 @@ def _compare_one(condition: Condition, baseline: str, arm: str, metric: str) -> 
         difference=float(differences.mean()) if known else np.nan,
         low=low,
         high=high,
-        **asdict(test),
+        **vars(test),
     )
 
 
 def describe(
-    found: Iterable[Condition], arms: Sequence[str], metrics: Sequence[str] = METRICS
+    found: Iterable[AlignedVolumes], arms: Sequence[Arm], metrics: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """Mean and interval of every method at every condition.
 
     Args:
-        found: as `conditions` returns them.
+        found: as `align` returns them.
         arms: arms to list; one that is missing at a condition has a row that says so.
-        metrics: names from `METRICS`.
+        metrics: names from `METRICS`; by default all of them.
 
     Returns:
-        One row a condition, arm and metric: identity of the condition, ``arm``, ``metric``, ``mean``,
+        One row per condition, arm and metric: identity of the condition, ``arm``, ``metric``, ``mean``,
         ``low``, ``high``, ``volumes``, ``subjects``, ``excluded``, ``seeds``, ``failed`` (volumes in which
         this arm failed), ``status`` (``ok``, ``failed``, ``missing``), ``note``.
     """
-    rows = []
-    for condition in found:
-        succeeded = {arm: condition.succeeded(arm) for arm in arms if arm in condition.values}
-        took_part = {arm: ok for arm, ok in succeeded.items() if ok.mean() >= 0.5}
-        keep = (
-            np.logical_and.reduce(list(took_part.values()))
-            if took_part
-            else np.zeros(len(condition.subjects), bool)
-        )
-        subjects = condition.subjects[keep]
-        for arm in arms:
-            fixed = condition.identity | {
-                "arm": arm,
-                "volumes": int(keep.sum()),
-                "subjects": len(set(subjects)),
-                "excluded": int((~keep).sum()),
-                "seeds": len(condition.values[arm]["ssim"]) if arm in succeeded else 0,
-                "failed": int((~succeeded[arm]).sum()) if arm in succeeded else 0,
-                "status": "missing" if arm not in succeeded else "failed" if arm not in took_part else "ok",
-                "note": condition.missing.get(arm, "" if arm in succeeded else "not run"),
-            }
-            for metric in metrics:
-                values = condition.values[arm][metric][:, keep] if arm in took_part else np.empty((0, 0))
-                known = values.size > 0 and np.isfinite(values).all()
-                low, high = bootstrap_interval(values, subjects) if known else (np.nan, np.nan)
-                mean = float(values.mean()) if known else np.nan
-                rows.append(fixed | {"metric": metric, "mean": mean, "low": low, "high": high})
+    rows = [
+        row
+        for condition in found
+        for row in _describe_one(condition, arms, list(METRICS) if metrics is None else metrics)
+    ]
     return pd.DataFrame(rows)
+
+
+def _describe_one(
+    condition: AlignedVolumes, arms: Sequence[Arm], metrics: Sequence[str]
+) -> Iterable[dict[str, Any]]:
+    succeeded = {arm: condition.succeeded(arm) for arm in arms if arm in condition.values}
+    took_part = {arm: ok for arm, ok in succeeded.items() if ok.mean() >= 0.5}
+    keep = np.logical_and.reduce([*took_part.values(), np.full(len(condition.subjects), bool(took_part))])
+    subjects = condition.subjects[keep]
+    for arm in arms:
+        fixed = condition.identity | {
+            "arm": arm,
+            "volumes": int(keep.sum()),
+            "subjects": len(set(subjects)),
+            "excluded": int((~keep).sum()),
+            "seeds": len(condition.values[arm]["ssim"]) if arm in succeeded else 0,
+            "failed": int((~succeeded[arm]).sum()) if arm in succeeded else 0,
+            "status": "missing" if arm not in succeeded else "failed" if arm not in took_part else "ok",
+            "note": condition.missing.get(arm, "" if arm in succeeded else "not run"),
+        }
+        for metric in metrics:
+            values = condition.values[arm][metric][:, keep] if arm in took_part else np.empty((0, 0))
+            known = values.size > 0 and np.isfinite(values).all()
+            low, high = bootstrap_interval(values, subjects) if known else (np.nan, np.nan)
+            mean = float(values.mean()) if known else np.nan
+            yield fixed | {"metric": metric, "mean": mean, "low": low, "high": high}
 
 
 def crossing(accelerations: Sequence[float], gains: Sequence[float]) -> float:
@@ -409,7 +277,7 @@ def crossings(comparisons: pd.DataFrame, higher_is_better: bool = True) -> pd.Da
         higher_is_better: whether a larger value of the metric is better.
 
     Returns:
-        One row a data set, center and arm: ``crossing`` (true acceleration, NaN where none), ``points``,
+        One row per data set, center and arm: ``crossing`` (true acceleration, NaN where none), ``points``,
         ``from_acceleration``, ``to_acceleration`` (the range looked at), ``first_gain``, ``last_gain``,
         ``clear`` (whether the method is clearly ahead at some acceleration beyond the crossing).
     """

@@ -12,7 +12,7 @@ from fm_unroll.data.undersampling import center_crop, undersample
 from fm_unroll.physics import SamplingPattern
 
 
-def measure(batch: KSpaceBatch, pattern: SamplingPattern | None) -> KSpaceBatch:
+def accelerate(batch: KSpaceBatch, pattern: SamplingPattern | None) -> KSpaceBatch:
     """What an accelerated scan would have measured of some slices.
 
     Args:

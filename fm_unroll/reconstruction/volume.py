@@ -16,7 +16,7 @@ from fm_unroll.metrics import score_slices, volume_metrics
 from fm_unroll.models import UnrolledNetwork
 from fm_unroll.models.classical import ZeroFilled
 from fm_unroll.physics import SamplingPattern
-from fm_unroll.reconstruction.engine import measure, reconstruct
+from fm_unroll.reconstruction.engine import accelerate, reconstruct
 from fm_unroll.reconstruction.trust import TrustMaps, leave_lines_out, trust_maps
 
 Item = TypeVar("Item")
@@ -91,7 +91,7 @@ def reconstruct_scan(
     """
 
     def process(samples: list[KSpaceSample]) -> Reconstruction:
-        batch = measure(KSpaceBatch.collate(samples).to(device), sampling)
+        batch = accelerate(KSpaceBatch.collate(samples).to(device), sampling)
         return reconstruct_batch(batch, networks, subsets, seed)
 
     parts = []

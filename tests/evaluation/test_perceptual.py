@@ -5,11 +5,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchmetrics
+from fm_unroll.evaluation.perceptual import absent, alexnet_weights, perceptual_scores
 from torchvision.models import alexnet
 
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation import perceptual
-from fm_unroll.evaluation.perceptual import absent, alexnet_weights, perceptual_scores
 
 HEADS = Path(torchmetrics.__file__).parent / "functional/image/lpips_models/alex.pth"
 

@@ -1,0 +1,52 @@
+"""``cross-domain``: evaluate, and print the means."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fm_unroll.evaluation.protocol import Protocol, evaluate
+from fm_unroll.evaluation.scoring import TestSet
+from fm_unroll.physics import Center
+from fm_unroll.report.page import print_summary
+
+
+def cross_domain(
+    *,
+    test_sets: list[TestSet],
+    checkpoints: Sequence[str] | None = None,
+    baselines: Sequence[str] = ("zero_filled",),
+    accelerations: Sequence[float] = (4, 8, 10),
+    only: Sequence[str] = (),
+    centers: Sequence[Center] = (),
+    matched: bool = True,
+    output: Path = Path("results/cross_domain"),
+    batch_size: int = 4,
+    num_workers: int = 2,
+) -> None:
+    """Evaluate every method on every test set, centre and acceleration; write one row per slice.
+
+    A volume's rows are written when it is finished: an interrupted run goes on where it stopped when the same
+    command is given again. ``torchrun --nproc-per-node N -m fm_unroll cross-domain ...`` shares the volumes
+    between N processes, one GPU each where there are GPUs.
+
+    Args:
+        test_sets: data sets and how their centre is sampled.
+        checkpoints: paths or patterns of checkpoints; one that matches nothing is an error. By default the
+            best checkpoints of all runs below ``runs``, or the demo's where there are no others.
+        baselines: methods without training.
+        accelerations: nominal accelerations of the masks.
+        only: evaluate these test sets alone, by name or anatomy.
+        centers: evaluate these centers alone: numbers as in the test sets.
+        matched: evaluate a checkpoint only at the acceleration it was trained for, as the paper does.
+        output: folder for records.csv and the pictures.
+        batch_size: slices reconstructed at once, all of one volume.
+        num_workers: reading processes.
+
+    Raises:
+        InputError: a checkpoint, baseline, test set or center that is not there, a test set without subjects,
+            or a checkpoint that has seen test subjects.
+    """
+    protocol = Protocol(test_sets, checkpoints, baselines, accelerations, only, centers, matched)
+    records = evaluate(protocol, output, batch_size, num_workers)
+    if records is not None:
+        print_summary(records)
+        print(f"{len(records)} rows: {output / 'records.csv'}")

@@ -1,0 +1,122 @@
+"""What takes part in an evaluation: trained checkpoints and classical methods, with their facts."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fm_unroll.errors import InputError
+from fm_unroll.evaluation.arms import Arm
+from fm_unroll.files import file_sha256
+from fm_unroll.models.checkpoints import load_network, read_checkpoint
+from fm_unroll.models.classical import CGSense, WaveletCS, ZeroFilled
+
+CLASSICAL: dict[str, Callable[[], nn.Module]] = {
+    "zero_filled": ZeroFilled,
+    "cg_sense": CGSense,
+    "wavelet": WaveletCS,
+}
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One column of every comparison, with its loader.
+
+    Attributes:
+        arm: what it is compared as.
+        load: builds the network; called once, when its turn comes.
+        train_acceleration: nominal acceleration it was trained for; NaN for classical methods.
+        seed: of the training; NaN for classical methods.
+        sha256: of the checkpoint file; empty for classical methods.
+        encoder_sha256: of the frozen encoder's weights; empty without one.
+        trained_on: ``(anatomy, synthetic, subject)`` of all subjects seen in training or used for early
+            stopping.
+    """
+
+    arm: Arm
+    load: Callable[[], nn.Module]
+    train_acceleration: float = float("nan")
+    seed: float = float("nan")
+    sha256: str = ""
+    encoder_sha256: str = ""
+    trained_on: frozenset[tuple[str, bool, str]] = frozenset()
+
+    @property
+    def trained_on_synthetic(self) -> bool:
+        """Whether it was trained on phantoms."""
+        return any(synthetic for _, synthetic, _ in self.trained_on)
+
+    @property
+    def folder(self) -> str:
+        """A folder name that is its own for every entrant and changes with the checkpoint."""
+        return f"{self.arm.method.replace('/', '-')}-{self.sha256[:12] or 'classical'}"
+
+
+def register_classical(name: str, build: Callable[[], nn.Module]) -> None:
+    """Make another method without training known to :func:`classical`.
+
+    Args:
+        name: in ``--baselines`` and in the records.
+        build: builds a module with the networks' interface.
+
+    Raises:
+        InputError: a classical method of that name exists.
+    """
+    if name in CLASSICAL:
+        raise InputError(f"classical method {name!r} is registered already: choose another name")
+    CLASSICAL[name] = build
+
+
+def classical(name: str) -> Entrant:
+    """A method without training, by name.
+
+    Raises:
+        InputError: no such method.
+    """
+    if name not in CLASSICAL:
+        raise InputError(f"unknown baseline {name!r}: choose from {', '.join(CLASSICAL)}")
+    return Entrant(Arm(name), CLASSICAL[name])
+
+
+def trained(path: Path) -> Entrant:
+    """A checkpoint of ``fit``; its network is built only when it is loaded.
+
+    Raises:
+        InputError: no such file, or not a checkpoint of this framework.
+    """
+    checkpoint = read_checkpoint(path)
+    facts = checkpoint["fm_unroll"]
+    if "synthetic" not in facts:
+        raise InputError(
+            f"{path} is of an earlier version and does not say what it was trained on: train again"
+        )
+    subjects = [*facts["subjects"]["train"], *facts["subjects"]["val"]]
+    encoder = facts["encoder"]
+    return Entrant(
+        arm=Arm(
+            method=checkpoint["hyper_parameters"]["method"],
+            encoder=encoder["name"],
+            weights=encoder["weights"],
+            training=_training_hash(checkpoint),
+        ),
+        load=lambda: load_network(path),
+        train_acceleration=facts["acceleration"],
+        seed=facts["seed"],
+        sha256=file_sha256(path),
+        encoder_sha256=encoder["sha256"],
+        trained_on=frozenset((facts["anatomy"], facts["synthetic"], subject) for subject in subjects),
+    )
+
+
+def _training_hash(checkpoint: dict[str, Any]) -> str:
+    """Of hyper-parameters, training subjects and sampling: trainings that differ by their seed share it."""
+    facts = checkpoint["fm_unroll"]
+    # where the encoder's weights lay says nothing; what they are is part of the arm
+    settings = {name: value for name, value in checkpoint["hyper_parameters"].items() if name != "weights"}
+    content = [settings, sorted(facts["subjects"]["train"]), facts["sampling"]]
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,107 @@
+"""The figures of the paper (arXiv 2604.22557), and ours beside them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fm_unroll.errors import InputError
+from fm_unroll.evaluation.arms import Arm
+from fm_unroll.report.formats import Cell, Table
+from fm_unroll.report.sentences import difference, domain_name, file_name, number, times
+from fm_unroll.report.tables import CONVENTION, domains, metric_header, notes_of
+
+PUBLISHED = Path(__file__).with_name("published.csv")
+# method -> its name in the paper
+METHODS = {
+    "varnet": "E2E-VarNet",
+    "clip": "CMR-CLIP",
+    "dinov2": "CMR-DINOv2",
+    "biomedclip": "CMR-BiomedCLIP",
+}
+# metric -> column of the file
+COLUMNS = {"ssim": "ssim", "psnr_volume": "psnr_db", "nmse_volume": "nmse"}
+
+
+def read_published(path: Path = PUBLISHED) -> pd.DataFrame:
+    """Read the paper's Tables 1 to 3.
+
+    Returns:
+        60 rows: table, anatomy, center (text), acceleration, method, ssim, psnr_db, nmse.
+
+    Raises:
+        InputError: the file is not there.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: the published figures are not there; run from a checkout of the project")
+    return pd.read_csv(path, dtype={"center": str, "acceleration": float})
+
+
+def published_tables(means: pd.DataFrame, published: pd.DataFrame) -> list[Table]:
+    """Our figures beside the published ones, in the layout of the paper's Tables 1 to 3, one per data set.
+
+    Args:
+        means: as `fm_unroll.evaluation.statistics.describe` returns them.
+        published: as `read_published` returns it.
+    """
+    return [
+        _published_table(dataset, anatomy, group, published[published.anatomy == anatomy])
+        for dataset, anatomy, group in domains(means)
+    ]
+
+
+def _published_table(dataset: str, anatomy: str, means: pd.DataFrame, published: pd.DataFrame) -> Table:
+    fixed = {"dataset": dataset, "anatomy": anatomy}
+    data = pd.DataFrame([fixed | row for row in _pairs(means, published)])
+    data["synthetic"] = bool(means.synthetic.any())
+    paper = f"Table {published.table.iloc[0]} of arXiv 2604.22557"
+    body, previous = [], None
+    for (acceleration, name, arm), row in data.groupby(["acceleration", "method", "arm"], sort=False):
+        first = Cell(times(acceleration) if acceleration != previous else "")
+        weights = arm.label.removeprefix(Arm(arm.method).label)
+        body.append((first, Cell(name + weights), *(_pair_cell(pair) for pair in row.itertuples())))
+        previous = acceleration
+    return Table(
+        name=file_name("published", anatomy, dataset),
+        caption=f"{domain_name(dataset, anatomy)} beside {paper}.",
+        header=metric_header(list(dict.fromkeys(published.center)), list(COLUMNS)),
+        body=tuple(body),
+        notes=notes_of(
+            data,
+            "First line: ours. Second line: published; ours minus published. " + CONVENTION,
+            "The paper does not say which convention it used.",
+        ),
+        data=data,
+    )
+
+
+def _pairs(means: pd.DataFrame, published: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Our figure and the paper's, in the order of the cells."""
+    ours = means.set_index(["center", "acceleration", "arm", "metric"])["mean"].to_dict()
+    theirs = published.set_index(["center", "acceleration", "method"])
+    for acceleration in sorted(published.acceleration.unique()):
+        for method, name in METHODS.items():
+            for arm in sorted({arm for arm in means.arm if arm.method == method} or {Arm(method)}):
+                for center in dict.fromkeys(published.center):
+                    for metric, column in COLUMNS.items():
+                        mean = ours.get((center, acceleration, arm, metric), np.nan)
+                        paper = float(theirs.loc[(center, acceleration, name), column])
+                        yield {
+                            "center": center,
+                            "acceleration": acceleration,
+                            "method": name,
+                            "arm": arm,
+                            "metric": metric,
+                            "ours": mean,
+                            "published": paper,
+                            "difference": mean - paper,
+                        }
+
+
+def _pair_cell(pair: Any) -> Cell:
+    published = number(pair.published, pair.metric)
+    return Cell(
+        number(pair.ours, pair.metric), small=f"{published}; {difference(pair.difference, pair.metric)}"
+    )

@@ -1,0 +1,224 @@
+"""Words: how numbers are printed, and the sentences that say what is in the tables."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+
+from fm_unroll.evaluation.arms import BASELINE, Arm
+from fm_unroll.evaluation.inference import MIN_SUBJECTS
+from fm_unroll.evaluation.metric_table import METRICS
+from fm_unroll.evaluation.records import CONDITION, record_arms
+from fm_unroll.report.formats import MINUS, MISSING, TIMES
+
+SYNTHETIC = "Synthetic data (phantoms): not comparable with the published figures."
+BACKGROUND = (
+    "SSIM counts the noisy background like the anatomy: CG-SENSE and L1-wavelet leave it darker than the"
+    " root-sum-of-squares target, which costs them SSIM where PSNR and NMSE hardly change."
+)
+
+
+def center_name(center: str) -> str:
+    """``0.08`` -> ``center fraction 0.08``; ``24 ACS lines`` as it is."""
+    return f"center fraction {center}" if center[:1].isdigit() and " " not in center else center
+
+
+def domain_name(dataset: str, anatomy: str) -> str:
+    """Anatomy and data set in one phrase."""
+    return f"{anatomy.capitalize()} ({dataset})"
+
+
+def times(acceleration: float) -> str:
+    """An acceleration as ``×8``."""
+    return f"{TIMES}{acceleration:g}"
+
+
+def signed(value: float, digits: int) -> str:
+    """A number with its sign, a dash where there is none."""
+    return MISSING if np.isnan(value) else f"{value:+z.{digits}f}".replace("-", MINUS)
+
+
+def number(value: float, metric: str) -> str:
+    """A value of a metric with its number of decimals, a dash where there is none."""
+    return MISSING if np.isnan(value) else f"{value:.{METRICS[metric].digits}f}".replace("-", MINUS)
+
+
+def difference(value: float, metric: str) -> str:
+    """A difference of a metric with its sign and number of decimals, a dash where there is none."""
+    return signed(value, METRICS[metric].digits)
+
+
+def interval(low: float, high: float, metric: str, write: Callable[[float, str], str] = number) -> str:
+    """``[low, high]``, written by `number` or `difference`; nothing where there is none."""
+    return "" if np.isnan(low) else f"[{write(low, metric)}, {write(high, metric)}]"
+
+
+def span(values: pd.Series) -> str:
+    """``4``, or ``4 to 8`` where values differ."""
+    return f"{values.min()}" if values.min() == values.max() else f"{values.min()} to {values.max()}"
+
+
+def p_text(p_value: float, subjects: int) -> str:
+    """A p-value, or why there is none."""
+    if np.isnan(p_value):
+        return f"{subjects} < {MIN_SUBJECTS} subjects"
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def stars(p_value: float) -> str:
+    """``***`` below 0.001, ``**`` below 0.01, ``*`` below 0.05; nothing for NaN."""
+    return "*" * sum(p_value < level for level in (0.05, 0.01, 0.001))
+
+
+def two_lines(name: str) -> str:
+    """What stands in brackets goes to a second line."""
+    return name.replace(" (", "\n(")
+
+
+def file_name(*parts: str) -> str:
+    """A file's stem from words: letters, digits, dots and underscores only."""
+    return "_".join("".join(c if c.isalnum() or c == "." else "_" for c in part) for part in parts)
+
+
+def notices(records: pd.DataFrame, means: pd.DataFrame) -> list[str]:
+    """What a reader has to know before any number: one sentence each.
+
+    Args:
+        records: as `fm_unroll.evaluation.records.read_records` returns them.
+        means: as `fm_unroll.evaluation.statistics.describe` returns them.
+    """
+    found = [*_notices_of_training(records), *_notices_of_gaps(records, means), *_notices_of_seeds(records)]
+    if set(records.method) & {"cg_sense", "wavelet"}:
+        found.append(BACKGROUND)
+    return found
+
+
+def _method_labels(methods: Iterable[str]) -> str:
+    return ", ".join(arm.label for arm in sorted(map(Arm, set(methods))))
+
+
+def _notices_of_training(records: pd.DataFrame) -> Iterator[str]:
+    encoders = records[[arm.kind == "prior" for arm in record_arms(records)]]
+    foreign = encoders[~encoders.encoder_weights.isin(["", "pretrained"])]
+    for weights, group in foreign.groupby("encoder_weights"):
+        kind = (
+            "random weights: a control, not a foundation model"
+            if weights == "random"
+            else f"weights from the file {weights.removeprefix('file:')}, not the published pretrained ones"
+        )
+        yield f"{_method_labels(group.method)}: the frozen encoder carries {kind}."
+    if records.trained_on_synthetic.any():
+        yield f"Trained on phantoms: {_method_labels(records[records.trained_on_synthetic].method)}."
+
+
+def _notices_of_gaps(records: pd.DataFrame, means: pd.DataFrame) -> Iterator[str]:
+    failed = records[records.status == "failed"]
+    if len(failed):
+        by_method = ", ".join(f"{Arm(m).label} {n}" for m, n in failed.groupby("method").size().items())
+        yield (
+            f"{len(failed)} of {len(records)} slices failed, not finite ({by_method}):"
+            " none is averaged; each table says how many volumes are left out."
+        )
+    one = means.drop_duplicates([*CONDITION, "arm"])
+    absent = one[one.status == "missing"]
+    if len(absent):
+        yield (
+            f"{len(absent)} of {len(one)} combinations of method and condition are missing,"
+            f" shown as {MISSING}."
+        )
+    trained = one[one.train_acceleration.notna() & (one.status == "ok")]
+    if (trained.train_acceleration != trained.acceleration).any():
+        yield (
+            "At some accelerations no model was trained for the one tested:"
+            " the nearest is used, the same for all trained methods, and named."
+        )
+
+
+def _notices_of_seeds(records: pd.DataFrame) -> Iterator[str]:
+    trainings = ["method", "encoder_weights", "train_acceleration"]
+    seeds = records.dropna(subset="seed").groupby(trainings).checkpoint_sha256.nunique()
+    if len(seeds) and seeds.max() == 1:
+        yield "One training seed a method: intervals and tests speak of subjects, not of training again."
+    elif len(seeds):
+        yield (
+            f"{span(seeds)} training seeds a method: intervals cover subjects and seeds, tests subjects only."
+        )
+
+
+def control_headline(controls: pd.DataFrame, synthetic: bool) -> list[str]:
+    """What is left of the priors without pretraining and without an encoder: a sentence per control.
+
+    Args:
+        controls: SSIM of the priors minus that of their controls.
+        synthetic: whether any record is synthetic.
+    """
+    where = "on phantoms, " if synthetic else ""
+    sentences = []
+    for baseline, group in controls.dropna(subset="difference").groupby("baseline", sort=False):
+        names = ", ".join(arm.label for arm in sorted(set(group.arm)))
+        sentences.append(f"Control: {where}{names} against {baseline.label} in SSIM: {_tally(group)}.")
+    return sentences
+
+
+def _tally(comparisons: pd.DataFrame) -> str:
+    better, worse = (int((comparisons.clear & (sign * comparisons.difference > 0)).sum()) for sign in (1, -1))
+    return f"better in {better}, worse in {worse} of {len(comparisons)} comparisons beyond chance"
+
+
+def headline(
+    priors: Iterable[Arm], comparisons: pd.DataFrame, crossings: pd.DataFrame, synthetic: bool
+) -> list[str]:
+    """The answer in a few sentences: which prior, where, by how much, and is it more than chance.
+
+    Args:
+        priors: the arms whose prior is a frozen encoder.
+        comparisons: SSIM of the trained methods minus the baseline.
+        crossings: as `fm_unroll.evaluation.statistics.crossings` returns them.
+        synthetic: whether any record is synthetic.
+    """
+    found = comparisons[comparisons.arm.isin(set(priors))].dropna(subset="difference")
+    if found.empty:
+        return [
+            f"The records hold no frozen-encoder prior beside {BASELINE.label}:"
+            " nothing can be compared with it."
+        ]
+    where = "On phantoms, " if synthetic else ""
+    untested = int(found.p_holm.isna().sum())
+    sentence = (
+        f"{where}frozen-encoder priors against {BASELINE.label} in SSIM: {_tally(found)}"
+        " (p < 0.05 after Holm's correction and a 95 % interval without zero)"
+    )
+    if untested:
+        sentence += f"; {untested} could not be tested (fewer than {MIN_SUBJECTS} subjects)"
+    if hopeless := int((_smallest_p(comparisons)[found.index] >= 0.05).sum()):
+        sentence += f"; in {hopeless} there are too few subjects for any difference to reach it"
+    domains = found.groupby(["dataset", "anatomy"], sort=False)
+    return [
+        sentence[0].upper() + sentence[1:] + ".",
+        *(_best_of_domain(*domain, group, crossings) for domain, group in domains),
+    ]
+
+
+def _best_of_domain(dataset: str, anatomy: str, found: pd.DataFrame, crossings: pd.DataFrame) -> str:
+    best = found.loc[found.difference.idxmax()]
+    lead = "largest gain" if best.difference > 0 else "smallest loss"
+    text = (
+        f"{domain_name(dataset, anatomy)}: {lead} {best.arm.label}"
+        f" {difference(best.difference, 'ssim')} {interval(best.low, best.high, 'ssim', difference)}"
+        f" at {times(best.acceleration)}, {center_name(best.center)}"
+    )
+    here = crossings[(crossings.dataset == dataset) & (crossings.anatomy == anatomy)]
+    here = here[here.arm.isin(set(found.arm))].dropna(subset="crossing")
+    if len(here):
+        first = here.loc[here.crossing.idxmin()]
+        text += (
+            f"; {first.arm.label} is the first to overtake, from a true acceleration of"
+            f" {first.crossing:.1f} ({center_name(first.center)})"
+        )
+    return text + "."
+
+
+def _smallest_p(comparisons: pd.DataFrame) -> pd.Series:
+    """The p-value of each test, after Holm's correction, if all differences of its table had one sign."""
+    tests = comparisons.groupby(["dataset", "anatomy", "metric"]).p_value.transform("count")
+    return (tests * 0.5 ** (comparisons.subjects - 1)).where(comparisons.p_value.notna())
