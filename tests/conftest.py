@@ -79,7 +79,7 @@ def records(run: Path):
 @pytest.fixture(scope="session")
 def analysis(records):
     """Its numbers."""
-    from fm_unroll.report.page import analyse
+    from fm_unroll.report.analysis import analyse
 
     return analyse(records)
 

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter
 
+from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.records import SliceRecord, columns, read_records
 from fm_unroll.evaluation.selection import PLACE, pictured, shown_runs
 
 CENTERS = {"cardiac": ("24 ACS lines",), "knee": ("0.08", "0.04"), "brain": ("0.08", "0.04")}
 DATASETS = {"cardiac": "Phantom heart", "knee": "Phantom knee", "brain": "Phantom head"}
+ENCODERS = ("clip", "dinov2", "biomedclip", "random")
 UNTRAINED = ("zero_filled", "cg_sense", "wavelet")
 ALL_METHODS = ("varnet", "clip", "dinov2", "biomedclip", "random", "varnet_wide", *UNTRAINED)
 # SSIM of a method minus that of varnet at true acceleration r: slope * (r - r0)
@@ -67,6 +69,13 @@ def fake_records(
     return pd.DataFrame([record.row() for record in rows], columns=list(columns()))
 
 
+def arm(method: str, encoder_weights: str = "pretrained") -> Arm:
+    """The arm of the rows that `fake_records` makes of a method."""
+    if method not in ENCODERS:
+        return Arm(method)
+    return Arm(method, method, "random" if method == "random" else encoder_weights)
+
+
 def _record(method, seed, where, shared, synthetic, encoder_weights) -> SliceRecord:
     anatomy, center, acceleration, true, subject, number = where
     slope, origin = EFFECTS[method]
@@ -77,7 +86,7 @@ def _record(method, seed, where, shared, synthetic, encoder_weights) -> SliceRec
     ssim = 0.97 - 0.025 * true + shared + slope * (true - origin) + of_seed + own.normal(0, 0.004)
     target_energy = 1500.0 + 10 * subject + number
     nmse = (1 - ssim) ** 2 * 0.6
-    encoder = method if method in ("clip", "dinov2", "biomedclip", "random") else ""
+    encoder = method if method in ENCODERS else ""
     untrained = method in UNTRAINED
     weights = "" if not encoder else "random" if method == "random" else encoder_weights
     pixels, data_range = 96 * 80, 4.0 + 0.1 * subject

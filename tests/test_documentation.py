@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -141,6 +142,61 @@ def test_the_pattern_of_the_guide_spends_its_budget(num_lines, acceleration, fra
     assert int(mask.lines.sum()) == round(num_lines / acceleration)
     assert mask.lines.equal(pattern(num_lines, "P001/cine_sax").lines)
     assert mask.num_acs == 0 or count_acs_lines(mask.lines) >= mask.num_acs
+
+
+@pytest.fixture
+def metric_of_the_guide(tmp_path, monkeypatch):
+    """Its function, registered for one test."""
+    from fm_unroll.evaluation import metric_table
+
+    before = dict(metric_table.METRICS)
+    yield run_notebook("new_metric", tmp_path, monkeypatch)["mean_absolute_error"]
+    metric_table.METRICS.clear()
+    metric_table.METRICS.update(before)
+
+
+def test_the_metric_of_the_guide_reaches_records_statistics_and_tables(metric_of_the_guide, tmp_path):
+    """One function, no other file: a column of its own from the slices to the page's tables."""
+    from fake_records import fake_records, write_run
+    from fm_unroll.evaluation.records import columns, read_records, volume_table
+    from fm_unroll.report.analysis import analyse
+    from fm_unroll.report.mean_tables import result_tables
+
+    assert list(columns())[-1] == "mae"
+    target = torch.ones(1, 8, 8)
+    assert metric_of_the_guide(target + 0.5, target, torch.tensor([2.0])).item() == 0.25
+    records = fake_records(("varnet", "clip"), anatomies=("knee",), subjects=2, seeds=1)
+    records["mae"] = 1 - records.ssim
+    path = write_run(tmp_path, records, stored=False)
+    assert path.read_text().splitlines()[0].endswith(",haarpsi,lpips,mae")
+    read = read_records(path)
+    volumes = volume_table(read)
+    np.testing.assert_allclose(volumes.mae, 1 - volumes.ssim, rtol=1e-12)
+    means = analyse(read).means
+    mae, ssim = (means[means.metric == name]["mean"].to_numpy() for name in ("mae", "ssim"))
+    np.testing.assert_allclose(mae, 1 - ssim, rtol=1e-12)
+    (table,) = result_tables(means)
+    assert "MAE ↓" in table.markdown() and "MAE" in table.latex() and "mae" in table.csv()
+    # records of before the metric was known are read as ever
+    records.drop(columns="mae").to_csv(path, index=False)
+    assert read_records(path).mae.isna().all()
+
+
+def test_the_column_of_the_guide_stands_in_every_format(tmp_path, monkeypatch):
+    from fake_records import fake_records
+    from fm_unroll.report import tables
+    from fm_unroll.report.analysis import analyse
+
+    monkeypatch.setattr(tables, "COMPARISON_COLUMNS", list(tables.COMPARISON_COLUMNS))
+    run_notebook("new_column", tmp_path, monkeypatch)
+    made = analyse(fake_records(("varnet", "clip"), anatomies=("knee",), subjects=2, seeds=1))
+    table = tables.comparison_tables(made.comparisons)[0]
+    row = table.data.iloc[0]
+    percent = f"{100 * row.difference / row.baseline_mean:+.1f}".replace("-", "\N{MINUS SIGN}")
+    assert table.body[0][-1].text == percent and len(table.body[0]) == len(table.header[0])
+    for text in (table.markdown(), table.text()):
+        assert "Δ, % of baseline" in text and percent in text
+    assert r"$\Delta$, \% of baseline" in table.latex()
 
 
 def test_the_encoder_of_the_guide_can_be_built(tmp_path, monkeypatch):

@@ -6,7 +6,8 @@ from pathlib import Path
 from fm_unroll.evaluation.protocol import Protocol, evaluate
 from fm_unroll.evaluation.scoring import TestSet
 from fm_unroll.physics import Center
-from fm_unroll.report.page import print_summary
+from fm_unroll.report.analysis import main_means
+from fm_unroll.report.mean_tables import summary
 
 
 def cross_domain(
@@ -48,5 +49,5 @@ def cross_domain(
     protocol = Protocol(test_sets, checkpoints, baselines, accelerations, only, centers, matched)
     records = evaluate(protocol, output, batch_size, num_workers)
     if records is not None:
-        print_summary(records)
+        print(summary(main_means(records)))
         print(f"{len(records)} rows: {output / 'records.csv'}")

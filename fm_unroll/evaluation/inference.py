@@ -24,7 +24,8 @@ def _draws(count: int, resamples: int, stream: int) -> Floats:
     resampled mean unbiased: Rao & Wu, JASA 83 (1988).
     """
     generator = np.random.default_rng((2604, stream))
-    return generator.multinomial(max(count - 1, 1), np.full(count, 1 / count), size=resamples).astype(float)
+    chances = np.full(count, 1 / count)
+    return generator.multinomial(max(count - 1, 1), chances, size=resamples).astype(np.float64)
 
 
 def bootstrap_interval(
@@ -62,7 +63,8 @@ def bootstrap_interval(
         sums = np.stack([np.bincount(codes, weights=row) for row in matrix])
         drawn_seeds = _draws(len(matrix), resamples, stream)
         mean_of_seeds = drawn_seeds @ sums / drawn_seeds.sum(axis=1, keepdims=True)
-        return (mean_of_seeds * drawn_subjects).sum(axis=1) / (drawn_subjects @ sizes)
+        means: Floats = (mean_of_seeds * drawn_subjects).sum(axis=1) / (drawn_subjects @ sizes)
+        return means
 
     resampled = resampled_mean(values, 1)
     if baseline is not None:
@@ -111,10 +113,10 @@ def signed_rank(differences: Floats) -> SignedRank:
 
 def holm(p_values: Sequence[float]) -> Floats:
     """Holm's step-down adjustment; NaN (not tested) stays NaN and does not count as a comparison."""
-    p_values = np.asarray(p_values, float)
-    adjusted = np.full_like(p_values, np.nan)
-    tested = np.flatnonzero(np.isfinite(p_values))
-    order = tested[np.argsort(p_values[tested], kind="stable")]
+    given = np.asarray(p_values, np.float64)
+    adjusted = np.full_like(given, np.nan)
+    tested = np.flatnonzero(np.isfinite(given))
+    order = tested[np.argsort(given[tested], kind="stable")]
     factors = len(order) - np.arange(len(order))
-    adjusted[order] = np.minimum(np.maximum.accumulate(factors * p_values[order]), 1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(factors * given[order]), 1)
     return adjusted

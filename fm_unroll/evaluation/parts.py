@@ -57,7 +57,7 @@ class Parts:
     def write_picture(self, path: Path, **arrays: np.ndarray) -> None:
         """Write the arrays of one picture."""
         with whole_file(path) as part, part.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # taken for allow_pickle
 
     def collect_rows(self, paths: Sequence[Path]) -> pd.DataFrame:
         """Put volumes together as ``records.csv`` and ``records.parquet``, sorted; return them read back."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -16,6 +16,7 @@ from fm_unroll.evaluation.run import Run, Share, Stopwatch
 from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, TestSet
 from fm_unroll.files import file_sha256, write_json
 from fm_unroll.models.insight import learned_weights
+from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.physics import Center
 from fm_unroll.provenance import provenance
 
@@ -244,7 +245,8 @@ def learned_priors(entrants: Sequence[Entrant], records: pd.DataFrame) -> dict[s
     """Step sizes and fusion weights of every trained entrant with rows, by the text of its arm."""
     recorded = set(records.checkpoint_sha256)
     return {
-        str(entrant.arm): learned_weights(entrant.load())
+        # whatever was trained is an unrolled network
+        str(entrant.arm): learned_weights(cast(UnrolledNetwork, entrant.load()))
         for entrant in entrants
         if entrant.sha256 and entrant.sha256 in recorded
     }

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -57,7 +58,7 @@ class Share:
 class Stopwatch:
     """Keeps the facts of a run in ``provenance.json``, with the time spent on it over all interruptions."""
 
-    def __init__(self, path: Path, facts: dict) -> None:
+    def __init__(self, path: Path, facts: dict[str, Any]) -> None:
         """Go on from what an earlier run has noted in the same file."""
         self.path = path
         self.facts = facts
@@ -85,7 +86,7 @@ class Run:
         self.work = work
         self.parts = parts
         self.share = share
-        self._latest: tuple[Entrant | None, nn.Module | None] = None, None
+        self._latest: tuple[Entrant, nn.Module] | None = None
 
     def items(self) -> Iterator[tuple[Entrant, Condition, Volume]]:
         """Every entrant, condition and volume, of all processes."""
@@ -144,7 +145,7 @@ class Run:
 
     def _scorer(self, entrant: Entrant, condition: Condition) -> Scorer:
         """With the entrant's network, which is built when its turn comes and kept until the next one's."""
-        if self._latest[0] is not entrant:
+        if self._latest is None or self._latest[0] is not entrant:
             self._latest = entrant, entrant.load().to(self.share.device).eval()
         return Scorer(self._latest[1], entrant, condition, self.share.device, self.parts.measures)
 

@@ -94,7 +94,7 @@ class Scorer:
         dataset = data.slices(volumes)
         ends = np.cumsum([volume.num_slices * volume.num_frames for volume in volumes]).tolist()
         batches = [
-            range(first, min(first + batch_size, end))
+            list(range(first, min(first + batch_size, end)))
             for start, end in zip([0, *ends], ends, strict=False)
             for first in range(start, end, batch_size)
         ]
@@ -117,6 +117,7 @@ class Scorer:
         dataset = data.slices([volume])
         item = dataset.entries.tolist().index([0, slice_, frame])
         batch, images = self.reconstruct(KSpaceBatch.collate([dataset[item]]))
+        assert batch.target is not None, "files without a target are refused before"
         return images[0].cpu(), batch.target[0].cpu()
 
     def reconstruct(self, full: KSpaceBatch) -> tuple[KSpaceBatch, Tensor]:
@@ -126,9 +127,11 @@ class Scorer:
 
     def score(self, volume: Volume, batch: KSpaceBatch, images: Tensor) -> Iterator[SliceRecord]:
         """The rows of some reconstructed slices of one volume."""
+        target = batch.target
+        assert target is not None, "files without a target are refused before"
         scores: dict[str, Tensor] = {}
         for measure in self.measures:
-            scores |= measure(images, batch.target, batch.data_range)
+            scores |= measure(images, target, batch.data_range)
         entrant, condition = self.entrant, self.condition
         for row in range(len(batch)):
             measured = {name: values[row].item() for name, values in scores.items()}

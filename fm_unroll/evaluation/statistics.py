@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.inference import Floats, SignedRank, bootstrap_interval, holm, signed_rank
@@ -42,7 +43,7 @@ class AlignedVolumes:
     true_acceleration: float
     train_acceleration: float
     synthetic: bool
-    subjects: np.ndarray
+    subjects: NDArray[np.object_]
     values: dict[Arm, dict[str, Floats]]
     missing: dict[Arm, str]
 
@@ -52,9 +53,10 @@ class AlignedVolumes:
         names = (*CONDITION, "true_acceleration", "train_acceleration", "synthetic")
         return {name: getattr(self, name) for name in names}
 
-    def succeeded(self, arm: Arm) -> np.ndarray:
+    def succeeded(self, arm: Arm) -> NDArray[np.bool_]:
         """Volumes in which no slice of any run of this arm failed: bool of shape (volumes,)."""
-        return np.isfinite(self.values[arm]["ssim"]).all(axis=0)
+        succeeded: NDArray[np.bool_] = np.isfinite(self.values[arm]["ssim"]).all(axis=0)
+        return succeeded
 
 
 def align(volumes: pd.DataFrame) -> list[AlignedVolumes]:
@@ -80,10 +82,10 @@ def center_order(center: str) -> tuple[bool, float]:
 def nearest_training(train_accelerations: pd.Series, acceleration: float) -> float:
     """The training acceleration whose models are taken at an acceleration; NaN where nothing was trained."""
     trained = np.sort(train_accelerations.dropna().unique())
-    return trained[np.abs(np.log(trained / acceleration)).argmin()] if len(trained) else np.nan
+    return float(trained[np.abs(np.log(trained / acceleration)).argmin()]) if len(trained) else np.nan
 
 
-def _align(key: tuple, group: pd.DataFrame) -> AlignedVolumes:
+def _align(key: tuple[str, str, str, float], group: pd.DataFrame) -> AlignedVolumes:
     dataset, anatomy, center, acceleration = key
     nearest = nearest_training(group.train_acceleration, acceleration)
     places = group.drop_duplicates(list(VOLUME)).sort_values(list(VOLUME))
@@ -295,8 +297,8 @@ def crossings(comparisons: pd.DataFrame, higher_is_better: bool = True) -> pd.Da
         }
         found = crossing(x, gains)
         ahead = group.clear.to_numpy(bool) & (gains > 0) & (x > found)
-        found = {"crossing": found, "points": len(x)} | ends | {"clear": bool(ahead.any())}
-        rows.append(dict(zip(keys, key, strict=True)) | found)
+        numbers = {"crossing": found, "points": len(x)} | ends | {"clear": bool(ahead.any())}
+        rows.append(dict(zip(keys, key, strict=True)) | numbers)
     names = [
         *keys,
         "crossing",

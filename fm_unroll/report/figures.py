@@ -1,14 +1,18 @@
 """Figures of numbers: maps, curves and learned weights. Tables come in, matplotlib figures go out."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.colors import Colormap, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.inference import MIN_SUBJECTS
 from fm_unroll.evaluation.metric_table import METRICS
 from fm_unroll.report.formats import MISSING
@@ -70,8 +74,10 @@ def regime_map(comparisons: pd.DataFrame) -> Figure:
     return figure
 
 
-def _regime_cell(axis: Axes, x: int, y: int, row: pd.Series | None, norm, colors, digits: int) -> None:
-    box = {"xy": (x - 0.48, y - 0.46), "width": 0.96, "height": 0.92}
+def _regime_cell(
+    axis: Axes, x: int, y: int, row: pd.Series | None, norm: Normalize, colors: Colormap, digits: int
+) -> None:
+    box: dict[str, Any] = {"xy": (x - 0.48, y - 0.46), "width": 0.96, "height": 0.92}
     if row is None or np.isnan(row.difference):
         axis.add_patch(Rectangle(**box, facecolor="white", edgecolor="#c8c8c8", hatch="////", linewidth=0))
         axis.text(x, y, MISSING, ha="center", va="center", color="#777777")
@@ -164,26 +170,26 @@ def _curves(data: pd.DataFrame, column: str, label: str) -> Figure:
 
 
 @styled
-def fusion_weights(priors: dict[str, dict]) -> Figure:
+def fusion_weights(priors: Mapping[Arm, Mapping[str, Any]]) -> Figure:
     """Learned weights of the encoder's blocks (one heat map per arm) and step sizes, over cascades.
 
     Args:
-        priors: label -> ``fusion`` (cascades x blocks), ``step_sizes`` (cascades), ``blocks`` (their
+        priors: arm -> ``fusion`` (cascades x blocks), ``step_sizes`` (cascades), ``blocks`` (their
             numbers).
     """
-    fused = {label: prior for label, prior in priors.items() if prior.get("fusion")}
-    stepped = {label: prior for label, prior in priors.items() if prior.get("step_sizes")}
+    fused = {arm: prior for arm, prior in priors.items() if prior.get("fusion")}
+    stepped = {arm: prior for arm, prior in priors.items() if prior.get("step_sizes")}
     count = len(fused) + bool(stepped)
     figure = Figure(figsize=(min(WIDTH, 2.3 * count + 0.6), 2.5), layout="constrained")
     axes = figure.subplots(1, count, squeeze=False)[0]
     highest = max((np.max(prior["fusion"]) for prior in fused.values()), default=1.0)
-    for axis, (label, prior) in zip(axes, fused.items(), strict=False):
+    for axis, (arm, prior) in zip(axes, fused.items(), strict=False):
         weights = np.asarray(prior["fusion"], float).T
         picture = axis.imshow(weights, cmap="cividis", vmin=0, vmax=highest, aspect="auto", origin="lower")
         axis.set_yticks(range(len(weights)), prior["blocks"])
         axis.set_xticks(range(0, weights.shape[1], 2 if weights.shape[1] > 6 else 1))
         axis.set_xticklabels([str(int(tick) + 1) for tick in axis.get_xticks()])
-        title = two_lines(label.label)
+        title = two_lines(arm.label)
         axis.set(xlabel="cascade", ylabel="encoder block" if axis is axes[0] else None, title=title)
         axis.grid(False)
         axis.spines[:].set_visible(False)
@@ -193,8 +199,8 @@ def fusion_weights(priors: dict[str, dict]) -> Figure:
         bar.outline.set_visible(False)
     if stepped:
         styles = line_styles(stepped)
-        for label, prior in stepped.items():
-            axes[-1].plot(range(1, len(prior["step_sizes"]) + 1), prior["step_sizes"], **styles[label])
+        for arm, prior in stepped.items():
+            axes[-1].plot(range(1, len(prior["step_sizes"]) + 1), prior["step_sizes"], **styles[arm])
         axes[-1].set(xlabel="cascade", title="Step size μ")
         axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside lower right", fontsize=6.5, ncols=3)

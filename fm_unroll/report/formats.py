@@ -67,7 +67,7 @@ class Table:
 
     def csv(self) -> str:
         """The exact numbers (six significant digits), one observation per row."""
-        return self.data.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+        return str(self.data.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
     def markdown(self) -> str:
         """GitHub's pipe table; best in bold, second best underlined."""

@@ -17,7 +17,7 @@ from fm_unroll.evaluation.arms import BASELINE, Arm
 from fm_unroll.evaluation.metric_table import METRICS, metrics_of
 from fm_unroll.evaluation.records import read_records
 from fm_unroll.files import file_sha256, read_json
-from fm_unroll.report import figures, pictures, published, sentences, tables
+from fm_unroll.report import figures, mean_tables, pictures, published, sentences, tables
 from fm_unroll.report.analysis import Analysis, analyse
 from fm_unroll.report.formats import Table
 from fm_unroll.report.style import save
@@ -109,9 +109,9 @@ def _shown(records: pd.DataFrame, images: Path) -> Shown:
 def _tables(analysis: Analysis) -> dict[str, list[Table]]:
     compared = len(analysis.crossings) > 0
     return {
-        "results": tables.result_tables(analysis.means),
-        "contrasts": tables.contrast_tables(analysis.contrasts),
-        "challenge": tables.challenge_tables(analysis.means),
+        "results": mean_tables.result_tables(analysis.means),
+        "contrasts": mean_tables.contrast_tables(analysis.contrasts),
+        "challenge": mean_tables.challenge_tables(analysis.means),
         "comparisons": tables.comparison_tables(analysis.comparisons),
         "controls": tables.comparison_tables(analysis.controls),
         "crossings": [tables.crossing_table(analysis.crossings, BASELINE)] if compared else [],
@@ -227,5 +227,5 @@ def _read_priors(path: Path, arms: Iterable[Arm]) -> dict[Arm, Prior]:
     return {arm: by_arm[arm] for arm in sorted(by_arm)}
 
 
-def _rows(fusion: object) -> Iterable[list]:
+def _rows(fusion: object) -> Iterable[list[object]]:
     return (row if isinstance(row, list) else [] for row in fusion) if isinstance(fusion, list) else ([],)

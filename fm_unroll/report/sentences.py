@@ -195,7 +195,7 @@ def headline(
     domains = found.groupby(["dataset", "anatomy"], sort=False)
     return [
         sentence[0].upper() + sentence[1:] + ".",
-        *(_best_of_domain(*domain, group, crossings) for domain, group in domains),
+        *(_best_of_domain(dataset, anatomy, group, crossings) for (dataset, anatomy), group in domains),
     ]
 
 

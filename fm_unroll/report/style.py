@@ -15,7 +15,7 @@ from fm_unroll.report.sentences import SYNTHETIC
 
 Arguments = ParamSpec("Arguments")
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 7.5,
@@ -43,6 +43,8 @@ STYLE = {
     "image.composite_image": False,  # keep every picture at its own resolution in the PDF
     "savefig.dpi": 200,
 }
+# whatever the user's own settings are
+SETTINGS: dict[Any, Any] = mpl.rcParamsDefault | STYLE
 # for arms without a look of their own, such as encoders registered elsewhere
 SPARE = (("#8E44AD", "*"), ("#B03A2E", "h"), ("#1F618D", "<"), ("#7D6608", ">"), ("#117A65", "p"))
 WIDTH = 7.2  # inches: the text width of a two-column page
@@ -54,7 +56,7 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
 
     @functools.wraps(draw)
     def wrapper(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
-        with mpl.rc_context(mpl.rcParamsDefault | STYLE):
+        with mpl.rc_context(SETTINGS):
             return draw(*args, **kwargs)
 
     return wrapper
@@ -63,7 +65,7 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
 def save(figure: Figure, folder: Path, name: str) -> str:
     """Write ``name.png`` and ``name.pdf`` into a folder; return the PNG as a data URI."""
     buffer = io.BytesIO()
-    with mpl.rc_context(mpl.rcParamsDefault | STYLE):
+    with mpl.rc_context(SETTINGS):
         figure.savefig(buffer, format="png", metadata={"Software": None})
         figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     (folder / f"{name}.png").write_bytes(buffer.getvalue())

@@ -21,18 +21,12 @@ from fm_unroll.report.sentences import (
     number,
     p_text,
     signed,
-    span,
     times,
 )
 
 CONVENTION = (
     "SSIM: mean over slices, data range of the volume;"
     " PSNR (dB) and NMSE: volume convention (fastmri.evaluate)."
-)
-CHALLENGE_CONVENTION = (
-    "Convention of the CMRxRecon 2023 challenge: target and reconstruction are each divided by their own"
-    " maximum in the slice, which hides errors of scale; whole images, mean over slices."
-    " Not comparable with any other table here."
 )
 
 
@@ -77,145 +71,6 @@ def metric_header(centers: Sequence[str], metrics: Sequence[str]) -> tuple[tuple
         (("", 1), ("", 1), *((center_name(center), len(metrics)) for center in centers)),
         (("Acceleration", 1), ("Method", 1), *headings),
     )
-
-
-# --- means
-
-
-def result_tables(means: pd.DataFrame) -> list[Table]:
-    """Means in the paper's layout, one table per data set: best in bold, second best underlined.
-
-    Args:
-        means: as `fm_unroll.evaluation.statistics.describe` returns them.
-    """
-    made = []
-    for dataset, anatomy, group in domains(means):
-        extra = [m for m in metrics_of("perceptual") if group[group.metric == m]["mean"].notna().any()]
-        made.append(
-            _mean_table(
-                name=file_name("results", anatomy, dataset),
-                caption=f"{domain_name(dataset, anatomy)}: mean over volumes and seeds.",
-                blocks=[("", group[group.metric.isin([*metrics_of("main"), *extra])])],
-                convention=CONVENTION,
-            )
-        )
-    return made
-
-
-def challenge_tables(means: pd.DataFrame) -> list[Table]:
-    """Means by the challenge's own convention, one table per data set, apart from all other metrics.
-
-    Args:
-        means: as `fm_unroll.evaluation.statistics.describe` returns them.
-    """
-    return [
-        _mean_table(
-            name=file_name("challenge", anatomy, dataset),
-            caption=f"{domain_name(dataset, anatomy)}: mean over volumes and seeds, challenge convention.",
-            blocks=[("", group[group.metric.isin(metrics_of("challenge"))])],
-            convention=CHALLENGE_CONVENTION,
-        )
-        for dataset, anatomy, group in domains(means)
-    ]
-
-
-def contrast_tables(means: pd.DataFrame) -> list[Table]:
-    """Means by contrast or view, one table per data set that has several.
-
-    Args:
-        means: as `fm_unroll.evaluation.statistics.describe` returns them, with a further column ``contrast``.
-    """
-    return [
-        _mean_table(
-            name=file_name("contrasts", anatomy, dataset),
-            caption=f"{domain_name(dataset, anatomy)}, by contrast: mean over volumes and seeds.",
-            blocks=list(group.groupby("contrast", sort=True)),
-            convention=CONVENTION,
-        )
-        for dataset, anatomy, group in domains(means)
-    ]
-
-
-def _mean_table(name: str, caption: str, blocks: list[tuple[str, pd.DataFrame]], convention: str) -> Table:
-    """Methods in rows, centers and metrics in columns; accelerations below each other, blocks likewise."""
-    means = pd.concat([block for _, block in blocks])
-    metrics, centers = list(dict.fromkeys(means.metric)), list(dict.fromkeys(means.center))
-    notes = [note for heading, block in blocks for note in _sample_notes(block, heading)]
-    return Table(
-        name=name,
-        caption=caption,
-        header=metric_header(centers, metrics),
-        body=tuple(row for heading, block in blocks for row in _mean_rows(heading, block, centers, metrics)),
-        notes=notes_of(means, *notes, convention + " Second line: 95 % interval."),
-        data=means,
-    )
-
-
-def _mean_rows(
-    heading: str, means: pd.DataFrame, centers: Sequence[str], metrics: Sequence[str]
-) -> Iterator[tuple[Cell, ...]]:
-    places = ["center", "acceleration", "arm", "metric"]
-    lookup = {tuple(getattr(row, name) for name in places): row for _, row in means.iterrows()}
-    marks = {
-        (center, acceleration, arm, metric): mark
-        for (center, acceleration, metric), group in means.groupby(["center", "acceleration", "metric"])
-        for mark, arm in _ranking(group)
-    }
-    for acceleration in sorted(means.acceleration.unique()):
-        at = means[means.acceleration == acceleration]
-        text = " ".join(filter(None, (heading, times(acceleration))))
-        first = Cell(text, small=_acceleration_note(at, centers))
-        for arm in sorted(set(means.arm)):
-            row = [first, Cell(arm.label)]
-            for key in [(center, acceleration, arm, metric) for center in centers for metric in metrics]:
-                leads = key[-1] == metrics[0]
-                row.append(_mean_cell(lookup.get(key), key[-1], marks.get(key, ""), leads))
-            yield tuple(row)
-            first = Cell("")
-
-
-def _ranking(group: pd.DataFrame) -> list[tuple[str, Arm]]:
-    ascending = not METRICS[group.metric.iloc[0]].higher_is_better
-    order = group.dropna(subset="mean").sort_values("mean", ascending=ascending, kind="stable").arm
-    return list(zip(("best", "second"), order, strict=False)) if len(order) > 1 else []
-
-
-def _mean_cell(row: pd.Series | None, metric: str, mark: str, leads: bool) -> Cell:
-    """A mean; the leading metric of a table carries the interval, or how much failed."""
-    if row is None:
-        return Cell(MISSING)
-    if row.status == "failed":
-        return Cell("failed", small=f"{row.failed} volumes" if leads else "")
-    return Cell(number(row["mean"], metric), mark, interval(row.low, row.high, metric) if leads else "")
-
-
-def _acceleration_note(at: pd.DataFrame, centers: Sequence[str]) -> str:
-    true = at.drop_duplicates("center").set_index("center").true_acceleration
-    note = "true " + ", ".join(f"{true[c]:.1f}" if c in true else MISSING for c in centers)
-    trained = at.train_acceleration.dropna().unique()
-    off = [t for t in trained if t != at.acceleration.iloc[0]]
-    return note + (f"; models of {times(off[0])}" if off else "")
-
-
-def _sample_notes(means: pd.DataFrame, heading: str) -> list[str]:
-    one = means.drop_duplicates([*CONDITION, "arm"])
-    sizes = one.drop_duplicates(list(CONDITION))
-    counts = f"{span(sizes.subjects)} subjects, {span(sizes.volumes)} volumes a condition"
-    counts = f"{heading}: {counts}" if heading else counts
-    out = sizes[sizes.excluded > 0]
-    excluded = "; ".join(f"{r.center}, {times(r.acceleration)}: {r.excluded}" for r in out.itertuples())
-    gaps = one[(one.note != "") & (one.note != "not run")]
-    partial = "; ".join(
-        f"{r.arm.label} at {r.center}, {times(r.acceleration)}: {r.note}" for r in gaps.itertuples()
-    )
-    return [
-        counts + ".",
-        f"Volumes left out for all methods because a slice failed in one ({excluded})." if excluded else "",
-        f"Incomplete ({partial})." if partial else "",
-    ]
-
-
-# --- comparisons
 
 
 def _difference_cell(row: Any) -> Cell:
@@ -398,29 +253,3 @@ def run_table(volumes: pd.DataFrame, records: pd.DataFrame) -> Table:
         notes=notes_of(data, CONVENTION + " “(slice)”: slice convention."),
         data=data,
     )
-
-
-def summary(means: pd.DataFrame) -> str:
-    """A compact table for the terminal: the main metrics by method, data set, center and acceleration.
-
-    Args:
-        means: as `fm_unroll.evaluation.statistics.describe` returns them.
-    """
-    blocks = []
-    metrics = metrics_of("main")
-    words = ", ".join(METRICS[m].label + " (dB)" * METRICS[m].convention.endswith("dB") for m in metrics)
-    lookup = means.set_index([*CONDITION, "arm", "metric"])["mean"].to_dict()
-    for (dataset, anatomy, center), group in means.groupby(["dataset", "anatomy", "center"], sort=False):
-        accelerations = sorted(group.acceleration.unique())
-        true = group.drop_duplicates("acceleration").set_index("acceleration").true_acceleration
-        body = []
-        for arm in sorted(set(group.arm)):
-            row = [Cell(arm.label)]
-            for acceleration in accelerations:
-                key = (dataset, anatomy, center, acceleration, arm)
-                row.append(Cell(" ".join(number(lookup[*key, metric], metric) for metric in metrics)))
-            body.append(tuple(row))
-        heads = [f"{times(a)} (true {true[a]:.2f})" for a in accelerations]
-        title = f"{domain_name(dataset, anatomy)}, {center_name(center)}: {words}"
-        blocks.append(Table("", title, plain_header(["", *heads]), tuple(body), (), group).text())
-    return "\n\n".join([*blocks, *notes_of(means)])

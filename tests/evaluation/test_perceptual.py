@@ -5,11 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchmetrics
-from fm_unroll.evaluation.perceptual import absent, alexnet_weights, perceptual_scores
 from torchvision.models import alexnet
 
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation import perceptual
+from fm_unroll.evaluation.further_metrics import perceptual
+from fm_unroll.evaluation.further_metrics.perceptual import alexnet_weights
+from fm_unroll.evaluation.metric_table import METRICS, metrics_of, obstacles
 
 HEADS = Path(torchmetrics.__file__).parent / "functional/image/lpips_models/alex.pth"
 
@@ -22,7 +23,7 @@ def pair(size: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def score(metric: str, prediction: torch.Tensor, target: torch.Tensor, data_range: float = 1) -> torch.Tensor:
-    return perceptual_scores((metric,), prediction, target, torch.full((len(target),), data_range))[metric]
+    return METRICS[metric].measure(prediction, target, torch.full((len(target),), data_range))[metric]
 
 
 @pytest.fixture
@@ -79,14 +80,14 @@ def test_lpips_is_the_published_sum_over_layers(random_alexnet):
     torch.testing.assert_close(one, found[:1], rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("metric", perceptual.METRICS)
+@pytest.mark.parametrize("metric", metrics_of("perceptual"))
 def test_score_does_not_depend_on_the_unit_of_the_image(metric, random_alexnet):
     prediction, target = pair()
     expected = score(metric, prediction, target)
     torch.testing.assert_close(score(metric, 1e-5 * prediction, 1e-5 * target, 1e-5), expected)
 
 
-@pytest.mark.parametrize("metric", perceptual.METRICS)
+@pytest.mark.parametrize("metric", metrics_of("perceptual"))
 def test_what_cannot_be_scored_is_nan(metric, random_alexnet):
     prediction, target = pair()
     expected = score(metric, prediction, target)
@@ -95,8 +96,6 @@ def test_what_cannot_be_scored_is_nan(metric, random_alexnet):
     assert math.isnan(found[1])
     torch.testing.assert_close(found[[0, 2]], expected[[0, 2]])
     assert score(metric, target[:, :8], target[:, :8]).isnan().all()
-    other = next(name for name in perceptual.METRICS if name != metric)
-    assert perceptual_scores((metric,), target, target, torch.ones(3))[other].isnan().all()
 
 
 def test_absent_weights_are_named_and_nothing_is_downloaded(hub, monkeypatch):
@@ -104,12 +103,12 @@ def test_absent_weights_are_named_and_nothing_is_downloaded(hub, monkeypatch):
         raise AssertionError("a download")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
-    assert absent().keys() == {"lpips"}
-    assert f"there is no {hub} (fetch it with python -c" in absent()["lpips"]
+    assert obstacles().keys() == {"lpips"}
+    assert f"there is no {hub} (fetch it with python -c" in obstacles()["lpips"]
 
 
 def test_weights_that_are_not_the_published_ones_give_no_lpips(random_alexnet, hub):
-    assert "not the published 7be5be79...: delete it" in absent()["lpips"]
+    assert "not the published 7be5be79...: delete it" in obstacles()["lpips"]
 
 
 def test_weights_with_code_in_them_are_refused(hub):

@@ -6,18 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from fake_records import EFFECTS, fake_records, true_acceleration
+from fake_records import EFFECTS, arm, fake_records, true_acceleration
+from fm_unroll.evaluation import statistics
+from fm_unroll.evaluation.inference import bootstrap_interval, holm, signed_rank
 from fm_unroll.evaluation.records import volume_table
-from fm_unroll.evaluation.statistics import (
-    bootstrap_interval,
-    compare,
-    conditions,
-    crossing,
-    crossings,
-    describe,
-    holm,
-    signed_rank,
-)
+from fm_unroll.evaluation.statistics import align, crossing, crossings
 
 METRIC_COLUMNS = ["ssim", "psnr", "nmse", "squared_error"]
 
@@ -25,6 +18,18 @@ METRIC_COLUMNS = ["ssim", "psnr", "nmse", "squared_error"]
 def fail(records, rows):
     records.loc[rows, METRIC_COLUMNS] = np.nan
     records.loc[rows, "status"] = "failed"
+
+
+def compare(found, baseline, methods):
+    """The comparisons in SSIM, with the text of each arm."""
+    table = statistics.compare(found, arm(baseline), [arm(method) for method in methods])
+    return table.assign(arm=table.arm.map(str))
+
+
+def describe(found, methods, metrics):
+    """The means, with the text of each arm."""
+    table = statistics.describe(found, [arm(method) for method in methods], metrics)
+    return table.assign(arm=table.arm.map(str))
 
 
 # --- intervals
@@ -140,7 +145,7 @@ def test_crossing_is_where_the_line_meets_zero():
 
 def test_the_effects_put_in_come_out():
     records = fake_records(("varnet", "clip", "dinov2"), subjects=16, seeds=3, anatomies=("knee",))
-    compared = compare(conditions(volume_table(records)), "varnet", ["varnet", "clip", "dinov2"])
+    compared = compare(align(volume_table(records)), "varnet", ["varnet", "clip", "dinov2"])
     assert len(compared) == 2 * 3 * 2 and (compared.subjects == 16).all() and (compared.seeds == 3).all()
     for row in compared.itertuples():
         slope, origin = EFFECTS[row.arm]
@@ -157,7 +162,7 @@ def test_the_differences_are_those_of_numpy():
     records = fake_records(
         ("varnet", "clip"), subjects=7, seeds=2, anatomies=("brain",), accelerations=(8.0,)
     )
-    row = compare(conditions(volume_table(records)), "varnet", ["clip"]).iloc[1]
+    row = compare(align(volume_table(records)), "varnet", ["clip"]).iloc[1]
     chosen = records[records.center == row.center]
     by_subject = chosen.groupby(["method", "subject"]).ssim.mean().unstack(0)
     differences = by_subject["clip"] - by_subject["varnet"]
@@ -169,7 +174,7 @@ def test_the_differences_are_those_of_numpy():
 def test_fewer_than_six_subjects_are_not_tested_however_many_volumes():
     records = fake_records(("varnet", "clip"), subjects=10, anatomies=("knee",))
     records["subject"] = "S" + (records.subject.str[1:].astype(int) // 2).astype(str)
-    compared = compare(conditions(volume_table(records)), "varnet", ["clip"])
+    compared = compare(align(volume_table(records)), "varnet", ["clip"])
     assert (compared.subjects == 5).all() and (compared.volumes == 10).all()
     assert compared[["p_value", "p_holm"]].isna().all(axis=None) and not compared.clear.any()
     assert compared[["low", "high", "difference"]].notna().all(axis=None)
@@ -178,7 +183,7 @@ def test_fewer_than_six_subjects_are_not_tested_however_many_volumes():
 def test_a_failed_volume_leaves_the_comparison_for_both_and_is_counted():
     records = fake_records(("varnet", "clip", "dinov2"), subjects=8, seeds=1, anatomies=("cardiac",))
     fail(records, (records.method == "clip") & (records.subject == "C003") & (records.acceleration == 8))
-    found = conditions(volume_table(records))
+    found = align(volume_table(records))
     compared = compare(found, "varnet", ["clip", "dinov2"]).set_index(["acceleration", "arm"])
     assert compared.loc[(8, "clip"), "excluded"] == 1 and compared.loc[(8, "clip"), "volumes"] == 7
     assert compared.loc[(8, "dinov2"), "excluded"] == 0
@@ -197,7 +202,7 @@ def test_a_method_that_fails_mostly_does_not_take_the_others_with_it():
         ("varnet", "clip"), subjects=4, seeds=1, anatomies=("cardiac",), accelerations=(8.0,)
     )
     fail(records, (records.method == "clip") & (records.subject != "C003"))
-    means = describe(conditions(volume_table(records)), ["varnet", "clip"], ["ssim"]).set_index("arm")
+    means = describe(align(volume_table(records)), ["varnet", "clip"], ["ssim"]).set_index("arm")
     assert means.status.to_dict() == {"varnet": "ok", "clip": "failed"}
     assert means.loc["varnet", "volumes"] == 4 and np.isnan(means.loc["clip", "mean"])
 
@@ -209,7 +214,7 @@ def test_what_is_incomplete_is_missing_and_never_a_mean_over_less():
     clip, at_eight = records.method == "clip", records.acceleration == 8
     records = records[~(clip & at_eight)]
     records = records[~((records.method == "clip") & (records.seed == 1) & (records.slice == 1))]
-    found = conditions(volume_table(records))
+    found = align(volume_table(records))
     means = describe(found, ["varnet", "clip"], ["ssim"]).set_index(["acceleration", "arm"])
     assert means.loc[(8, "clip"), "status"] == "missing" and means.loc[(8, "clip"), "note"] == "not run"
     assert means.loc[(4, "clip"), "seeds"] == 1
@@ -224,18 +229,16 @@ def test_trained_methods_are_compared_at_one_training_acceleration():
     records.loc[trained & (records.method == "clip") & (records.acceleration == 10), "train_acceleration"] = (
         4.0
     )
-    four, eight, ten = conditions(volume_table(records))
+    four, eight, ten = align(volume_table(records))
     assert (four.train_acceleration, eight.train_acceleration, ten.train_acceleration) == (4, 8, 8)
-    assert four.missing == {"varnet": "no model trained at x4"} and set(four.values) == {
-        "clip",
-        "zero_filled",
-    }
-    assert set(eight.values) == {"varnet", "clip", "zero_filled"} and not eight.missing
-    assert ten.missing == {"clip": "no model trained at x8"}
+    varnet, clip, zero_filled = map(arm, ("varnet", "clip", "zero_filled"))
+    assert four.missing == {varnet: "no model trained at x4"} and set(four.values) == {clip, zero_filled}
+    assert set(eight.values) == {varnet, clip, zero_filled} and not eight.missing
+    assert ten.missing == {clip: "no model trained at x8"}
 
 
 def test_the_order_is_the_papers():
-    found = conditions(volume_table(fake_records(("varnet",), subjects=2, seeds=1)))
+    found = align(volume_table(fake_records(("varnet",), subjects=2, seeds=1)))
     places = [(c.anatomy, c.center, c.acceleration) for c in found]
     assert places[:4] == [("cardiac", "24 ACS lines", a) for a in (4, 8, 10)] + [("knee", "0.08", 4)]
     assert places[-1] == ("brain", "0.04", 10)

@@ -2,12 +2,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fake_records import fake_records, write_run
+from fake_records import arm, fake_records, write_run
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.records import read_records
 from fm_unroll.evaluation.selection import extremes, shown_runs
-from fm_unroll.report import figures
-from fm_unroll.report.tables import MINUS, MISSING
+from fm_unroll.report import figures, pictures
+from fm_unroll.report.formats import MINUS, MISSING
+from fm_unroll.report.sentences import SYNTHETIC
+from fm_unroll.report.style import save
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +19,7 @@ def shown(records):
 
 @pytest.fixture(scope="module")
 def slices(run, shown):
-    return list(figures.read_slices(run.parent / "images", shown).values())
+    return list(pictures.read_slices(run.parent / "images", shown).values())
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +30,10 @@ def cases(shown, slices):
 
 def test_figures_are_written_as_png_and_pdf_and_are_the_same_every_time(tmp_path, analysis):
     ssim = analysis.comparisons[analysis.comparisons.metric == "ssim"]
-    first = figures.save(figures.regime_map(ssim), tmp_path, "map")
+    first = save(figures.regime_map(ssim), tmp_path, "map")
     bytes_of_pdf = (tmp_path / "map.pdf").read_bytes()
     assert Image.open(tmp_path / "map.png").size[0] > 800 and bytes_of_pdf.startswith(b"%PDF")
-    assert figures.save(figures.regime_map(ssim), tmp_path, "map") == first
+    assert save(figures.regime_map(ssim), tmp_path, "map") == first
     assert (tmp_path / "map.pdf").read_bytes() == bytes_of_pdf
 
 
@@ -42,14 +44,14 @@ def test_the_regime_map_shows_every_difference_and_marks_only_the_clear_ones(ana
     marked = [text for text in texts if text and set(text) == {"*"}]
     assert len(marked) == ssim.clear.sum() > 0
     assert sum(text.startswith(("+", MINUS)) for text in texts) == len(ssim)
-    gone = ssim[~((ssim.arm == "clip") & (ssim.acceleration == 10))]
+    gone = ssim[~((ssim.arm == arm("clip")) & (ssim.acceleration == 10))]
     texts = [text.get_text() for axis in figures.regime_map(gone).axes for text in axis.texts]
     assert texts.count(MISSING) == 3
 
 
 def test_curves_run_over_true_acceleration(analysis):
     figure = figures.degradation_curves(analysis.means, "ssim")
-    expected = analysis.means[(analysis.means.metric == "ssim") & (analysis.means.arm == "clip")]
+    expected = analysis.means[(analysis.means.metric == "ssim") & (analysis.means.arm == arm("clip"))]
     drawn = [line for axis in figure.axes for line in axis.lines if line.get_label() == "CLIP"]
     assert sorted(np.concatenate([line.get_xdata() for line in drawn])) == sorted(expected.true_acceleration)
     assert sorted(np.concatenate([line.get_ydata() for line in drawn])) == sorted(expected["mean"])
@@ -61,21 +63,21 @@ def test_figures_of_phantoms_say_so(analysis, slices, cases):
         figures.regime_map(ssim),
         figures.degradation_curves(analysis.means, "ssim"),
         figures.difference_curves(ssim, analysis.crossings),
-        figures.panel(slices[0]),
-        figures.extreme_cases(cases, 100),
+        pictures.panel(slices[0]),
+        pictures.extreme_cases(cases, 100),
     ]
     for figure in drawn:
         texts = [*figure.texts, *(text for axis in figure.axes for text in axis.texts)]
-        assert figures.SYNTHETIC in [text.get_text() for text in texts]
+        assert SYNTHETIC in [text.get_text() for text in texts]
 
 
 def test_pictures_get_the_score_of_their_own_run(slices, records):
     item = slices[0]
-    assert list(item.images) == ["varnet", "clip", "dinov2", "random", "zero_filled"]
+    assert [str(arm) for arm in item.images] == ["varnet", "clip", "dinov2", "random", "zero_filled"]
     rows = records[(records.volume == item.place.volume) & (records["slice"] == item.place.slice)]
     rows = rows[(rows.center == item.place.center) & (rows.acceleration == item.place.acceleration)]
-    assert item.ssim["clip"] == rows[(rows.method == "clip") & (rows.seed == 0)].ssim.item()
-    assert item.ssim["clip"] != rows[(rows.method == "clip") & (rows.seed == 1)].ssim.item()
+    assert item.ssim[arm("clip")] == rows[(rows.method == "clip") & (rows.seed == 0)].ssim.item()
+    assert item.ssim[arm("clip")] != rows[(rows.method == "clip") & (rows.seed == 1)].ssim.item()
 
 
 def test_pictures_name_other_weights_than_the_pretrained_ones(tmp_path):
@@ -89,15 +91,15 @@ def test_pictures_name_other_weights_than_the_pretrained_ones(tmp_path):
     )
     path = write_run(tmp_path, made)
     shown = shown_runs(read_records(path))
-    item, *_ = figures.read_slices(path.parent / "images", shown).values()
-    assert list(item.images) == ["varnet", "clip [file:tiny.pt]"]
-    texts = [text.get_text() for text in figures.panel(item).axes[0].texts]
+    item, *_ = pictures.read_slices(path.parent / "images", shown).values()
+    assert [str(arm) for arm in item.images] == ["varnet", "clip [file:tiny.pt]"]
+    texts = [text.get_text() for text in pictures.panel(item).axes[0].texts]
     assert "CLIP\n(tiny.pt weights)" in texts
-    assert {case.arm for case in extremes(shown)} == {"clip [file:tiny.pt]"}
+    assert {case.arm for case in extremes(shown)} == {arm("clip", "file:tiny.pt")}
 
 
 def test_a_panel_has_one_gray_scale_and_one_error_scale(slices):
-    figure = figures.panel(slices[0])
+    figure = pictures.panel(slices[0])
     scales = {(image.get_cmap().name, image.get_clim()) for image in figure.axes[0].images}
     assert len(scales) == 2 and {name for name, _ in scales} == {"gray", "inferno"}
     assert len(figure.axes[0].images) == 4 * 4 * 2  # four methods, four columns, each with its zoomed box
@@ -105,17 +107,19 @@ def test_a_panel_has_one_gray_scale_and_one_error_scale(slices):
 
 def test_a_failed_reconstruction_is_shown_as_failed(slices):
     item = slices[0]
-    images = item.images | {"clip": np.full_like(item.target, np.nan)}
-    failed = figures.StoredSlice(**{**vars(item), "images": images, "ssim": item.ssim | {"clip": np.nan}})
-    texts = [text.get_text() for text in figures.panel(failed).axes[0].texts]
+    images = item.images | {arm("clip"): np.full_like(item.target, np.nan)}
+    failed = pictures.StoredSlice(
+        **{**vars(item), "images": images, "ssim": item.ssim | {arm("clip"): np.nan}}
+    )
+    texts = [text.get_text() for text in pictures.panel(failed).axes[0].texts]
     assert texts.count("failed") == 1
 
 
 def test_the_zoomed_box_is_where_reconstructions_disagree(slices):
     item = slices[0]
     images = {name: item.target.copy() for name in item.images}
-    images["clip"][60:70, 20:30] += 1
-    row, column, side = figures._zoom_box(figures.StoredSlice(**{**vars(item), "images": images}))
+    images[arm("clip")][60:70, 20:30] += 1
+    row, column, side = pictures._zoom_box(pictures.StoredSlice(**{**vars(item), "images": images}))
     assert row <= 60 and row + side >= 70 and column <= 20 and column + side >= 30
 
 
@@ -127,29 +131,35 @@ def test_pictures_that_cannot_be_used_are_named(tmp_path, records):
         content = dict(stored)
     np.savez(path, **{name: value for name, value in content.items() if name != "target"})
     with pytest.raises(InputError, match=r"\.npz: not a stored slice .*target"):
-        figures.read_slices(tmp_path / "images", shown)
+        pictures.read_slices(tmp_path / "images", shown)
     np.savez(path, **{**content, "image/bart": content["target"]})
     with pytest.raises(InputError, match="bart has no record of this slice"):
-        figures.read_slices(tmp_path / "images", shown)
+        pictures.read_slices(tmp_path / "images", shown)
     np.savez(path, **{**content, "slice": 99})
     with pytest.raises(InputError, match="not in the records"):
-        figures.read_slices(tmp_path / "images", shown)
+        pictures.read_slices(tmp_path / "images", shown)
     path.write_bytes(b"no archive")
     with pytest.raises(InputError, match="not a stored slice"):
-        figures.read_slices(tmp_path / "images", shown)
+        pictures.read_slices(tmp_path / "images", shown)
     outside = tmp_path / "outside.npz"
     np.savez(outside, **content)
     path.unlink()
     path.symlink_to(outside)
     with pytest.raises(InputError, match="a link out of"):
-        figures.read_slices(tmp_path / "images", shown)
-    assert figures.read_slices(tmp_path / "no such folder", shown) == {}
+        pictures.read_slices(tmp_path / "images", shown)
+    assert pictures.read_slices(tmp_path / "no such folder", shown) == {}
 
 
 def test_fusion_weights_are_drawn_cascade_by_block(analysis):
     weights = np.random.default_rng(0).dirichlet(np.ones(6), size=4)
     figure = figures.fusion_weights(
-        {"dinov2": {"fusion": weights.tolist(), "step_sizes": [1, 2, 3, 4], "blocks": [1, 2, 3, 4, 5, 6]}}
+        {
+            arm("dinov2"): {
+                "fusion": weights.tolist(),
+                "step_sizes": [1, 2, 3, 4],
+                "blocks": [1, 2, 3, 4, 5, 6],
+            }
+        }
     )
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), weights.T)
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list("123456")

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from fake_records import fake_records, write_run
+from fm_unroll.commands.report import report
 from fm_unroll.errors import InputError
-from fm_unroll.report.page import report
+from fm_unroll.evaluation.inference import MIN_SUBJECTS
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def again(tmp_path_factory, records) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("again")
     records.sample(frac=1, random_state=1).to_csv(folder / "records.csv", index=False)
     code = (
-        "import sys; from pathlib import Path; from fm_unroll.report.page import report;"
+        "import sys; from pathlib import Path; from fm_unroll.commands.report import report;"
         f"report(Path({str(folder / 'records.csv')!r}));"
         "print({'torch', 'lightning', 'timm', 'wandb'} & sys.modules.keys())"
     )
@@ -59,6 +60,16 @@ def test_tables_are_byte_identical_whatever_the_order_of_rows(made, again):
 
 def test_a_report_needs_neither_torch_nor_lightning(again):
     assert again[1].splitlines()[-1] == "set()"
+
+
+def test_nothing_of_the_report_imports_torch():
+    code = "import sys, fm_unroll.report.page, fm_unroll.encoders.registry; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_the_printed_rules_name_the_number_of_subjects_that_the_test_uses(made):
+    assert f"none with fewer than {MIN_SUBJECTS} subjects" in (made / "report.html").read_text()
 
 
 def test_sections_without_content_are_left_out(again):

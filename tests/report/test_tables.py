@@ -5,11 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fake_records import fake_records
+from fake_records import arm, fake_records
 from fm_unroll.errors import InputError
-from fm_unroll.report import tables
-from fm_unroll.report.page import analyse, print_summary
-from fm_unroll.report.tables import Cell
+from fm_unroll.evaluation.arms import BASELINE, Arm
+from fm_unroll.evaluation.metric_table import metrics_of
+from fm_unroll.report import mean_tables, published, sentences, tables
+from fm_unroll.report.analysis import analyse, main_means
+from fm_unroll.report.formats import MISSING, Cell
 
 
 def texts(table, mark):
@@ -18,98 +20,104 @@ def texts(table, mark):
 
 def test_best_and_second_are_those_of_the_numbers(analysis):
     for table, (_, group) in zip(
-        tables.result_tables(analysis.means),
+        mean_tables.result_tables(analysis.means),
         analysis.means.groupby(["dataset", "anatomy"], sort=False),
         strict=True,
     ):
-        main = group[group.metric.isin(tables.MAIN)]
+        main = group[group.metric.isin(metrics_of("main"))]
         ranked = {}
         for (center, acceleration, metric), cell in main.groupby(
             ["center", "acceleration", "metric"], sort=False
         ):
             order = np.argsort(cell["mean"].to_numpy() * (1 if metric == "nmse_volume" else -1))
             ranked[center, acceleration, metric] = cell["mean"].to_numpy()[order[:2]]
-        expected = [[tables.number(pair[place], key[2]) for key, pair in ranked.items()] for place in (0, 1)]
+        expected = [
+            [sentences.number(pair[place], key[2]) for key, pair in ranked.items()] for place in (0, 1)
+        ]
         assert sorted(texts(table, "best")) == sorted(expected[0])
         assert sorted(texts(table, "second")) == sorted(expected[1])
 
 
 def test_every_table_made_of_phantoms_says_so_in_every_format(analysis):
     made = [
-        *tables.result_tables(analysis.means),
-        *tables.challenge_tables(analysis.means),
+        *mean_tables.result_tables(analysis.means),
+        *mean_tables.challenge_tables(analysis.means),
         *tables.comparison_tables(analysis.comparisons),
-        *tables.published_tables(analysis.means, tables.read_published()),
-        tables.crossing_table(analysis.crossings, "varnet"),
+        *published.published_tables(analysis.means, published.read_published()),
+        tables.crossing_table(analysis.crossings, BASELINE),
         tables.run_table(analysis.volumes, analysis.records),
     ]
     assert len(made) == 2 + 2 + 6 + 2 + 1 + 1
     for table in made:
-        assert tables.SYNTHETIC in table.markdown() and tables.SYNTHETIC in table.latex()
+        assert sentences.SYNTHETIC in table.markdown() and sentences.SYNTHETIC in table.latex()
         assert pd.read_csv(io.StringIO(table.csv())).synthetic.all()
-    assert tables.SYNTHETIC in tables.summary(analysis.means)
+    assert sentences.SYNTHETIC in mean_tables.summary(analysis.means)
 
 
 def test_real_data_carry_no_such_notice():
     real = analyse(
         fake_records(("varnet", "clip"), anatomies=("knee",), subjects=6, seeds=1, synthetic=False)
     )
-    for table in tables.published_tables(real.means, tables.read_published()):
-        assert tables.SYNTHETIC not in table.markdown() and not table.data.synthetic.any()
-    assert not tables.headline(real.priors, real.comparisons, real.crossings, False)[0].startswith(
+    for table in published.published_tables(real.means, published.read_published()):
+        assert sentences.SYNTHETIC not in table.markdown() and not table.data.synthetic.any()
+    assert not sentences.headline(real.priors, real.comparisons, real.crossings, False)[0].startswith(
         "On phantoms"
     )
 
 
 def test_all_published_figures_stand_beside_ours(analysis):
-    published = tables.read_published()
-    assert len(published) == 60
+    paper = published.read_published()
+    assert len(paper) == 60
     everything = analyse(fake_records(("varnet", "clip", "dinov2", "biomedclip"), subjects=2, seeds=1))
-    rows = pd.concat([table.data for table in tables.published_tables(everything.means, published)])
+    rows = pd.concat([table.data for table in published.published_tables(everything.means, paper)])
     assert len(rows) == 60 * 3 and rows[["ours", "published", "difference"]].notna().all(axis=None)
     np.testing.assert_allclose(rows.difference, rows.ours - rows.published)
     row = rows[
-        (rows.anatomy == "knee") & (rows.center == "0.04") & (rows.acceleration == 10) & (rows.arm == "clip")
+        (rows.anatomy == "knee")
+        & (rows.center == "0.04")
+        & (rows.acceleration == 10)
+        & (rows.arm == arm("clip"))
     ]
     assert row.set_index("metric").published.to_dict() == {
         "ssim": 0.6576,
         "psnr_volume": 26.08,
         "nmse_volume": 0.0839,
     }
-    missing = tables.published_tables(analysis.means, published)[0]  # there is no BiomedCLIP in this run
+    missing = published.published_tables(analysis.means, paper)[0]  # there is no BiomedCLIP in this run
     cells = [row for row in missing.body if row[1].text == "CMR-BiomedCLIP"]
-    assert len(cells) == 3 and {cell.text for row in cells for cell in row[2:]} == {tables.MISSING}
+    assert len(cells) == 3 and {cell.text for row in cells for cell in row[2:]} == {MISSING}
 
 
 def test_the_challenges_metrics_stand_in_tables_of_their_own(analysis, records):
-    for table in tables.challenge_tables(analysis.means):
-        assert set(table.data.metric) == set(tables.CHALLENGE)
+    for table in mean_tables.challenge_tables(analysis.means):
+        assert set(table.data.metric) == set(metrics_of("challenge"))
         assert "hides errors of scale" in table.markdown() and "Challenge SSIM" in table.markdown()
     others = [
-        *tables.result_tables(analysis.means),
+        *mean_tables.result_tables(analysis.means),
         *tables.comparison_tables(analysis.comparisons),
-        *tables.published_tables(analysis.means, tables.read_published()),
+        *published.published_tables(analysis.means, published.read_published()),
     ]
     assert not any("challenge" in table.markdown().lower() for table in others)
-    (knee,) = (t for t in tables.challenge_tables(analysis.means) if "knee" in t.name)
+    (knee,) = (t for t in mean_tables.challenge_tables(analysis.means) if "knee" in t.name)
     row = knee.data.set_index(["center", "acceleration", "arm", "metric"])
     here = records[(records.anatomy == "knee") & (records.center == "0.04") & (records.acceleration == 10)]
     expected = here[here.method == "clip"].challenge_ssim.mean()
-    assert row.loc[("0.04", 10, "clip", "challenge_ssim"), "mean"] == pytest.approx(expected)
+    assert row.loc[("0.04", 10, arm("clip"), "challenge_ssim"), "mean"] == pytest.approx(expected)
 
 
 def test_contrasts_of_one_data_set_stand_apart():
     records = fake_records(("varnet", "clip"), anatomies=("cardiac", "knee"), subjects=4, seeds=1)
-    assert tables.contrast_tables(analyse(records).contrasts) == []
+    assert mean_tables.contrast_tables(analyse(records).contrasts) == []
     mapping = (records.anatomy == "cardiac") & records.subject.isin(["C001", "C003"])
     records.loc[mapping, "contrast"] = "T1map"
-    (table,) = tables.contrast_tables(analyse(records).contrasts)
+    (table,) = mean_tables.contrast_tables(analyse(records).contrasts)
     means = table.data[table.data.metric == "ssim"].set_index(["contrast", "acceleration", "arm"])["mean"]
     cardiac = records[records.anatomy == "cardiac"]
     expected = cardiac.groupby(["contrast", "acceleration", "method"]).ssim.mean()
+    means.index = means.index.set_levels(means.index.levels[2].map(str), level=2)
     assert means.to_dict() == pytest.approx(expected.to_dict()) and len(means) == 2 * 3 * 2
     headings = [row[0].text for row in table.body if row[0].text]
-    assert headings == [f"{c} {tables.times(a)}" for c in ("T1map", "cine_sax") for a in (4, 8, 10)]
+    assert headings == [f"{c} {sentences.times(a)}" for c in ("T1map", "cine_sax") for a in (4, 8, 10)]
     assert "T1map: 2 subjects, 2 volumes a condition." in table.notes
 
 
@@ -117,11 +125,11 @@ def test_what_the_networks_were_trained_on_and_what_ssim_counts_is_said():
     records = fake_records(("varnet", "cg_sense"), anatomies=("knee",), subjects=2, seeds=1, synthetic=False)
     records["trained_on_synthetic"] = records.method == "varnet"
     found = analyse(records)
-    notices = tables.notices(found.records, found.means)
-    assert "Trained on phantoms: E2E-VarNet." in notices and tables.BACKGROUND in notices
+    notices = sentences.notices(found.records, found.means)
+    assert "Trained on phantoms: E2E-VarNet." in notices and sentences.BACKGROUND in notices
     without = analyse(records[records.method == "varnet"].assign(trained_on_synthetic=False))
-    assert not {tables.BACKGROUND, "Trained on phantoms: E2E-VarNet."} & set(
-        tables.notices(without.records, without.means)
+    assert not {sentences.BACKGROUND, "Trained on phantoms: E2E-VarNet."} & set(
+        sentences.notices(without.records, without.means)
     )
 
 
@@ -129,14 +137,14 @@ def test_a_prior_of_any_encoder_is_in_the_headline():
     records = fake_records(("varnet", "dinov2"), anatomies=("knee",), subjects=6, seeds=1)
     records = records.replace({"method": {"dinov2": "my_vit"}, "encoder": {"dinov2": "my_vit"}})
     found = analyse(records)
-    assert found.priors == ["my_vit"]
+    assert found.priors == [Arm("my_vit", "my_vit", "pretrained")]
     ssim = found.comparisons[found.comparisons.metric == "ssim"]
-    assert "of 6 comparisons" in tables.headline(found.priors, ssim, found.crossings, True)[0]
+    assert "of 6 comparisons" in sentences.headline(found.priors, ssim, found.crossings, True)[0]
 
 
 def test_published_figures_that_are_not_there_are_named(tmp_path):
     with pytest.raises(InputError, match="published figures"):
-        tables.read_published(tmp_path / "absent.csv")
+        published.read_published(tmp_path / "absent.csv")
 
 
 def test_missing_and_failed_are_shown_as_such():
@@ -146,12 +154,12 @@ def test_missing_and_failed_are_shown_as_such():
     records.loc[clip, ["ssim", "psnr", "nmse", "squared_error"]] = np.nan
     records.loc[clip, "status"] = "failed"
     found = analyse(records)
-    (table,) = tables.result_tables(found.means)
+    (table,) = mean_tables.result_tables(found.means)
     rows = {(i // 3, row[1].text): row for i, row in enumerate(table.body)}
-    assert rows[0, "DINOv2"][2].text == tables.MISSING
+    assert rows[0, "DINOv2"][2].text == MISSING
     assert rows[1, "CLIP"][2] == Cell("failed", small="6 volumes")
-    assert rows[1, "E2E-VarNet"][2].text not in (tables.MISSING, "failed")
-    notices = " ".join(tables.notices(found.records, found.means))
+    assert rows[1, "E2E-VarNet"][2].text not in (MISSING, "failed")
+    notices = " ".join(sentences.notices(found.records, found.means))
     assert f"12 of {len(records)} slices failed" in notices and "CLIP 12" in notices
     assert "1 of 9 combinations of method and condition are missing" in notices
 
@@ -165,7 +173,7 @@ def test_missing_and_failed_are_shown_as_such():
     ],
 )
 def test_long_names_of_files_are_shortened_where_they_would_not_fit(file: str, name: str):
-    assert tables.method_name(f"clip [file:{file}]") == name
+    assert Arm("clip", "clip", f"file:{file}").label == name
 
 
 def test_other_weights_than_the_pretrained_ones_are_named_where_the_numbers_stand():
@@ -173,13 +181,14 @@ def test_other_weights_than_the_pretrained_ones_are_named_where_the_numbers_stan
         ("varnet", "clip"), anatomies=("knee",), subjects=6, seeds=1, encoder_weights="random"
     )
     found = analyse(records)
-    assert "CLIP (random weights)" in tables.result_tables(found.means)[0].markdown()
+    assert "CLIP (random weights)" in mean_tables.result_tables(found.means)[0].markdown()
     assert (
         "CMR-CLIP (random weights)"
-        in tables.published_tables(found.means, tables.read_published())[0].markdown()
+        in published.published_tables(found.means, published.read_published())[0].markdown()
     )
     assert any(
-        "carries random weights: a control" in notice for notice in tables.notices(found.records, found.means)
+        "carries random weights: a control" in notice
+        for notice in sentences.notices(found.records, found.means)
     )
 
 
@@ -200,25 +209,26 @@ def test_p_values_are_printed_only_with_enough_subjects():
     text = tables.comparison_tables(small.comparisons)[0].markdown()
     assert text.count("5 < 6 subjects") == 6
     ssim = small.comparisons[small.comparisons.metric == "ssim"]
-    assert "6 could not be tested" in tables.headline(small.priors, ssim, small.crossings, True)[0]
+    assert "6 could not be tested" in sentences.headline(small.priors, ssim, small.crossings, True)[0]
 
 
 def test_the_headline_counts_what_the_comparisons_say(analysis):
     ssim = analysis.comparisons[analysis.comparisons.metric == "ssim"]
-    priors = ssim[ssim.arm.isin(["clip", "dinov2"])]
+    priors = ssim[ssim.arm.isin([arm("clip"), arm("dinov2")])]
     better = (priors.clear & (priors.difference > 0)).sum()
     worse = (priors.clear & (priors.difference < 0)).sum()
-    sentences = tables.headline(analysis.priors, ssim, analysis.crossings, analysis.synthetic)
-    assert f"better in {better}, worse in {worse} of {len(priors)} comparisons" in sentences[0]
+    said = sentences.headline(analysis.priors, ssim, analysis.crossings, analysis.synthetic)
+    assert f"better in {better}, worse in {worse} of {len(priors)} comparisons" in said[0]
     knee = priors[priors.anatomy == "knee"]
-    assert tables.difference(knee.difference.max(), "ssim") in sentences[2]
+    assert sentences.difference(knee.difference.max(), "ssim") in said[2]
 
 
 def test_without_a_baseline_there_is_nothing_to_compare():
     lone = analyse(fake_records(("clip", "zero_filled"), anatomies=("knee",), subjects=6, seeds=1))
     assert lone.comparisons.empty and lone.crossings.empty
     assert (
-        "nothing can be compared" in tables.headline(lone.priors, lone.comparisons, lone.crossings, True)[0]
+        "nothing can be compared"
+        in sentences.headline(lone.priors, lone.comparisons, lone.crossings, True)[0]
     )
 
 
@@ -229,23 +239,23 @@ def test_priors_are_compared_with_their_own_controls():
         fake_records(("dinov2",), anatomies=("knee",), subjects=6, seeds=1),
     ]
     found = analyse(pd.concat(made, ignore_index=True))
-    pairs = set(zip(found.controls.arm, found.controls.baseline, strict=True))
+    pairs = set(zip(found.controls.arm.map(str), found.controls.baseline.map(str), strict=True))
     assert pairs == {("clip", "none"), ("dinov2", "none"), ("clip", "clip [random]")}
     made = tables.comparison_tables(found.controls)
     assert len({table.name for table in made}) == len(made) == 2
-    sentences = tables.control_headline(found.controls, synthetic=True)
-    assert [sentence.split(" in SSIM")[0] for sentence in sentences] == [
+    said = sentences.control_headline(found.controls, synthetic=True)
+    assert [sentence.split(" in SSIM")[0] for sentence in said] == [
         "Control: on phantoms, CLIP, DINOv2 against No encoder",
         "Control: on phantoms, CLIP against CLIP (random weights)",
     ]
-    twin = found.controls[found.controls.baseline == "clip [random]"]
-    assert f"of {len(twin)} comparisons beyond chance" in sentences[1]
-    notices = " ".join(tables.notices(found.records, found.means))
+    twin = found.controls[found.controls.baseline == arm("clip", "random")]
+    assert f"of {len(twin)} comparisons beyond chance" in said[1]
+    notices = " ".join(sentences.notices(found.records, found.means))
     assert "One training seed a method" in notices
 
 
 def test_special_characters_survive_every_format(analysis):
-    table = tables.result_tables(analysis.means)[0]
+    table = mean_tables.result_tables(analysis.means)[0]
     odd = replace(
         table,
         caption="50 % of a_b & c | \N{MULTIPLICATION SIGN}4",
@@ -257,9 +267,8 @@ def test_special_characters_survive_every_format(analysis):
     assert len(widths) == 1
 
 
-def test_the_summary_fits_a_terminal(records, capsys):
-    print_summary(records)
-    printed = capsys.readouterr().out
+def test_the_summary_fits_a_terminal(records):
+    printed = mean_tables.summary(main_means(records))
     assert max(map(len, printed.splitlines())) <= 100
     assert "Knee (Phantom knee), center fraction 0.04" in printed
     mean = records[

@@ -1,0 +1,42 @@
+import pytest
+
+from fm_unroll.encoders import registry
+from fm_unroll.evaluation.arms import BASELINE, CONTROLS, LOOKS, Arm
+
+CLIP = Arm("clip", "clip", "pretrained")
+
+
+@pytest.mark.parametrize(
+    ("arm", "text", "label", "kind"),
+    [
+        (Arm("varnet"), "varnet", "E2E-VarNet", "baseline"),
+        (CLIP, "clip", "CLIP", "prior"),
+        (CLIP.with_random_weights(), "clip [random]", "CLIP (random weights)", "prior"),
+        (Arm("clip", "clip", "file:tiny.pt"), "clip [file:tiny.pt]", "CLIP (tiny.pt weights)", "prior"),
+        (Arm("random", "random", "random"), "random", "Random encoder", "control"),
+        (Arm("none"), "none", "No encoder", "control"),
+        (Arm("zero_filled"), "zero_filled", "Zero-filled", "classical"),
+        (Arm("timm/vit", "timm/vit", "pretrained"), "timm/vit", "vit", "prior"),
+    ],
+)
+def test_text_label_and_kind(arm, text, label, kind):
+    assert (str(arm), arm.label, arm.kind) == (text, label, kind)
+
+
+def test_arms_sort_as_tables_list_them():
+    other = Arm("my_vit", "my_vit", "pretrained")
+    arms = [BASELINE, CLIP, CLIP.with_random_weights(), *CONTROLS, Arm("wavelet"), other]
+    assert sorted(arms[::-1]) == arms
+    assert other.color is None and BASELINE.color == LOOKS["varnet"].color
+
+
+def test_trainings_are_told_apart_but_not_by_name():
+    other = Arm("clip", "clip", "pretrained", training="0123")
+    assert other != CLIP and str(other) == str(CLIP)
+
+
+def test_an_encoder_brings_its_label(tiny, monkeypatch):
+    assert Arm("tiny", "tiny", "pretrained").label == "tiny"
+    named = registry.EncoderSpec(**{**vars(tiny), "label": "Tiny ViT"})
+    monkeypatch.setitem(registry._REGISTRY, "tiny", named)
+    assert Arm("tiny", "tiny", "pretrained").label == "Tiny ViT"

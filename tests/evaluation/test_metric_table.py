@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from fm_unroll import metrics
+from fm_unroll.errors import InputError
+from fm_unroll.evaluation.metric_table import METRICS, measures, metrics_of, register_metric
+from fm_unroll.evaluation.records import columns
+
+
+@pytest.fixture
+def images() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(3, 32, 32, generator=generator)
+    return target + 0.1 * torch.rand(3, 32, 32, generator=generator), target, target.amax((-2, -1))
+
+
+def test_every_column_is_the_metric_of_its_name(images):
+    slices, challenge = (measure(*images) for measure in measures()[:2])
+    for name, function in (("ssim", metrics.ssim), ("psnr", metrics.psnr), ("nmse", metrics.nmse)):
+        torch.testing.assert_close(slices[name], function(*images).double())
+    assert challenge == pytest.approx(metrics.challenge_scores(*images[:2]))
+
+
+def test_metrics_that_share_work_are_measured_once():
+    found = measures()
+    assert len(found) == len(set(found)) == 4
+    assert [measure.columns for measure in found[2:]] == [("haarpsi",), ("lpips",)]
+    assert metrics_of("main") == ["ssim", "psnr_volume", "nmse_volume"]
+
+
+def test_the_columns_of_records_are_those_of_version_2():
+    assert list(columns())[22:] == [
+        *("data_range", "ssim", "psnr", "nmse", "squared_error", "target_energy", "pixels"),
+        *("challenge_ssim", "challenge_psnr", "challenge_nmse", "status", "haarpsi", "lpips"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["ssim", "psnr_volume", "squared_error"])
+def test_a_name_is_given_once(name):
+    with pytest.raises(InputError, match=f"metric '{name}' is registered already"):
+        register_metric(name, label="again")
+    assert len(METRICS) == 10
