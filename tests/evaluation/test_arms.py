@@ -26,7 +26,8 @@ def test_text_label_and_kind(arm, text, label, kind):
 def test_arms_sort_as_tables_list_them():
     other = Arm("my_vit", "my_vit", "pretrained")
     arms = [BASELINE, CLIP, CLIP.with_random_weights(), *CONTROLS, Arm("wavelet"), other]
-    assert sorted(arms[::-1]) == arms
+    backwards = arms[::-1]
+    assert sorted(backwards) == arms
     assert other.color is None and BASELINE.color == LOOKS["varnet"].color
 
 
