@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from fm_unroll import physics
 from fm_unroll.cli import LIGHTNING, VERBS, main
 from fm_unroll.models import registry
 from fm_unroll.models.registry import list_denoisers
@@ -197,6 +199,43 @@ def test_the_column_of_the_guide_stands_in_every_format(tmp_path, monkeypatch):
     for text in (table.markdown(), table.text()):
         assert "Δ, % of baseline" in text and percent in text
     assert r"$\Delta$, \% of baseline" in table.latex()
+
+
+def test_the_pattern_of_the_guide_is_one_file(synthetic, tmp_path, monkeypatch, capsys):
+    """From a config through training into a checkpoint and out of it, with no other file than its own."""
+    (tmp_path / "gaussian.py").write_text((DOCS / "notebooks" / "new_pattern.py").read_text())
+    monkeypatch.setattr(physics, "__path__", [*physics.__path__, str(tmp_path)])
+    monkeypatch.chdir(tmp_path)
+    sampling = {
+        "class_path": "fm_unroll.physics.gaussian.GaussianSampling",
+        "init_args": {"acceleration": 4.0, "center_fraction": 0.2, "width": 0.25},
+    }
+    data = {"root": str(synthetic), "split": [0.5, 0.25, 0.25], "num_workers": 0, "sampling": sampling}
+    content = {
+        "seed_everything": 3,
+        "model": {"num_cascades": 1, "chans": 2, "pools": 1, "sens_chans": 2, "sens_pools": 1},
+        "data": {"class_path": "CMRxReconData", "init_args": data},
+        "trainer": {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1, "accelerator": "cpu"},
+    }
+    Path("gaussian.yaml").write_text(yaml.safe_dump(content))
+    main(["fit", "--config", "gaussian.yaml"])
+    # the folder is named after the pattern's acceleration
+    checkpoint = Path("runs/varnet_x4/seed3/checkpoints/best.ckpt")
+    facts = read_checkpoint(checkpoint)["fm_unroll"]
+    assert facts["sampling"] == sampling and facts["acceleration"] == 4 and facts["seed"] == 3
+    pattern = physics.pattern_from_config(facts["sampling"])
+    assert type(pattern).__module__ == "fm_unroll.physics.gaussian" and pattern.width == 0.25
+    assert facts["trained_on"]["true_acceleration"] == pytest.approx([4, 4], rel=0.05)
+
+    file = synthetic / "MultiCoil/Cine/TrainingSet/FullSample/P001/cine_sax.mat"
+    command = ["reconstruct", str(file), "--checkpoint", str(checkpoint), "--output", "a.h5"]
+    for options, expected in (
+        ([], pattern),
+        (["--acceleration", "3", "--center", "0.1"], pattern.at(3.0, physics.Center(fraction=0.1))),
+        (["--sampling", "UniformSampling", "--center", "8"], physics.UniformSampling(8.0, 8)),
+    ):
+        main([*command, *options])
+        assert f"masked by {expected}: " in capsys.readouterr().out
 
 
 def test_the_encoder_of_the_guide_can_be_built(tmp_path, monkeypatch):

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # A new sampling pattern is one method
+# # A new sampling pattern is one file
 
 # %%
 # --8<-- [start:pattern]
@@ -7,17 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fm_unroll.physics.sampling import CenterFractionSampling, center_lines
+from fm_unroll.physics.sampling import CenterFractionSampling, Lines, center_lines
 
 
 @dataclass(frozen=True)
 class GaussianSampling(CenterFractionSampling):
-    """Lines drawn without replacement, denser towards the centre."""
+    """Lines drawn without replacement, denser towards the centre.
 
-    def outer_lines(self, num_lines: int, num_acs: int, random: np.random.RandomState) -> np.ndarray:
+    Attributes:
+        width: standard deviation of the density, in parts of the matrix.
+    """
+
+    width: float = 1 / 6
+
+    def outer_lines(self, num_lines: int, num_acs: int, random: np.random.RandomState) -> Lines:
         """As many lines as the centre leaves of the budget, by a Gaussian density."""
         distance = np.arange(num_lines) - num_lines // 2
-        density = np.exp(-0.5 * (distance / (num_lines / 6)) ** 2)
+        density = np.exp(-0.5 * (distance / (num_lines * self.width)) ** 2)
         # the first to arrive: a draw without replacement by the density
         arrival = random.exponential(size=num_lines) / density
         arrival[center_lines(num_lines, num_acs)] = np.inf
@@ -30,5 +36,7 @@ class GaussianSampling(CenterFractionSampling):
 # --8<-- [end:pattern]
 
 # %%
-mask = GaussianSampling(acceleration=4, center_fraction=0.08)(num_lines=320, seed="file1000001")
+pattern = GaussianSampling(acceleration=4, center_fraction=0.08)
+mask = pattern(num_lines=320, seed="file1000001")
 print(f"{int(mask.lines.sum())} of 320 lines, true acceleration {mask.true_acceleration:.2f}")
+print("in configs and checkpoints:", pattern.to_config())

@@ -180,7 +180,7 @@ def facts_of(scan: Scan, sampling: SamplingPattern | None) -> ScanFacts:
     volume = scan.volume
     if sampling is None:
         available = volume.acquired[1] - volume.acquired[0]
-        acs_lines, true_acceleration = volume.num_acs, available / len(volume.sampled)
+        acs_lines, true_acceleration = volume.num_acs, available / int(volume.lines.sum())
     else:
         mask = sampling(volume.phase, volume.name, volume.acquired)
         acs_lines, true_acceleration = mask.num_acs, mask.true_acceleration

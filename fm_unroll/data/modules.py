@@ -14,7 +14,7 @@ from fm_unroll.data.index import Index, build_index, measure_maxima, require_siz
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.fastmri import FastMRIReader
 from fm_unroll.data.readers.reader import Reader
-from fm_unroll.data.sample import KSpaceBatch
+from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
 from fm_unroll.data.sampler import EqualShapeBatchSampler
 from fm_unroll.data.split import split_subjects
 from fm_unroll.data.undersampling import undersample
@@ -33,6 +33,9 @@ class KSpaceData(LightningDataModule, ABC):
 
     anatomy: str
     default_split: tuple[float, float, float]
+    # of setup
+    index: Index
+    subjects: dict[str, tuple[str, ...]]
 
     def __init__(
         self,
@@ -50,12 +53,12 @@ class KSpaceData(LightningDataModule, ABC):
         self.root = Path(root)
         self.reader = reader
         self.sampling = sampling
-        self.split = tuple(split or self.default_split)
+        training, validation, test = split or self.default_split
+        self.split = (training, validation, test)
         self.split_seed = split_seed
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
-        self.index: Index | None = None
 
     def prepare_data(self) -> None:
         """Index the files once, on one process; later processes find the result in the cache."""
@@ -74,7 +77,7 @@ class KSpaceData(LightningDataModule, ABC):
 
     def setup(self, stage: str | None = None) -> None:
         """Load the index and split it by subject."""
-        if self.index is None:
+        if not hasattr(self, "index"):
             self.index = self.read_index()
             self.subjects = split_subjects(
                 {volume.subject for volume in self.index.volumes}, self.split, self.split_seed
@@ -99,7 +102,7 @@ class KSpaceData(LightningDataModule, ABC):
             self.sampling(phase, acquired=acquired)
             for phase, acquired in {(volume.phase, volume.acquired) for volume in volumes}
         ]
-        seen = {
+        seen: dict[str, list[float]] = {
             "coils": [volume.num_coils for volume in volumes],
             "readout": [volume.readout for volume in volumes],
             "phase": [volume.phase for volume in volumes],
@@ -108,29 +111,32 @@ class KSpaceData(LightningDataModule, ABC):
         }
         return {name: [min(values), max(values)] for name, values in seen.items()}
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[KSpaceSample]:
         """Shuffled batches of equal matrix size; after a resumption, from where the epoch was left."""
         loader = self.loader("train", shuffle=True)
         if self.trainer is not None:
-            epochs = self.trainer.fit_loop.epoch_progress.current
-            batches = self.trainer.fit_loop.epoch_loop.batch_progress.current
+            fit = self.trainer.fit_loop
+            # both count what was processed, too, but Lightning annotates them as their base class
+            epochs: Any = fit.epoch_progress.current
+            batches: Any = fit.epoch_loop.batch_progress.current
             under_way = epochs.ready > epochs.processed
+            assert isinstance(loader.batch_sampler, EqualShapeBatchSampler)
             loader.batch_sampler.resume(epochs.processed, batches.processed if under_way else 0)
         return loader
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader[KSpaceSample]:
         """Every slice of the validation subjects, once."""
         return self.loader("val")
 
-    def test_dataloader(self) -> DataLoader:
+    def test_dataloader(self) -> DataLoader[KSpaceSample]:
         """Every slice of the test subjects, once."""
         return self.loader("test")
 
-    def predict_dataloader(self) -> DataLoader:
+    def predict_dataloader(self) -> DataLoader[KSpaceSample]:
         """The same slices as for testing."""
         return self.test_dataloader()
 
-    def loader(self, stage: Stage, shuffle: bool = False) -> DataLoader:
+    def loader(self, stage: Stage, shuffle: bool = False) -> DataLoader[KSpaceSample]:
         """A loader over one part of the split, sharded over processes where there are several."""
         dataset = self.slices(self.volumes(stage))
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()

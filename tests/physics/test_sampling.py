@@ -1,3 +1,8 @@
+import json
+import sys
+from dataclasses import dataclass, replace
+
+import numpy as np
 import pytest
 import torch
 from fastmri.data.subsample import EquispacedMaskFractionFunc, RandomMaskFunc
@@ -5,7 +10,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fm_unroll.errors import InputError
-from fm_unroll.physics import EquispacedSampling, RandomSampling, UniformSampling, count_acs_lines
+from fm_unroll.physics import (
+    Center,
+    EquispacedSampling,
+    RandomSampling,
+    SamplingPattern,
+    UniformSampling,
+    count_acs_lines,
+    pattern_from_config,
+)
 
 # lines: true acceleration at nominal 4, 8, 10 of the CMRxRecon 2023 masks, counted from its mask rule
 CHALLENGE = {132: (2.59, 3.47, 3.67), 204: (2.96, 4.34, 4.86)}
@@ -94,6 +107,18 @@ def test_acs_lines_of_a_scan_are_found(num_lines, num_acs):
         (lambda: UniformSampling(4, -1), "0 or more"),
         (lambda: UniformSampling(4, 24)(16), "24 ACS lines do not fit into 16"),
         (lambda: EquispacedSampling(4, 24), "fraction from 0 to 1"),
+        (
+            lambda: UniformSampling(4).at(center=Center(fraction=0.08)),
+            "needs a number of ACS lines",
+        ),
+        (lambda: RandomSampling(4).at(center=Center(lines=24)), "RandomSampling needs a center fraction"),
+        (lambda: UniformSampling(4).at(4.5), "whole acceleration"),
+        (lambda: Center(), "either a number of ACS lines or a fraction"),
+        (lambda: Center(lines=24, fraction=0.08), "either a number of ACS lines or a fraction"),
+        (lambda: Center.parse(2.5), "'2.5': give a whole number"),
+        (lambda: Center.parse(-1), "'-1': give a whole number"),
+        (lambda: Center.parse("wide"), "'wide': give a whole number"),
+        (lambda: Center.parse(float("nan")), "'nan': give a whole number"),
         (lambda: EquispacedSampling(8, 0.2)(320), "lower the acceleration or the center fraction"),
         (lambda: RandomSampling(8, 0.2)(320), "lower the acceleration or the center fraction"),
         (lambda: UniformSampling(100, 0)(200, acquired=(10, 90)), "samples none of the 80 acquired lines"),
@@ -103,3 +128,90 @@ def test_acs_lines_of_a_scan_are_found(num_lines, num_acs):
 def test_impossible_patterns_say_why(make, words):
     with pytest.raises(InputError, match=words):
         make()
+
+
+@pytest.mark.parametrize(
+    "written, center, text, name",
+    [
+        (24, Center(lines=24), "24 ACS lines", "24 ACS lines"),
+        (24.0, Center(lines=24), "24 ACS lines", "24 ACS lines"),
+        ("24 ACS lines", Center(lines=24), "24 ACS lines", "24 ACS lines"),
+        ("0 ACS lines", Center(lines=0), "0 ACS lines", "0 ACS lines"),
+        (0.08, Center(fraction=0.08), "0.08", "center fraction 0.08"),
+        ("0.08", Center(fraction=0.08), "0.08", "center fraction 0.08"),
+        (0.1, Center(fraction=0.1), "0.10", "center fraction 0.10"),
+    ],
+)
+def test_a_centre_is_read_and_written_as_in_records(written, center, text, name):
+    assert Center.parse(written) == center
+    assert str(center) == text and center.name == name
+    assert Center.parse(text) == center and Center.parse(center.number or text) == center
+
+
+def test_centres_are_ordered_lines_first_and_larger_ones_first():
+    shuffled = ["0.04", "8 ACS lines", "0.08", "24 ACS lines"]
+    ordered = sorted(map(Center.parse, shuffled), key=lambda center: center.order)
+    assert list(map(str, ordered)) == ["24 ACS lines", "8 ACS lines", "0.08", "0.04"]
+
+
+@pytest.mark.parametrize("num_lines", [100, 203, 320, 368])
+@pytest.mark.parametrize("fraction", [0.02, 0.04, 0.08])
+def test_a_fraction_has_the_acs_lines_of_fastmri(num_lines, fraction):
+    _, num_low = RandomMaskFunc([fraction], [4])((1, num_lines, 2), seed=0)
+    assert Center(fraction=fraction).num_acs(num_lines) == num_low
+    assert Center(lines=24).num_acs(num_lines) == 24
+
+
+@pytest.mark.parametrize(
+    "pattern, acceleration, center, expected",
+    [
+        (UniformSampling(8), 4, None, UniformSampling(4, 24)),
+        (UniformSampling(8), None, Center(lines=8), UniformSampling(8, 8)),
+        (RandomSampling(8, 0.04), 10, Center(fraction=0.08), RandomSampling(10, 0.08)),
+        (EquispacedSampling(8, 0.04), None, None, EquispacedSampling(8, 0.04)),
+    ],
+)
+def test_a_pattern_elsewhere_is_the_same_pattern(pattern, acceleration, center, expected):
+    assert pattern.at(acceleration, center) == expected
+
+
+@pytest.mark.parametrize(
+    "pattern", [UniformSampling(8.0, 24), EquispacedSampling(4, 0.08), RandomSampling(4, 0.125)]
+)
+def test_a_pattern_is_kept_as_class_and_arguments(pattern):
+    config = json.loads(json.dumps(pattern.to_config()))
+    assert config["class_path"] == f"fm_unroll.physics.sampling.{type(pattern).__name__}"
+    assert pattern_from_config(config) == pattern
+
+
+def test_defining_a_pattern_registers_it():
+    @dataclass(frozen=True)
+    class Nothing(SamplingPattern):
+        """No line at all but the centre's."""
+
+        lines: int = 4
+
+        @property
+        def center(self):
+            return Center(lines=self.lines)
+
+        def with_center(self, center):
+            return replace(self, lines=center.lines)
+
+        def outer_lines(self, num_lines, num_acs, random):
+            return np.zeros(num_lines, dtype=bool)
+
+    pattern = Nothing().at(center=Center(lines=6))
+    assert pattern_from_config(pattern.to_config()) == pattern
+    assert pattern(20).lines.sum() == 6
+
+
+def test_nothing_is_imported_for_a_pattern():
+    before = set(sys.modules)
+    for name in ("this.Pattern", "antigravity.Pattern", "os.system", "UniformSampling"):
+        with pytest.raises(InputError, match=f"{name} is not known here: import the module that defines it"):
+            pattern_from_config({"class_path": name, "init_args": {}})
+    assert not {"this", "antigravity"} & (set(sys.modules) - before)
+    strange = UniformSampling(4).to_config() | {"init_args": {"center_fraction": 0.08}}
+    with pytest.raises(InputError, match="cannot be made of"):
+        pattern_from_config(strange)
