@@ -33,7 +33,9 @@ MOVED = {
     "fm_unroll.task": "fm_unroll.training.task",
 }
 
-# Sampling patterns of version 0.1, by the names in its checkpoints
+DATA_MODULES = ("CMRxReconData", "FastMRIKneeData", "FastMRIBrainData")
+
+# Sampling patterns of version 0.1, by the names in its checkpoints.
 PATTERNS = {
     name: f"fm_unroll.physics.sampling.{name}"
     for name in ("UniformSampling", "EquispacedSampling", "RandomSampling")
@@ -59,7 +61,7 @@ def upgrade_config(config: Content) -> Content:
     Args:
         config: Its content; left as it is.
     """
-    upgraded: Content = upgrade_pattern(upgrade_class_paths(config))
+    upgraded: Content = upgrade_data(upgrade_class_paths(config))
     if isinstance(upgraded.get("model"), dict):
         upgraded["model"] = upgrade_model(upgraded["model"])
     return upgraded
@@ -111,18 +113,24 @@ def upgrade_sampling(facts: dict[str, Any]) -> dict[str, Any]:
     return facts | {"sampling": {"class_path": PATTERNS.get(name, name), "init_args": arguments}}
 
 
-def upgrade_pattern(node: Any) -> Any:
-    """A part of a config in which fastMRI's data modules had an option ``pattern``, equispaced or random."""
+def upgrade_data(node: Any) -> Any:
+    """Give every data module that a config names its present options.
+
+    fastMRI's had ``pattern``, equispaced or random. All had ``packed``: null, unless packed files were read.
+    Those are no longer read, so that a path stays, and is refused.
+    """
     if isinstance(node, list):
-        return [upgrade_pattern(item) for item in node]
+        return [upgrade_data(value) for value in node]
     if not isinstance(node, dict):
         return node
-    node = {key: upgrade_pattern(value) for key, value in node.items()}
-    if "FastMRI" in str(node.get("class_path")) and "pattern" in (node.get("init_args") or {}):
-        arguments = dict(node["init_args"])
-        if arguments.pop("pattern") == "random":
-            # acceleration and center_fraction beside it go on to replace these, which were their defaults
+    upgraded = {name: upgrade_data(value) for name, value in node.items()}
+    if str(upgraded.get("class_path")).endswith(DATA_MODULES) and upgraded.get("init_args"):
+        options = dict(upgraded["init_args"])
+        if options.get("packed", "") is None:
+            del options["packed"]
+        if options.pop("pattern", None) == "random":
+            # their defaults, which acceleration and center_fraction beside it go on to replace
             values = {"acceleration": 8, "center_fraction": 0.04}
-            arguments["sampling"] = {"class_path": PATTERNS["RandomSampling"], "init_args": values}
-        node["init_args"] = arguments
-    return node
+            options["sampling"] = {"class_path": PATTERNS["RandomSampling"], "init_args": values}
+        upgraded["init_args"] = options
+    return upgraded

@@ -10,7 +10,10 @@ import yaml
 
 from fm_unroll.cli import main
 from fm_unroll.commands.synthesize import synthesize
-from fm_unroll.compatibility import upgrade_config
+from fm_unroll.compatibility import upgrade_config, upgrade_sampling
+from fm_unroll.data import FastMRIKneeData
+from fm_unroll.errors import InputError
+from fm_unroll.physics import EquispacedSampling, RandomSampling, UniformSampling, pattern_from_config
 from fm_unroll.training.task import ReconstructionTask, read_checkpoint
 
 OLD = Path(__file__).parent / "fixtures" / "version_0_1"
@@ -80,3 +83,38 @@ def test_classes_are_named_where_they_are_now():
 def test_what_is_written_by_hand_is_left_as_it_is():
     config = {"model": {"method": "varnet", "blocks": [1]}, "trainer": {"logger": None}}
     assert upgrade_config(config) == config
+
+
+def test_an_old_pattern_is_known_by_class_and_arguments():
+    assert content("varnet")["fm_unroll"]["sampling"].startswith("UniformSampling(acceleration=")
+    for name, expected in (
+        ("varnet", UniformSampling(4.0, acs_lines=8)),
+        ("foundation", RandomSampling(4.0, center_fraction=0.08)),
+    ):
+        facts = read_checkpoint(OLD / f"{name}.ckpt")["fm_unroll"]
+        assert repr(expected) == content(name)["fm_unroll"]["sampling"]
+        assert pattern_from_config(facts["sampling"]) == expected
+        assert upgrade_sampling(facts) == facts
+    for text in ("OwnSampling(acceleration=4)", "__import__('os')", "no code at all", "f(x)(y=1)", "1"):
+        with pytest.raises(InputError, match="is not known here"):
+            pattern_from_config(upgrade_sampling({"sampling": text})["sampling"])
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        ({"pattern": "equispaced", "acceleration": 4, "packed": None}, EquispacedSampling(4, 0.04)),
+        ({"pattern": "random"}, RandomSampling(8, 0.04)),
+        ({"pattern": "random", "acceleration": 4, "center_fraction": 0.08}, RandomSampling(4, 0.08)),
+    ],
+)
+def test_an_old_choice_of_lines_is_a_pattern(options, expected):
+    data = {"class_path": "fm_unroll.data.FastMRIKneeData", "init_args": {"root": "x", **options}}
+    old = {"test_sets": [{"name": "knee", "data": data, "centers": [0.08]}], "data": data}
+    new = upgrade_config(old)
+    assert new["test_sets"][0] == {"name": "knee", "data": new["data"], "centers": [0.08]}
+    arguments = new["data"]["init_args"]
+    if sampling := arguments.pop("sampling", None):
+        arguments["sampling"] = pattern_from_config(sampling)
+    assert FastMRIKneeData(**arguments).sampling == expected
+    assert "pattern" in data["init_args"], "what was given is left as it is"

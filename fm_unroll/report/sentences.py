@@ -9,6 +9,7 @@ from fm_unroll.evaluation.arms import BASELINE, Arm
 from fm_unroll.evaluation.inference import MIN_SUBJECTS
 from fm_unroll.evaluation.metric_table import METRICS
 from fm_unroll.evaluation.records import CONDITION, record_arms
+from fm_unroll.physics import Center
 from fm_unroll.report.formats import MINUS, MISSING, TIMES
 
 SYNTHETIC = "Synthetic data (phantoms): not comparable with the published figures."
@@ -20,7 +21,7 @@ BACKGROUND = (
 
 def center_name(center: str) -> str:
     """``0.08`` -> ``center fraction 0.08``; ``24 ACS lines`` as it is."""
-    return f"center fraction {center}" if center[:1].isdigit() and " " not in center else center
+    return Center.parse(center).name
 
 
 def domain_name(dataset: str, anatomy: str) -> str:
