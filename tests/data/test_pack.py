@@ -1,4 +1,4 @@
-"""Packed volumes: the same bits as the source, and never used when they are not."""
+"""Packed copies: the same bits as the source in the same layout, and never used when they are damaged."""
 
 import dataclasses
 import multiprocessing
@@ -12,17 +12,16 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from fm_unroll.data.packed import PackedReader, pack_volume, packed_volumes
 
 from fm_unroll.cli import main
-from fm_unroll.data import CMRxReconData, FastMRIBrainData, KSpaceBatch, KSpaceSample
+from fm_unroll.commands.pack import pack
+from fm_unroll.data import CMRxReconData, FastMRIBrainData, KSpaceBatch
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.index import build_index, measure_maxima
 from fm_unroll.data.modules import KSpaceData
-from fm_unroll.data.pack import pack
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.fastmri import FastMRIReader
-from fm_unroll.data.readers.hdf5 import open_file
+from fm_unroll.data.sample import KSpaceSample
 from fm_unroll.errors import InputError
 from simulate import random_kspace, write_cmrxrecon, write_fastmri, write_matlab
 
@@ -49,8 +48,12 @@ def brain(tmp_path: Path) -> Path:
     return root
 
 
-def packed_files(folder: Path) -> list[Path]:
+def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def names(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in files(folder)]
 
 
 def assert_same(ours: object, theirs: object) -> None:
@@ -58,12 +61,13 @@ def assert_same(ours: object, theirs: object) -> None:
     for field in dataclasses.fields(ours):
         mine, other = getattr(ours, field.name), getattr(theirs, field.name)
         if isinstance(mine, torch.Tensor):
-            assert mine.dtype == other.dtype and torch.equal(mine, other), field.name
+            # NaN, as of a maximum that is not known, is a bit pattern like others
+            assert mine.dtype == other.dtype and mine.numpy().tobytes() == other.numpy().tobytes(), field.name
         else:
-            assert repr(mine) == repr(other), field.name  # NaN equals NaN
+            assert mine == other or repr(mine) == repr(other), field.name  # NaN equals NaN
 
 
-def test_a_packed_data_module_gives_the_same_batches_to_the_bit(cardiac: Path, brain: Path, tmp_path: Path):
+def test_a_packed_root_gives_the_same_batches_to_the_bit(cardiac: Path, brain: Path, tmp_path: Path):
     def batches(data: KSpaceData) -> dict[str, list[KSpaceBatch]]:
         data.setup()
         stages = [stage for stage in data.subjects if data.subjects[stage]]
@@ -76,89 +80,95 @@ def test_a_packed_data_module_gives_the_same_batches_to_the_bit(cardiac: Path, b
     ]:
         options |= {"batch_size": 3, "num_workers": 0}
         pack(root, tmp_path / "packed", workers=0)
-        source, packed = kind(root, **options), kind(root, packed=tmp_path / "packed", **options)
+        source, packed = kind(root, **options), kind(tmp_path / "packed", **options)
         expected, found = batches(source), batches(packed)
-        assert packed.subjects == source.subjects and packed.index == source.index
+        assert packed.subjects == source.subjects and packed.index.volumes == source.index.volumes
         assert sum(map(len, expected.values())) >= 2 and expected.keys() == found.keys()
         for stage in expected:
             assert len(expected[stage]) == len(found[stage])
             for ours, theirs in zip(found[stage], expected[stage], strict=True):
                 assert_same(ours, theirs)
+        assert names(tmp_path / "packed") == names(root)
         shutil.rmtree(tmp_path / "packed")
 
 
-def test_undersampled_scans_can_be_packed(tmp_path: Path):
+def test_everything_else_in_a_file_is_copied(brain: Path, cardiac: Path, tmp_path: Path):
+    with h5py.File(brain / "a.h5", "r+") as file:
+        file["kspace"].attrs["note"] = "first"
+        file["extra/group"] = np.arange(3)
+    pack(brain, tmp_path / "packed", workers=0)
+    with h5py.File(brain / "a.h5") as source, h5py.File(tmp_path / "packed" / "a.h5") as copy:
+        assert set(copy) == set(source)
+        for name in ("kspace", "reconstruction_rss", "extra/group"):
+            assert copy[name].dtype == source[name].dtype
+            np.testing.assert_array_equal(copy[name][()], source[name][()])
+        assert copy["ismrmrd_header"][()] == source["ismrmrd_header"][()]
+        assert copy["kspace"].attrs["note"] == "first"
+        assert {name: copy.attrs[name] for name in source.attrs} == dict(source.attrs)
+        for name, chunks in (("kspace", (1, 2, 16, 12)), ("reconstruction_rss", (1, 10, 9))):
+            stored = copy[name]
+            assert stored.chunks == chunks and stored.fletcher32 and stored.compression is None
+    pack(cardiac, tmp_path / "hearts", workers=0)
+    path = next(cardiac.rglob("P001/cine_sax.mat"))
+    copy = tmp_path / "hearts" / path.relative_to(cardiac)
+    assert copy.read_bytes()[:512] == path.read_bytes()[:512]  # by which MATLAB knows its files
+    with h5py.File(copy) as file:
+        assert file["kspace_full"].chunks == (1, 1, 2, 34, 16)
+
+
+def test_undersampled_scans_are_packed_with_their_masks(tmp_path: Path):
     lines = np.isin(np.arange(12), [0, 4, 5, 6, 7, 8])
     folder = tmp_path / "data" / "MultiCoil" / "Cine" / "TrainingSet" / "AccFactor04" / "P001"
     kspace = random_kspace(8, 12, 2, 2, 2) * lines[None, :, None, None, None]
     write_matlab(folder / "cine_sax.mat", kspace_sub04=kspace)
     write_matlab(folder / "cine_sax_mask.mat", mask04=np.broadcast_to(lines, (8, 12)).astype(float))
+    pack(tmp_path / "data", tmp_path / "packed", workers=0)
+    assert names(tmp_path / "packed") == names(tmp_path / "data")
     reader = CMRxReconReader(("cine_sax",), sampling="AccFactor04")
-    index = build_index(tmp_path / "data", reader)
-    pack_volume(index.volumes[0], index.root, reader, tmp_path / "packed", "complex64")
-    volumes = packed_volumes(tmp_path / "packed", index.volumes, index.root, reader)
+    source, packed = (build_index(tmp_path / name, reader) for name in ("data", "packed"))
+    assert packed.volumes == source.volumes and packed.volumes[0].num_acs == 5
     for ours, theirs in zip(
-        SliceDataset(tmp_path / "packed", PackedReader(), volumes),
-        SliceDataset(index.root, reader, index.volumes),
+        SliceDataset(packed.root, reader, packed.volumes),
+        SliceDataset(source.root, reader, source.volumes),
         strict=True,
     ):
-        assert not ours.fully_sampled and ours.num_acs == 5
+        assert not ours.volume.fully_sampled
         assert_same(ours, theirs)
+
+
+def test_several_data_sets_are_packed_at_once(cardiac: Path, brain: Path, tmp_path: Path):
+    (tmp_path / "both").mkdir()
+    cardiac.rename(tmp_path / "both" / "hearts")
+    brain.rename(tmp_path / "both" / "heads")
+    pack(tmp_path / "both", workers=0)
+    assert names(tmp_path / "both_packed") == names(tmp_path / "both")
+    pack(tmp_path / "both" / "hearts" / "MultiCoil", tmp_path / "part", workers=0)
+    assert names(tmp_path / "part") == names(tmp_path / "both" / "hearts" / "MultiCoil")
 
 
 def test_packing_finds_the_maxima(cardiac: Path, tmp_path: Path, index_cache: Path):
     pack(cardiac, tmp_path / "packed", workers=0)
-    known = build_index(cardiac, READER)
+    known = build_index(tmp_path / "packed", READER)
     for cache in index_cache.iterdir():
         cache.unlink()
-    assert known == measure_maxima(build_index(cardiac, READER), READER)
+    assert known.volumes == measure_maxima(build_index(cardiac, READER), READER).volumes
     assert {volume.maximum is None for volume in known.volumes} == {False}
     for cache in index_cache.iterdir():
         cache.unlink()
     pack(cardiac, tmp_path / "packed", workers=0)  # what is there says it, too
-    assert build_index(cardiac, READER) == known
-
-
-@pytest.mark.parametrize("magnitude", [1e-7, 1.0, 1e6])
-def test_half_precision_states_the_error_that_it_makes(tmp_path: Path, magnitude: float, capsys):
-    root = tmp_path / "data"
-    path = write_fastmri(root / "a.h5", target=np.ones((3, 8, 8), np.float32) / 3)
-    with h5py.File(path, "r+") as file:  # the centre of k-space is 1e5 times as large as its edge
-        falloff = np.exp(-(np.linspace(-3.4, 3.4, 16) ** 2))[:, None] * magnitude
-        file["kspace"][...] = file["kspace"][...] * falloff
-    pack(root, tmp_path / "full", workers=0)
-    pack(root, tmp_path / "half", precision="float16", workers=0)
-    stated = float(capsys.readouterr().out.split("at most ")[1].split()[0])
-    index = build_index(root, FastMRIReader())
-    full, half = (
-        SliceDataset(
-            folder, PackedReader(), packed_volumes(folder, index.volumes, index.root, FastMRIReader())
-        )
-        for folder in (tmp_path / "full", tmp_path / "half")
-    )
-    exact = torch.stack([sample.kspace for sample in full]).to(torch.complex128)
-    error = torch.stack([sample.kspace for sample in half]).to(torch.complex128) - exact
-    assert stated == pytest.approx(float(error.norm() / exact.norm()), rel=0.05)
-    assert 0 < stated < 2**-11  # half a unit in the last of 11 bits
-    parts = torch.view_as_real(error).abs() <= torch.view_as_real(exact).abs() * 2**-11 * 1.001
-    assert parts.float().mean() > 0.999  # each value keeps its 11 bits, the small ones too
-    for ours, theirs in zip(half, full, strict=True):
-        assert_same(dataclasses.replace(ours, kspace=theirs.kspace), theirs)
-    with open_file(tmp_path / "half" / "a.h5") as file:
-        assert file["kspace"].nbytes == exact.numel() * 4
-        assert file.attrs["relative_error"] == pytest.approx(stated, rel=0.05)
+    assert build_index(tmp_path / "packed", READER) == known
 
 
 def test_packing_again_writes_only_what_is_not_right(cardiac: Path, tmp_path: Path):
     output = tmp_path / "packed"
     pack(cardiac, output, workers=0)
-    first = {path: (path.stat().st_ino, path.read_bytes()) for path in packed_files(output)}
+    first = {path: (path.stat().st_ino, path.read_bytes()) for path in files(output)}
     assert len(first) == 6
     gone, *kept = first
     gone.unlink()
     gone.with_name(gone.name + ".part").write_bytes(b"what an interrupted run left")
     pack(cardiac, output, workers=2)
-    assert packed_files(output) == list(first)
+    assert files(output) == list(first)
     assert gone.read_bytes() == first[gone][1]
     assert all(path.stat().st_ino == first[path][0] for path in kept)
 
@@ -166,19 +176,17 @@ def test_packing_again_writes_only_what_is_not_right(cardiac: Path, tmp_path: Pa
 def test_a_killed_run_goes_on_where_it_stopped(cardiac: Path, tmp_path: Path):
     output, expected = tmp_path / "packed", tmp_path / "expected"
     pack(cardiac, expected, workers=0)
-    run = multiprocessing.get_context("fork").Process(target=pack, args=(cardiac, output, "complex64", 0))
+    run = multiprocessing.get_context("fork").Process(target=pack, args=(cardiac, output, 0))
     run.start()
-    deadline = time.monotonic() + 30
-    while not list(output.rglob("*.h5")) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60
+    while not list(output.rglob("*.mat")) and time.monotonic() < deadline:
         time.sleep(0.001)
     run.kill()
     run.join()
-    whole = {path: path.stat().st_ino for path in output.rglob("*.h5")}
+    whole = {path: path.stat().st_ino for path in output.rglob("*.mat")}
     assert whole
     pack(cardiac, output, workers=0)
-    assert [path.read_bytes() for path in packed_files(output)] == [
-        path.read_bytes() for path in packed_files(expected)
-    ]
+    assert [path.read_bytes() for path in files(output)] == [path.read_bytes() for path in files(expected)]
     assert all(path.stat().st_ino == inode for path, inode in whole.items())
 
 
@@ -195,95 +203,75 @@ def truncated(source: Path, packed: Path) -> None:
         file.truncate(packed.stat().st_size - 100)
 
 
-def other_version(source: Path, packed: Path) -> None:
-    with h5py.File(packed, "r+") as file:
-        file.attrs["version"] = 0
+def flipped(source: Path, packed: Path) -> None:
+    with h5py.File(packed) as file:
+        place = file["kspace_full"].id.get_chunk_info(3).byte_offset + 40
+    content = bytearray(packed.read_bytes())
+    content[place] ^= 1
+    packed.write_bytes(content)
 
 
-def no_packed_file(source: Path, packed: Path) -> None:
+def not_packed(source: Path, packed: Path) -> None:
     packed.write_bytes(source.read_bytes())
-
-
-def missing(source: Path, packed: Path) -> None:
-    packed.unlink()
 
 
 def without_slices(source: Path, packed: Path) -> None:
     with h5py.File(packed, "r+") as file:
-        del file["kspace"]
-
-
-def other_description(source: Path, packed: Path) -> None:
-    with h5py.File(packed, "r+") as file:
-        file.attrs["volume"] = file.attrs["volume"].replace('"crop": [16', '"crop": [14')
+        del file["kspace_full"]
 
 
 @pytest.mark.parametrize(
-    ("damage", "reason"),
-    [
-        (source_changed, "is out of date: .*cine_sax.mat has changed since it was packed"),
-        (source_replaced, "is out of date: .*cine_sax.mat has changed"),
-        (truncated, "truncated"),
-        (other_version, "is of packed format 0, this is 1"),
-        (no_packed_file, "damaged HDF5 file"),
-        (missing, "P000/cine_sax is not packed"),
-        (without_slices, "is damaged: it lacks slices"),
-        (other_description, "was described otherwise before"),
-    ],
+    "damage", [source_changed, source_replaced, truncated, flipped, not_packed, without_slices]
 )
-def test_what_is_not_right_is_refused_before_training_and_repaired(cardiac, tmp_path, damage, reason):
+def test_what_is_damaged_or_out_of_date_is_written_anew(cardiac: Path, tmp_path: Path, damage):
     output = tmp_path / "packed"
     pack(cardiac, output, workers=0)
-    source = cardiac / "MultiCoil/Cine/TrainingSet/FullSample/P000/cine_sax.mat"
-    packed = output / "MultiCoil/Cine/TrainingSet/FullSample/P000/cine_sax.h5"
-    damage(source, packed)
-    index = build_index(cardiac, READER)
-    with pytest.raises(InputError, match=rf"{packed}:? .*{reason}.*run `data pack`") as error:
-        packed_volumes(output, index.volumes, index.root, READER)
-    assert "\n" not in str(error.value)
+    place = "MultiCoil/Cine/TrainingSet/FullSample/P000/cine_sax.mat"
+    damage(cardiac / place, output / place)
     pack(cardiac, output, workers=0)
-    volumes = packed_volumes(output, index.volumes, index.root, READER)
+    source, packed = (measure_maxima(build_index(root, READER), READER) for root in (cardiac, output))
+    assert packed.volumes == source.volumes
     for ours, theirs in zip(
-        SliceDataset(output, PackedReader(), volumes),
-        SliceDataset(index.root, READER, measure_maxima(index, READER).volumes),
+        SliceDataset(output, READER, packed.volumes),
+        SliceDataset(cardiac, READER, source.volumes),
         strict=True,
     ):
-        assert_same(dataclasses.replace(ours, data_range=theirs.data_range), theirs)
+        assert_same(ours, theirs)
 
 
-def test_another_precision_is_packed_anew(cardiac: Path, tmp_path: Path):
-    pack(cardiac, tmp_path / "packed", precision="float16", workers=0)
-    pack(cardiac, tmp_path / "packed", workers=0)
-    pack(cardiac, tmp_path / "fresh", workers=0)
-    for ours, fresh in zip(packed_files(tmp_path / "packed"), packed_files(tmp_path / "fresh"), strict=True):
-        assert ours.read_bytes() == fresh.read_bytes()
-
-
-def test_no_flipped_bit_is_ever_used(brain: Path, tmp_path: Path):
+def test_no_flipped_bit_of_the_data_is_ever_used(brain: Path, tmp_path: Path):
     output = tmp_path / "packed"
     pack(brain, output, workers=0)
-    index = build_index(brain, FastMRIReader())
-    expected = list(SliceDataset(index.root, FastMRIReader(), index.volumes[:1]))
     path, content = output / "a.h5", (output / "a.h5").read_bytes()
     random = np.random.default_rng(0)
 
     def read() -> list[KSpaceSample]:
-        volumes = packed_volumes(output, index.volumes[:1], index.root, FastMRIReader())
-        return list(SliceDataset(output, PackedReader(), volumes))
+        return list(SliceDataset(output, FastMRIReader(), [FastMRIReader().describe(path, output)]))
 
-    refused = 0
-    for _ in range(300):
-        position, bit = random.integers(len(content)), 1 << random.integers(8)
-        path.write_bytes(content[:position] + bytes([content[position] ^ bit]) + content[position + 1 :])
+    expected = read()
+    with h5py.File(path) as file:
+        stored = [
+            file[name].id.get_chunk_info(i) for name in ("kspace", "reconstruction_rss") for i in range(3)
+        ]
+    for chunk in stored:
+        for _ in range(20):
+            place = chunk.byte_offset + int(random.integers(chunk.size))
+            spoilt = bytearray(content)
+            spoilt[place] ^= 1 << int(random.integers(8))
+            path.write_bytes(spoilt)
+            with pytest.raises(InputError, match=f"{path}: damaged HDF5 file"):
+                read()
+    for place in random.integers(len(content), size=200):  # anywhere: also in what describes the data
+        spoilt = bytearray(content)
+        spoilt[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(spoilt)
         try:
             found = read()
         except InputError as error:
             assert str(path) in str(error)
-            refused += 1
-        else:  # a byte that means nothing
+        else:
             for ours, theirs in zip(found, expected, strict=True):
-                assert_same(ours, theirs)
-    assert refused > 200
+                assert torch.equal(ours.kspace, theirs.kspace) and torch.equal(ours.target, theirs.target)
     pack(brain, output, workers=0)
     assert path.read_bytes() == content
 
@@ -299,8 +287,8 @@ def test_what_cannot_be_packed_is_listed_and_the_rest_is_packed(cardiac: Path, t
     assert status.value.code == 1
     output = capsys.readouterr().out
     assert f"unusable: {silent}: slice 1, frame 1: k-space is zero everywhere" in output
-    assert f"unusable: {torn}" in output and "4 volumes packed in complex64" in output
-    assert len(list((tmp_path / "cmrxrecon_packed").rglob("*.h5"))) == 4
+    assert f"unusable: {torn}" in output and "4 volumes packed" in output
+    assert len(files(tmp_path / "cmrxrecon_packed")) == 4
 
 
 def test_what_cannot_be_finished_is_not_begun(cardiac: Path, tmp_path: Path, monkeypatch, capsys):
@@ -311,11 +299,3 @@ def test_what_cannot_be_finished_is_not_begun(cardiac: Path, tmp_path: Path, mon
     with pytest.raises(InputError, match=r"GiB are needed, 0\.0 GiB are free"):
         pack(cardiac, tmp_path / "packed")
     assert not (tmp_path / "packed").exists()
-
-
-def test_fit_says_in_one_line_what_is_not_packed(cardiac: Path, tmp_path: Path, capsys):
-    options = ["--data.root", str(cardiac), "--data.packed", str(tmp_path / "packed")]
-    network = ["--model.num_cascades", "1", "--model.chans", "2", "--model.sens_chans", "2"]
-    with pytest.raises(SystemExit):
-        main(["fit", *options, *network, "--data.num_workers", "0", "--trainer.fast_dev_run", "1"])
-    assert "is not packed; run `data pack`" in capsys.readouterr().err.splitlines()[-1]

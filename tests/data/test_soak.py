@@ -5,12 +5,11 @@ import multiprocessing
 from pathlib import Path
 
 import pytest
-from fm_unroll.data.packed import PackedReader, packed_volumes
 from torch.utils.data import DataLoader
 
+from fm_unroll.commands.pack import pack
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.index import build_index
-from fm_unroll.data.pack import pack
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.sampler import EqualShapeBatchSampler
@@ -42,8 +41,7 @@ def test_memory_does_not_grow_over_epochs(tmp_path: Path, packed: bool, workers:
     dataset = SliceDataset(root, reader, volumes, max_open_files=2)
     if packed:
         pack(root, folder, workers=0)
-        volumes = packed_volumes(folder, volumes, root.resolve(), reader)
-        dataset = SliceDataset(folder, PackedReader(), volumes, max_open_files=2)
+        dataset = SliceDataset(folder, reader, volumes, max_open_files=2)
     batches = EqualShapeBatchSampler(dataset.shapes, 2, shuffle=True, seed=0)
     loader = DataLoader(
         dataset,
