@@ -40,7 +40,7 @@ VERBS: dict[str, tuple[str | dict[str, str], str]] = {
         "parameters of a config's network, trainable and frozen",
     ),
     "sweep": (
-        "fm_unroll.training.sweep:sweep",
+        "fm_unroll.commands.sweep:sweep",
         "the runs of a W&B sweep FILE, one after another, without a server",
     ),
     "reconstruct": (
@@ -94,10 +94,10 @@ def main(args: Sequence[str] | None = None) -> None:
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from None
     except (OSError, RuntimeError) as error:
-        message = fault(error)
-        if debug or message is None:
+        what = fault(error)
+        if debug or what is None:
             raise
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {what}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
@@ -148,7 +148,7 @@ def run(args: list[str]) -> None:
     call(function, rest, prog=f"fm_unroll {verb}")
 
 
-def call(function: Callable, args: list[str], prog: str) -> None:
+def call(function: Callable[..., None], args: list[str], prog: str) -> None:
     """Make options and help of a function's signature and docstring, and call it with a command line."""
     from jsonargparse import ArgumentParser
 
@@ -158,7 +158,7 @@ def call(function: Callable, args: list[str], prog: str) -> None:
     # a function whose parameters are keyword-only has options alone, others have positionals
     positionals = all(p.kind is not p.KEYWORD_ONLY for p in parameters.values())
     parser = ArgumentParser(
-        prog=prog, description=inspect.getdoc(function).splitlines()[0], exit_on_error=False
+        prog=prog, description=(inspect.getdoc(function) or prog).splitlines()[0], exit_on_error=False
     )
     parser.add_function_arguments(function, as_group=False, as_positional=positionals)
     if "config" not in parameters:
@@ -182,10 +182,11 @@ def spell_out(args: list[str], parameters: Mapping[str, inspect.Parameter]) -> l
     return spelled_out
 
 
-def load(target: str):
+def load(target: str) -> Callable[..., None]:
     """The function that ``module:name`` stands for."""
     module, name = target.split(":")
-    return getattr(importlib.import_module(module), name)
+    function: Callable[..., None] = getattr(importlib.import_module(module), name)
+    return function
 
 
 def overview() -> str:

@@ -13,8 +13,9 @@ from fm_unroll.commands.synthesize import synthesize
 from fm_unroll.compatibility import upgrade_config, upgrade_sampling
 from fm_unroll.data import FastMRIKneeData
 from fm_unroll.errors import InputError
+from fm_unroll.models.checkpoints import read_checkpoint
 from fm_unroll.physics import EquispacedSampling, RandomSampling, UniformSampling, pattern_from_config
-from fm_unroll.training.task import ReconstructionTask, read_checkpoint
+from fm_unroll.training.task import ReconstructionTask
 
 OLD = Path(__file__).parent / "fixtures" / "version_0_1"
 

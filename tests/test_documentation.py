@@ -17,10 +17,10 @@ import yaml
 from fm_unroll import physics
 from fm_unroll.cli import LIGHTNING, VERBS, main
 from fm_unroll.models import registry
+from fm_unroll.models.checkpoints import read_checkpoint
 from fm_unroll.models.registry import list_denoisers
 from fm_unroll.physics import count_acs_lines
 from fm_unroll.training import losses
-from fm_unroll.training.task import read_checkpoint
 from training_runs import config_for
 
 ROOT = Path(__file__).parents[1]
@@ -262,7 +262,7 @@ def test_the_denoiser_of_the_guide_is_trained_by_name(synthetic, tmp_path, monke
     assert (trained["method"], trained["channels"], trained["depth"]) == ("dncnn", 4, 5)
     assert "chans" not in trained and "blocks" not in trained
     with pytest.raises(SystemExit):
-        main(["fit", "--model.method", "dncnn", "--model.weights", "clip.pt"])
+        main(["fit", "--config", str(tmp_path / "run.yaml"), "--model.weights", "clip.pt"])
     assert "method 'dncnn' has no option weights: it has channels, depth" in capsys.readouterr().err
 
 

@@ -9,6 +9,7 @@ import torch
 
 from fm_unroll.data.readers.scan import Scan, open_scan
 from fm_unroll.errors import InputError
+from fm_unroll.models.checkpoints import read_checkpoint
 from fm_unroll.physics import Center, SamplingPattern, pattern_from_config
 from fm_unroll.reconstruction.domain import ScanFacts, outside_training
 from fm_unroll.reconstruction.volume import Reconstruction, as_volume, reconstruct_scan
@@ -22,7 +23,7 @@ from fm_unroll.reconstruction.writers import (
     write_h5,
 )
 from fm_unroll.report.trust_figure import draw_trust
-from fm_unroll.training.task import ReconstructionTask, read_checkpoint
+from fm_unroll.training.task import ReconstructionTask
 
 # the trust maps, with what their numbers are shares of
 MEANINGS = {

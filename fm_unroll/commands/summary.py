@@ -3,13 +3,16 @@
 import json as json_format
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
-from torch import nn
 
 from fm_unroll.errors import InputError
+from fm_unroll.models import UnrolledNetwork
+from fm_unroll.models.registry import find_denoiser
 from fm_unroll.precision import default_precision
+from fm_unroll.training.memory import ProblemSize, our_step, peak_memory
 from fm_unroll.training.task import ReconstructionTask
 
 
@@ -42,16 +45,15 @@ def summary(*, config: Path, json: bool = False, memory: bool = False) -> None:
             print(f"  {amount} with checkpoint_cascades: {checkpoint}")
 
 
-def build_network(model: dict) -> nn.Module:
+def build_network(model: dict[str, Any]) -> UnrolledNetwork:
     """The network of a config's ``model`` section, its encoder with random weights."""
-    return ReconstructionTask(**{**model, "pretrained": False, "weights": None}).network
+    entry = find_denoiser(model.get("method", "varnet"))
+    weightless = {"pretrained": False, "weights": None} if "pretrained" in entry.options() else {}
+    return ReconstructionTask(**{**model, **weightless}).network
 
 
-def measure_memory(model: dict) -> dict:
+def measure_memory(model: dict[str, Any]) -> dict[str, Any]:
     """Peak memory of a training step with all and with none of the cascades checkpointed."""
-    from fm_unroll_benchmarks.memory import peak_memory
-    from fm_unroll_benchmarks.networks import ProblemSize, our_step
-
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = default_precision(device.type)
     largest = ProblemSize(phase=246)
@@ -67,25 +69,21 @@ def measure_memory(model: dict) -> dict:
     return {"slice": slice_, "precision": precision, "device": where, "GiB": peaks}
 
 
-def count_parameters(network: nn.Module) -> dict:
-    """Trainable and frozen parameters of an unrolled network, in all and by part; shared ones count once."""
-    groups = {"sensitivity maps": [network.sensitivity], "frozen encoder": [], "denoisers": []}
-    for cascade in network.cascades:
-        encoder = getattr(cascade.denoiser, "encoder", None)
-        groups["frozen encoder"] += [encoder] if encoder is not None else []
-        groups["denoisers"].append(cascade)
-    seen: set[int] = set()
-    parts = {}
-    for part, modules in groups.items():
-        parameters = [
-            parameter
-            for module in modules
-            for parameter in module.parameters()
-            if not (id(parameter) in seen or seen.add(id(parameter)))
-        ]
-        parts[part] = {
+def count_parameters(network: UnrolledNetwork) -> dict[str, Any]:
+    """Count trainable and frozen parameters of a network, in all and by part; shared ones count once."""
+    encoder = list(network.encoder.parameters()) if network.encoder is not None else []
+    inside_encoder = {id(parameter) for parameter in encoder}
+    groups = {
+        "sensitivity maps": list(network.sensitivity.parameters()),
+        "frozen encoder": encoder,
+        "denoisers": [p for p in network.cascades.parameters() if id(p) not in inside_encoder],
+    }
+    parts = {
+        part: {
             "trainable": sum(p.numel() for p in parameters if p.requires_grad),
             "frozen": sum(p.numel() for p in parameters if not p.requires_grad),
         }
+        for part, parameters in groups.items()
+    }
     totals = {kind: sum(part[kind] for part in parts.values()) for kind in ("trainable", "frozen")}
     return {**totals, "parts": parts}

@@ -27,6 +27,6 @@ class SensitivityModel(nn.Module):
         Returns:
             Sensitivity maps of the same shape and dtype, with root-sum-of-squares 1 over coils.
         """
-        maps = self.norm_unet(acs_images.flatten(0, 1)).unflatten(0, acs_images.shape[:2])
+        maps: Tensor = self.norm_unet(acs_images.flatten(0, 1)).unflatten(0, acs_images.shape[:2])
         energy = rss(maps)
         return maps / energy.masked_fill(energy == 0, 1).unsqueeze(1)

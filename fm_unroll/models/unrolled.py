@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from fm_unroll.encoders import FrozenEncoder
 from fm_unroll.errors import InputError
 from fm_unroll.models.cascade import Cascade
 from fm_unroll.models.denoisers.unet import NormUnet
@@ -70,6 +71,11 @@ class UnrolledNetwork(nn.Module):
             else:
                 kspace = cascade(*inputs)
         return space.to_image(kspace)
+
+    @property
+    def encoder(self) -> FrozenEncoder | None:
+        """The frozen encoder that the cascades share, if the denoisers have one."""
+        return getattr(self.cascades[0].denoiser, "encoder", None)
 
     def load_fastmri_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
         """Take the weights of a ``fastmri.models.VarNet`` with the same sizes.

@@ -18,12 +18,13 @@ from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.split import split_sha256, write_split
 from fm_unroll.errors import InputError
 from fm_unroll.files import file_sha256, write_json
+from fm_unroll.models.checkpoints import read_checkpoint
 from fm_unroll.precision import default_precision
 from fm_unroll.provenance import commit, provenance
 from fm_unroll.training.loggers import default_loggers, describe_at_wandb
 from fm_unroll.training.losses import check_loss
 from fm_unroll.training.options import add_denoiser_options, settle_options
-from fm_unroll.training.task import ReconstructionTask, read_checkpoint
+from fm_unroll.training.task import ReconstructionTask
 
 RECIPE = Path(__file__).with_name("recipe.yaml")
 

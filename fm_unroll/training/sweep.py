@@ -27,14 +27,8 @@ from fm_unroll.training.task import METRICS
 SWEPT_VERBS = ("fit", "validate", "test")
 
 
-def sweep(file: Path, max_runs: int | None = None, output: Path = Path("runs/sweeps")) -> None:
-    """Run a W&B sweep file on this machine: what is finished is not done again, what was interrupted goes on.
-
-    Args:
-        file: a sweep file, as for ``wandb sweep``.
-        max_runs: start at most so many runs; grid sweeps end by themselves.
-        output: the sweep's record and its runs go into a folder of it that has the file's name.
-    """
+def run_sweep(file: Path, max_runs: int | None, output: Path) -> None:
+    """Run what is left of a sweep; see :func:`fm_unroll.commands.sweep.sweep`."""
     config = read_sweep(file)
     for parameters in points_to_check(config):
         check(command(config, parameters)[3:])

@@ -1,21 +1,21 @@
 """The LightningModule: how a network is trained, validated and applied."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.distributed
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from fm_unroll.compatibility import upgrade_checkpoint
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import center_crop
-from fm_unroll.encoders import FrozenEncoder
 from fm_unroll.errors import InputError
 from fm_unroll.metrics import score_slices, volume_metrics
 from fm_unroll.models import build_model
+from fm_unroll.models.checkpoints import read_checkpoint, require_encoder
 from fm_unroll.models.compilation import compile_denoisers
 from fm_unroll.models.insight import learned_weights
 from fm_unroll.models.registry import effective_options
@@ -74,7 +74,8 @@ class ReconstructionTask(LightningModule):
         # in which processes differ in their number of batches.
         constants = [name for name, parameter in self.named_parameters() if not parameter.requires_grad]
         constants += [name for name, _ in self.named_buffers()]
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, constants)
+        # private: torch has no public way
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, constants)  # type: ignore[no-untyped-call]
         # of the last validation or test
         self.volume_scores: dict[str, dict[str, float]] = {}
 
@@ -84,12 +85,12 @@ class ReconstructionTask(LightningModule):
 
     def on_fit_start(self) -> None:
         """Compile, now that the network is on its device."""
-        if self.hparams.compile:
+        if self.hparams["compile"]:
             compile_denoisers(self.network, self.device)
 
     def on_train_epoch_start(self) -> None:
         """Log the learning rate of the epoch."""
-        self.log("train/learning_rate", self.optimizers().param_groups[0]["lr"])
+        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_epoch_end(self) -> None:
         """Log what the prior has learned so far."""
@@ -102,16 +103,15 @@ class ReconstructionTask(LightningModule):
 
     def training_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        require_target(batch)
-        loss = self.loss(self(batch), batch.target, batch.data_range)
+        loss: Tensor = self.loss(self(batch), require_target(batch), batch.data_range)
         self.log("train/loss", loss, batch_size=len(batch), prog_bar=True)
         return loss
 
     def validation_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
         """Score every slice; returns the reconstructions for the image panels."""
-        require_target(batch)
+        target = require_target(batch)
         reconstruction = self.predict_step(batch, batch_idx)
-        scores = score_slices(reconstruction, batch.target, batch.data_range)
+        scores = score_slices(reconstruction, target, batch.data_range)
         for row, key in enumerate(zip(batch.volume, batch.slice, batch.frame, strict=True)):
             self.scores[key] = {name: values[row] for name, values in scores.items()}
         return reconstruction
@@ -152,9 +152,9 @@ class ReconstructionTask(LightningModule):
             # every process holds the same value: early stopping must decide alike on all
             self.log(f"{stage}/{name}", mean.float(), prog_bar=name != "nmse")
 
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the facts that evaluation needs; the frozen encoder stays outside, by name and hash."""
-        encoder, data = self.encoder, self.trainer.datamodule
+        encoder, data = self.network.encoder, self.trainer.datamodule  # type: ignore[attr-defined]  # untyped
         checkpoint["fm_unroll"] = {
             "encoder": {
                 "name": encoder.name if encoder else "",
@@ -170,20 +170,10 @@ class ReconstructionTask(LightningModule):
             "seed": data.seed,
         }
 
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that was trained over another encoder."""
-        expected = checkpoint["fm_unroll"]["encoder"]["sha256"]
-        found = self.encoder.sha256 if self.encoder else ""
-        if found != expected and not self.hparams.any_encoder:
-            raise InputError(
-                f"the checkpoint was trained over the encoder {expected[:12] or '(none)'} (sha256), "
-                f"this is {found[:12] or '(none)'}: give its --model.weights, or --model.any_encoder true"
-            )
-
-    @property
-    def encoder(self) -> FrozenEncoder | None:
-        """The frozen encoder shared by the cascades, if the method has one."""
-        return getattr(self.network.cascades[0].denoiser, "encoder", None)
+        if not self.hparams["any_encoder"]:
+            require_encoder(self.network, checkpoint)
 
     @classmethod
     def from_checkpoint(cls, path: Path, weights: Path | None = None) -> Self:
@@ -207,53 +197,33 @@ class ReconstructionTask(LightningModule):
             raise InputError(f"{path} is of another architecture: {reason}") from None
         return task.eval()
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam on what is trained: the frozen encoder is never among it."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.Adam(trained, lr=self.hparams.learning_rate)
+        optimizer = torch.optim.Adam(trained, lr=self.hparams["learning_rate"])
         scheduler = torch.optim.lr_scheduler.StepLR(
-            optimizer, self.hparams.learning_rate_step, self.hparams.learning_rate_factor
+            optimizer, self.hparams["learning_rate_step"], self.hparams["learning_rate_factor"]
         )
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
-
-
-def read_checkpoint(path: Path) -> dict:
-    """The content of a checkpoint of ``fit``: tensors and plain values only, on the CPU.
-
-    Raises:
-        InputError: no such file, truncated, with code in it, or not of this framework.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"checkpoint {path} is not a file")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # a damaged pickle raises nearly any
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"checkpoint {path} cannot be read: {reason}") from None
-    parts = {"fm_unroll", "hyper_parameters", "state_dict"}
-    if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys():
-        raise InputError(f"{path} is not a checkpoint of fm_unroll")
-    # LightningCLI's own note of how it built the task
-    checkpoint["hyper_parameters"].pop("_instantiator", None)
-    return upgrade_checkpoint(checkpoint)
 
 
 METRICS = ("ssim", "psnr", "nmse")
 
 
-def require_target(batch: KSpaceBatch) -> None:
-    """Refuse to train or score on scans that have no reference."""
+def require_target(batch: KSpaceBatch) -> Tensor:
+    """Return the target of a batch; refuse to train or score on scans that have none."""
     if batch.target is None:
         raise InputError(
             f"{batch.volume[0]} is undersampled and has no target: "
             "training and metrics need fully sampled files, use `predict` for this one"
         )
+    return batch.target
 
 
-def gather(scores: dict) -> dict:
+def gather(scores: dict[Any, Any]) -> dict[Any, Any]:
     """The union of all processes' dictionaries."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return scores
-    parts: list[dict] = [{}] * torch.distributed.get_world_size()
+    parts: list[dict[Any, Any]] = [{}] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(parts, scores)
     return {key: value for part in parts for key, value in part.items()}

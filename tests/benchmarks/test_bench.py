@@ -10,14 +10,15 @@ from torch import nn
 from fm_unroll_benchmarks import bench, limits
 from fm_unroll_benchmarks.growth import bytes_kept, exponents
 from fm_unroll_benchmarks.networks import (
-    Scan,
-    Size,
+    ProblemSize,
+    SimulatedBatch,
     Straightforward,
     adam,
     cascade_physics,
     distance,
     foundation_network,
     our_step,
+    peer_input,
     varnet_network,
     varnet_step,
 )
@@ -25,7 +26,7 @@ from fm_unroll_benchmarks.quality import volume_scores
 from fm_unroll_benchmarks.timing import Pair, Ratio, time_in_turn
 
 CPU = torch.device("cpu")
-TINY = Size(coils=2, readout=64, phase=72, cascades=1)
+TINY = ProblemSize(coils=2, readout=64, phase=72, cascades=1)
 
 
 @pytest.mark.parametrize("make", [cascade_physics, lambda size, device: varnet_step(size, device, "32-true")])
@@ -45,10 +46,10 @@ def test_a_pair_that_disagrees_is_not_timed():
 def test_the_straightforward_prior_is_the_same_function_with_whole_encoders():
     ours = foundation_network(replace(TINY, cascades=2))
     peer = Straightforward(ours)
-    scan = Scan.simulate(TINY, CPU)
+    scan = SimulatedBatch.draw(TINY, CPU)
     with torch.no_grad():
-        moved = distance(ours(*scan.our_input), build_zero(ours)(*scan.our_input))
-        assert distance(peer(*scan.peer_input), ours(*scan.our_input)) < 1e-4 < moved
+        moved = distance(ours(*scan.measured), build_zero(ours)(*scan.measured))
+        assert distance(peer(*peer_input(scan)), ours(*scan.measured)) < 1e-4 < moved
     encoders = [cascade.model.denoiser.encoder for cascade in peer.cascades]
     assert encoders[0] is not encoders[1]
     assert [len(encoder.vit.blocks) for encoder in encoders] == [12, 12]
@@ -107,7 +108,7 @@ def test_operations_of_a_step_are_those_of_its_convolutions():
 
 
 def test_cost_is_linear_in_cascades():
-    cascades = exponents(Size(2, 32, 32, 1), CPU)["cascades"]
+    cascades = exponents(ProblemSize(2, 32, 32, 1), CPU)["cascades"]
     assert 0 < cascades[1] <= bench.LARGEST_EXPONENT
 
 
@@ -115,7 +116,7 @@ def test_checkpointed_cascades_keep_little():
     size = replace(TINY, cascades=3)
     kept = {}
     for checkpoint in ("none", "all"):
-        scan = Scan.simulate(size, CPU)
+        scan = SimulatedBatch.draw(size, CPU)
         network = foundation_network(size, checkpoint)
         kept[checkpoint] = bytes_kept(our_step(network, adam(network), scan, "32-true"))
     assert kept["all"] < kept["none"] / 2
@@ -123,6 +124,6 @@ def test_checkpointed_cascades_keep_little():
 
 def test_profile_is_drawn(tmp_path):
     network = varnet_network(TINY)
-    step = our_step(network, adam(network), Scan.simulate(TINY, CPU), "32-true")
+    step = our_step(network, adam(network), SimulatedBatch.draw(TINY, CPU), "32-true")
     limits.draw_profile(step, CPU, "one step", tmp_path / "profile.png")
     assert (tmp_path / "profile.png").stat().st_size > 5000

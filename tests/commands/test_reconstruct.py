@@ -220,7 +220,7 @@ def test_the_encoders_weights_may_have_moved(synthetic, tmp_path, capsys):
         "sens_chans": 2,
         "sens_pools": 1,
     }
-    encoder = ReconstructionTask(**settings).encoder
+    encoder = ReconstructionTask(**settings).network.encoder
     told = {"name": encoder.name, "sha256": encoder.sha256, "weights": encoder.weights_label}
     path = save_checkpoint(tmp_path / "vit.ckpt", synthetic, settings=settings, encoder=told)
     file, options = synthetic / HEART, ["--checkpoint", path, "--output", tmp_path / "a.png"]

@@ -68,7 +68,7 @@ def test_the_encoder_stays_frozen_in_all_processes(run_dir):
     checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
     fresh = build_encoder("timm/vit_tiny_patch16_224", pretrained=False, blocks=[1, 2, 3])
     assert checkpoint["fm_unroll"]["encoder"]["sha256"] == fresh.compute_sha256()
-    assert task.encoder.compute_sha256() == fresh.compute_sha256()
+    assert task.network.encoder.compute_sha256() == fresh.compute_sha256()
     assert not any("encoder" in name for name in weights(run_dir / "checkpoints" / "last.ckpt"))
 
 

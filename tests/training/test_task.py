@@ -98,12 +98,12 @@ def test_the_frozen_encoder_is_not_in_the_checkpoint_but_named_in_it(run_dir):
     task = ReconstructionTask.from_checkpoint(run_dir / "checkpoints" / "best.ckpt")
     assert checkpoint["fm_unroll"]["encoder"] == {
         "name": "timm/vit_tiny_patch16_224",
-        "sha256": task.encoder.compute_sha256(),
+        "sha256": task.network.encoder.compute_sha256(),
         "weights": "random",
     }
     optimised = sum(len(group["params"]) for group in checkpoint["optimizer_states"][0]["param_groups"])
     assert optimised == len([p for p in task.parameters() if p.requires_grad])
-    assert not task.train().encoder.training
+    assert not task.train().network.encoder.training
 
 
 def test_the_checkpoint_says_what_it_was_trained_on(run_dir, synthetic):
@@ -142,7 +142,7 @@ def test_every_precision_trains_alike_over_the_same_encoder(run_dir, synthetic, 
         config = config_for(synthetic, tmp_path / precision, precision=precision, max_epochs=1)
         main(["fit", "--config", str(config), "--model.encoder_gradient", "through"])
         task = ReconstructionTask.from_checkpoint(tmp_path / precision / "checkpoints" / "last.ckpt")
-        assert task.encoder.compute_sha256() == before.encoder.compute_sha256()
+        assert task.network.encoder.compute_sha256() == before.network.encoder.compute_sha256()
         losses[precision] = (
             pd.read_csv(tmp_path / precision / "metrics.csv")["train/loss"].dropna().to_numpy()
         )

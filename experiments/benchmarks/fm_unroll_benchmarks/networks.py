@@ -4,9 +4,7 @@ The peer of E2E-VarNet is ``fastmri.models.VarNet``. The foundation prior has no
 against the straightforward way to write it, :class:`Straightforward`.
 """
 
-from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
@@ -20,73 +18,25 @@ from fm_unroll.encoders.vit import FrozenEncoder, build_vit
 from fm_unroll.models import UnrolledNetwork, build_model
 from fm_unroll.models.cascade import Cascade
 from fm_unroll.models.denoisers.foundation import FoundationDenoiser
-from fm_unroll.physics import UniformSampling, expand, fft2c, rss
 from fm_unroll.physics.fourier import HybridSpace
 from fm_unroll.precision import has_bfloat16
-from fm_unroll.training.losses import SSIMLoss
+from fm_unroll.training.memory import (
+    ACS_LINES,
+    ProblemSize,
+    SimulatedBatch,
+    Step,
+    adam,
+    our_step,
+    training_step,
+)
 from fm_unroll_benchmarks.timing import Pair
 
 ENCODER = "random"  # ViT-B/16, the size of the paper's encoders; what the weights say does not matter here
-ACS_LINES = 24
-
-Step = Callable[[], Tensor]
 
 
-@dataclass(frozen=True)
-class ProblemSize:
-    """Size of a batch of slices, and the length of the networks."""
-
-    coils: int = 10
-    readout: int = 512
-    phase: int = 206
-    cascades: int = 12
-    batch: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.coils} coils, {self.readout} x {self.phase}, {self.cascades} cascades"
-
-
-@dataclass(frozen=True)
-class SimulatedBatch:
-    """Masked k-space of a disc seen by smooth coils, as both sides take it.
-
-    Attributes:
-        kspace: complex64 ``(batch, coil, readout, phase)``.
-        mask: bool ``(1, 1, 1, phase)``.
-        sensitivities: complex64, of the shape of ``kspace``.
-        target: float32 ``(batch, readout, phase)``.
-    """
-
-    kspace: Tensor
-    mask: Tensor
-    sensitivities: Tensor
-    target: Tensor
-
-    @classmethod
-    def draw(cls, size: ProblemSize, device: torch.device) -> "SimulatedBatch":
-        """Draw a batch, the same on every device."""
-        random = torch.Generator().manual_seed(0)
-        axes = [torch.linspace(-1, 1, length) for length in (size.readout, size.phase)]
-        rows, columns = torch.meshgrid(*axes, indexing="ij")
-        texture = torch.rand((size.batch, size.readout, size.phase), generator=random)
-        target = (rows.square() + columns.square() < 0.6) * (1 + 0.3 * texture)
-        row, column = torch.rand((2, size.coils, 1, 1), generator=random) * 2 - 1
-        distance = (rows - row).square() + (columns - column).square()
-        maps = torch.polar(torch.exp(-distance), 2 * distance)
-        maps = (maps / rss(maps)).expand(size.batch, -1, -1, -1)
-        lines = UniformSampling(8, acs_lines=ACS_LINES)(size.phase).lines[None, None, None]
-        kspace = fft2c(expand(target.to(torch.complex64), maps)) * lines
-        return cls(*(tensor.contiguous().to(device) for tensor in (kspace, lines, maps, target)))
-
-    @property
-    def peer_input(self) -> tuple[Tensor, Tensor, int]:
-        """The batch as fastMRI takes it."""
-        return torch.view_as_real(self.kspace).contiguous(), self.mask[..., None], ACS_LINES
-
-    @property
-    def our_input(self) -> tuple[Tensor, Tensor, int]:
-        """The batch as we take it."""
-        return self.kspace, self.mask, ACS_LINES
+def peer_input(batch: SimulatedBatch) -> tuple[Tensor, Tensor, int]:
+    """Give a batch the form in which fastMRI takes it."""
+    return torch.view_as_real(batch.kspace).contiguous(), batch.mask[..., None], ACS_LINES
 
 
 def distance(ours: Tensor, peer: Tensor) -> float:
@@ -100,7 +50,7 @@ def cascade_physics(size: ProblemSize, device: torch.device) -> Pair:
     ours, peer = Cascade(nn.Identity()).to(device), VarNetBlock(nn.Identity()).to(device)
     space = HybridSpace(size.phase, device)
     measured, lines = space.enter(batch.kspace), space.enter_lines(batch.mask)
-    reference, mask, _ = batch.peer_input
+    reference, mask, _ = peer_input(batch)
     maps = torch.view_as_real(batch.sensitivities).contiguous()
 
     def run_ours() -> Tensor:
@@ -162,19 +112,9 @@ def step_pair(
 ) -> Pair:
     """Training steps of two networks with equal weights; compared in float32, before the first step."""
     with torch.no_grad():
-        difference = distance(ours(*batch.our_input), peer(*batch.peer_input))
+        difference = distance(ours(*batch.measured), peer(*peer_input(batch)))
     steps = our_step(ours, adam(ours), batch, precision), peer_step(peer, adam(peer), batch)
     return Pair(*steps, difference, tolerance)
-
-
-def adam(network: nn.Module) -> Adam:
-    """The recipe's optimiser, on what is trained."""
-    return Adam([parameter for parameter in network.parameters() if parameter.requires_grad], lr=1e-4)
-
-
-def our_step(network: nn.Module, optimizer: Adam, batch: SimulatedBatch, precision: str) -> Step:
-    """A training step of one of our networks."""
-    return training_step(network, optimizer, batch.our_input, SSIMLoss(), batch.target, precision)
 
 
 def peer_step(network: nn.Module, optimizer: Adam, batch: SimulatedBatch) -> Step:
@@ -185,30 +125,7 @@ def peer_step(network: nn.Module, optimizer: Adam, batch: SimulatedBatch) -> Ste
         value: Tensor = loss(prediction[:, None], target[:, None], data_range)
         return value
 
-    return training_step(network, optimizer, batch.peer_input, with_channel, batch.target, "32-true")
-
-
-def training_step(
-    network: nn.Module,
-    optimizer: Adam,
-    measured: tuple[Tensor, Tensor, int],
-    loss: Callable[[Tensor, Tensor, Tensor], Tensor],
-    target: Tensor,
-    precision: str,
-) -> Step:
-    """Make a function that does forward pass, loss, backward pass and update, each time it is called."""
-    data_range = target.amax((-2, -1))
-    low = precision == "bf16-mixed"
-
-    def step() -> Tensor:
-        optimizer.zero_grad()
-        with torch.autocast(target.device.type, torch.bfloat16, enabled=low):
-            value = loss(network(*measured), target, data_range)
-        value.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
-        optimizer.step()
-        return value.detach()
-
-    return step
+    return training_step(network, optimizer, peer_input(batch), with_channel, batch.target, "32-true")
 
 
 def precision_effect(size: ProblemSize, device: torch.device) -> dict[str, float]:
@@ -221,9 +138,9 @@ def precision_effect(size: ProblemSize, device: torch.device) -> dict[str, float
     for name, network in networks.items():
         network.to(device)
         with torch.no_grad():
-            exact = network(*batch.our_input)
+            exact = network(*batch.measured)
             with torch.autocast(device.type, torch.bfloat16):
-                moved[name] = distance(network(*batch.our_input), exact)
+                moved[name] = distance(network(*batch.measured), exact)
     return moved
 
 

@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 
 from fm_unroll.precision import has_bfloat16
+from fm_unroll.training.memory import peak_memory
 from fm_unroll_benchmarks import data
-from fm_unroll_benchmarks.memory import peak_memory
 from fm_unroll_benchmarks.networks import (
     ProblemSize,
     cascade_physics,

@@ -70,8 +70,8 @@ class FoundationDenoiser(nn.Module):
                 channels = width
         self.image_stage = DecoderStage(channels, nn.Conv2d(2, widths[-1], 3, padding=1), widths[-1])
         self.head = nn.Conv2d(widths[-1], 2, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, image: Tensor) -> Tensor:
         """Denoise.
@@ -136,7 +136,8 @@ class TokenFusion(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """The weighted sum of the maps."""
-        return sum(weight * token_map for weight, token_map in zip(self.weights(), maps, strict=True))
+        fused: Tensor = sum(weight * token for weight, token in zip(self.weights(), maps, strict=True))
+        return fused
 
 
 class DecoderStage(nn.Module):
@@ -175,8 +176,10 @@ class DecoderStage(nn.Module):
         """
         joined = resize(self.skip(skip), size)
         if self.refine is not None:
+            assert features is not None, "a stage that refines stands on a coarser one"
             joined = torch.cat([self.refine(resize(features, size)), joined], dim=1)
-        return self.merge(joined)
+        merged: Tensor = self.merge(joined)
+        return merged
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
