@@ -18,7 +18,7 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from fm_unroll.data.modules import CMRxReconData, FastMRIBrainData, FastMRIKneeData
-    from fm_unroll.data.readers import open_scan
+    from fm_unroll.data.scan import open_scan
     from fm_unroll.encoders import build_encoder
     from fm_unroll.models import build_model, list_methods
     from fm_unroll.physics import EquispacedSampling, RandomSampling, UniformSampling
@@ -40,7 +40,7 @@ __all__ = [
 
 _ROOMS = {
     "fm_unroll.data.modules": ("CMRxReconData", "FastMRIBrainData", "FastMRIKneeData"),
-    "fm_unroll.data.readers": ("open_scan",),
+    "fm_unroll.data.scan": ("open_scan",),
     "fm_unroll.encoders": ("build_encoder",),
     "fm_unroll.models": ("build_model", "list_methods"),
     "fm_unroll.physics": ("EquispacedSampling", "RandomSampling", "UniformSampling"),

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 import torch
 
 from fm_unroll.commands.synthesize import synthesize
-from fm_unroll.data.readers.scan import open_scan
 from fm_unroll.data.sample import KSpaceBatch
+from fm_unroll.data.scan import open_scan
 from fm_unroll.data.undersampling import undersample
 from fm_unroll.physics import UniformSampling
 

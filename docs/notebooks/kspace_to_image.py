@@ -18,7 +18,7 @@ path = next(Path(folder.name).rglob("cine_sax.mat"))
 # Ten lines from the file to an image:
 
 # %%
-from fm_unroll.data.readers.scan import open_scan
+from fm_unroll.data.scan import open_scan
 from fm_unroll.models.classical import CGSense, ZeroFilled
 from fm_unroll.physics import UniformSampling, ifft2c, rss
 

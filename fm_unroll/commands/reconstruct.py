@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from fm_unroll.data.readers.scan import Scan, open_scan
+from fm_unroll.data.scan import Scan, open_scan
 from fm_unroll.errors import InputError
 from fm_unroll.models.checkpoints import read_checkpoint
 from fm_unroll.physics import Center, SamplingPattern, pattern_from_config

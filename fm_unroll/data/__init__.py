@@ -1,6 +1,15 @@
-"""Files in, samples out: readers of the two public layouts and their data modules."""
+"""Files in, samples out: readers of the layouts, scans, samples and data modules."""
 
 from fm_unroll.data.modules import CMRxReconData, FastMRIBrainData, FastMRIKneeData
 from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
+from fm_unroll.data.scan import Scan, open_scan
 
-__all__ = ["CMRxReconData", "FastMRIBrainData", "FastMRIKneeData", "KSpaceBatch", "KSpaceSample"]
+__all__ = [
+    "CMRxReconData",
+    "FastMRIBrainData",
+    "FastMRIKneeData",
+    "KSpaceBatch",
+    "KSpaceSample",
+    "Scan",
+    "open_scan",
+]

@@ -146,8 +146,8 @@ class KSpaceBatch:
         of_lines = f"{fewest}" if fewest == most else f"{fewest} to {most}"
         return (
             f"KSpaceBatch({counted(len(self), 'slice')}: {matrix_of(self.kspace)}, "
-            f"{sampling_of(self.fully_sampled)}, {of_lines} lines in the mask, {self.num_acs} ACS lines, "
-            f"{'no target' if self.target is None else 'target'}, {self.kspace.device})"
+            f"{sampling_of(self.fully_sampled)} scans, {of_lines} lines in the mask, "
+            f"{self.num_acs} ACS lines, {'no target' if self.target is None else 'target'}, {self.kspace.device})"
         )
 
     def __len__(self) -> int:

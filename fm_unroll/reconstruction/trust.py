@@ -27,9 +27,9 @@ import torch
 from torch import Tensor
 
 from fm_unroll.data.sample import KSpaceBatch
-from fm_unroll.data.undersampling import center_crop
+from fm_unroll.data.undersampling import rss_image
 from fm_unroll.errors import InputError
-from fm_unroll.physics import fft2c, ifft2c, rss
+from fm_unroll.physics import fft2c
 from fm_unroll.physics.sampling import center_lines
 
 SHARE_LEFT_OUT = 0.2  # of the acquired lines outside of the centre, in every subset
@@ -99,8 +99,8 @@ def trust_maps(coil_images: Tensor, batch: KSpaceBatch, images: Sequence[Tensor]
     stack = torch.stack(list(images))
     spread = stack.std(0, correction=0)
     return TrustMaps(
-        residual=center_crop(rss(ifft2c(residual)), batch.crop),
-        prior=center_crop(rss(ifft2c(prior)), batch.crop),
+        residual=rss_image(residual, batch.crop),
+        prior=rss_image(prior, batch.crop),
         spread=spread,
         residual_energy=energy(residual),
         acquired_energy=energy(batch.kspace),

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fm_unroll.data.readers.scan import Scan
 from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
+from fm_unroll.data.scan import Scan
 from fm_unroll.errors import InputError
 from fm_unroll.metrics import score_slices, volume_metrics
 from fm_unroll.models import UnrolledNetwork

@@ -13,8 +13,7 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from fm_unroll.data.sample import KSpaceBatch
-from fm_unroll.data.undersampling import center_crop
-from fm_unroll.physics import ifft2c, rss
+from fm_unroll.data.undersampling import rss_image
 from fm_unroll.reconstruction.writers import write_h5
 from fm_unroll.training.task import gather
 
@@ -105,7 +104,7 @@ class ImagePanels(Callback):
 
 def panel(reconstruction: Tensor, batch: KSpaceBatch) -> Tensor:
     """Target, reconstruction, error and zero-filled image of a batch's first slice, side by side in 0..1."""
-    zero_filled = center_crop(rss(ifft2c(batch.kspace[:1])), batch.crop)
+    zero_filled = rss_image(batch.kspace[:1], batch.crop)
     target, prediction = batch.target[:1], reconstruction[:1].detach()
     error = ERROR_GAIN * (prediction - target).abs()
     row = torch.cat([target, prediction, error, zero_filled], dim=-1)[0]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from ismrmrd import xsd
 
-from fm_unroll.data.readers.scan import Scan, open_scan
+from fm_unroll.data.scan import Scan, open_scan
 from fm_unroll.errors import InputError
 from fm_unroll.physics import ifft2c, rss
 from simulate import random_kspace

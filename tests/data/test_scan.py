@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 from fm_unroll.data.readers.numpy import AXES
-from fm_unroll.data.readers.scan import open_scan
+from fm_unroll.data.sample import KSpaceBatch
+from fm_unroll.data.scan import open_scan
 from fm_unroll.errors import InputError
+from fm_unroll.models import build_model
+from fm_unroll.physics import RandomSampling, UniformSampling, ifft2c, rss
 from simulate import random_kspace, write_cmrxrecon, write_fastmri, write_matlab
 
 
@@ -82,6 +86,7 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     text = tmp_path / "text.h5"
     text.write_text("no HDF5")
     other = write_matlab(tmp_path / "other.mat", image=np.ones((4, 4)))
+    heart = write_cmrxrecon(tmp_path)
     three = ("coil", "readout", "phase")
     for path, axes, words in (
         (tmp_path / "nothing.npy", (), "is not a file"),
@@ -94,9 +99,73 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
         (code, three, "damaged NumPy file"),
         (text, (), "no HDF5 file"),
         (other, (), "its keys are image"),
-        (other, three, "leave out --axes"),
+        (other, three, "its keys are image"),
+        (heart, three, "leave out --axes"),
     ):
         with pytest.raises(InputError) as error:
             open_scan(path, axes)
         assert str(path) in str(error.value) and words in str(error.value)
         assert "\n" not in str(error.value)
+
+
+def test_a_scan_shows_itself_in_one_line(write_ismrmrd, tmp_path):
+    path = write_cmrxrecon(tmp_path, shape=(16, 12, 2, 3, 4))
+    scan = open_scan(str(path))
+    matrix = "2 coils x 16 readout x 12 phase"
+    assert (
+        repr(scan) == f"Scan(cine_sax.mat: CMRxRecon cardiac, 3 slices x 4 frames, {matrix}, fully sampled)"
+    )
+    assert repr(scan[4]) == f"KSpaceSample(P001/cine_sax, slice 1, frame 1: {matrix}, fully sampled)"
+    np.save(tmp_path / "a.npy", random_kspace(1, 16, 12))
+    array = open_scan(tmp_path / "a.npy", ("coil", "readout", "phase"))
+    assert repr(array) == (
+        "Scan(a.npy: NumPy, 1 slice x 1 frame, 1 coil x 16 readout x 12 phase, fully sampled)"
+    )
+    batch = scan.undersample(UniformSampling(4, acs_lines=4))
+    assert repr(batch) == (
+        f"KSpaceBatch(12 slices: {matrix}, fully sampled scans, 6 lines in the mask, "
+        "4 ACS lines, target, cpu)"
+    )
+
+
+def test_a_scan_is_undersampled_as_an_evaluation_does(tmp_path):
+    path = write_fastmri(tmp_path / "file7.h5", padding=(2, 1))
+    scan, pattern = open_scan(path), RandomSampling(2, 0.2)
+    batch = scan.undersample(pattern)
+    mask = pattern(12, "file7", acquired=(2, 11))
+    assert len(batch) == len(scan) == 3 and torch.equal(batch.mask, mask.lines.expand(3, 1, 1, 12))
+    assert batch.num_acs == mask.num_acs and batch.true_acceleration == [mask.true_acceleration] * 3
+    for position, sample in enumerate(scan):
+        assert torch.equal(batch.kspace[position], sample.kspace * mask.lines)
+        image = rss(ifft2c(sample.kspace))[4:12, 2:10]
+        assert torch.equal(batch.target[position], image)
+    assert batch.data_range.tolist() == [batch.target.max()] * 3
+
+
+def test_a_slice_of_a_batch_is_a_batch_that_a_network_takes(tmp_path):
+    scan = open_scan(write_cmrxrecon(tmp_path, shape=(16, 12, 2, 3, 4)))
+    batch = scan.undersample(UniformSampling(4, acs_lines=4))
+    network = build_model("varnet", num_cascades=1, chans=2, pools=1, sens_chans=2, sens_pools=1)
+    for item in (0, 5, -1):
+        one = batch[item]
+        assert len(one) == 1 and (one.slice, one.frame) == ([batch.slice[item]], [batch.frame[item]])
+        assert torch.equal(one.kspace[0], batch.kspace[item]) and torch.equal(
+            one.target[0], batch.target[item]
+        )
+        assert network(one.kspace, one.mask, one.num_acs).shape == (1, 16, 12)
+    assert batch[2:5].slice == batch.slice[2:5] and len(batch[2:5].data_range) == 3
+    assert len(list(batch)) == 12
+    with pytest.raises(IndexError, match="slice 12 of a batch of 12 slices"):
+        batch[12]
+
+
+def test_an_undersampled_scan_is_not_undersampled_again(tmp_path):
+    kspace = random_kspace(3, 4, 16, 12)
+    kspace[..., [1, 3, 9]] = 0
+    path = tmp_path / "a.npy"
+    np.save(path, kspace)
+    scan = open_scan(path, ("slice", "coil", "readout", "phase"))
+    with pytest.raises(InputError, match=rf"{path} is undersampled already and has its own mask"):
+        scan.undersample(UniformSampling(4, acs_lines=4))
+    batch = KSpaceBatch.collate(list(scan))
+    assert int(batch.mask[0].sum()) == 9 and "undersampled" in repr(batch)

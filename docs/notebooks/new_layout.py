@@ -1,0 +1,145 @@
+# %% [markdown]
+# # A new data set is one reader
+#
+# A laboratory keeps one HDF5 file per subject: `raw`, complex `(slice, coil, phase, readout)`, and an
+# attribute `protocol`. The class below is all that the package has to know.
+
+# %%
+# --8<-- [start:reader]
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import h5py
+import numpy as np
+
+from fm_unroll.data.readers.hdf5 import get_kspace, get_text, to_complex64
+from fm_unroll.data.readers.reader import HDF5Reader, Images
+from fm_unroll.data.readers.registry import register_reader
+from fm_unroll.data.volume import Volume
+from fm_unroll.errors import InputError
+
+AXES = {4: "slice, coil, phase, readout"}
+
+
+@register_reader
+@dataclass(frozen=True)
+class LabReader(HDF5Reader):
+    """A folder of the laboratory's files."""
+
+    name: ClassVar[str] = "Lab"
+    keys: ClassVar[str] = "raw"
+    suffixes: ClassVar[tuple[str, ...]] = (".h5",)
+    misplaced: ClassVar[str] = "but its name does not end in .h5; rename it"
+
+    def recognises(self, file: h5py.File) -> bool:
+        """By the name of the k-space."""
+        return "raw" in file
+
+    def parse(self, file: h5py.File, path: Path) -> Volume:
+        """One file is one subject's only scan, fully sampled."""
+        slices, coils, phase, readout = get_kspace(file, ["raw"], AXES).shape
+        return Volume(
+            path=path.name,
+            name=path.stem,
+            subject=path.stem,
+            contrast=get_text(file, "protocol", default="unknown"),
+            num_slices=slices,
+            num_frames=1,
+            num_coils=coils,
+            readout=readout,
+            phase=phase,
+            crop=(readout, phase),
+            acquired=(0, phase),
+        )
+
+    def read(self, file: h5py.File, volume: Volume, slice: int, frame: int) -> Images:
+        """One slice, axes in order; no reconstruction is stored."""
+        kspace = to_complex64(get_kspace(file, ["raw"], AXES)[slice])
+        return np.ascontiguousarray(kspace.swapaxes(-1, -2)), None
+
+    def find(self, root: Path) -> tuple[list[Path], list[str]]:
+        """Every file in the folder; none is missing, because nobody says which there should be."""
+        files = sorted(root.glob("*.h5"))
+        if not files:
+            raise InputError(f"{root}: no files of the laboratory; expected {root / 'SUBJECT.h5'}")
+        return files, []
+
+    def parts(self, scans: Sequence[Path]) -> Iterator[tuple[Path, "LabReader"]]:
+        """Every folder that holds scans is a data set."""
+        return ((folder, self) for folder in sorted({path.parent for path in scans}))
+
+    def anatomy(self, file: h5py.File, volume: Volume) -> str:
+        """The laboratory scans knees."""
+        return "knee"
+
+
+# --8<-- [end:reader]
+
+# %% [markdown]
+# To train on it, a data module says which pattern its scans are masked with:
+
+# %%
+# --8<-- [start:module]
+from fm_unroll.data.modules import KSpaceData
+from fm_unroll.physics import EquispacedSampling, SamplingPattern
+
+
+class LabData(KSpaceData):
+    """The laboratory's knees."""
+
+    anatomy = "knee"
+    default_split = (0.6, 0.2, 0.2)
+
+    def __init__(
+        self,
+        root: Path,
+        sampling: SamplingPattern | None = None,
+        split: tuple[float, float, float] | None = None,
+        split_seed: int = 0,
+        batch_size: int = 1,
+        num_workers: int = 2,
+    ) -> None:
+        """Describe the data set.
+
+        Args:
+            root: folder of the files.
+            sampling: the masks; None: every fourth line and 8 % of them in the centre.
+            split: fractions of subjects for training, validation and test; None: the data set's own.
+            split_seed: seed of the split.
+            batch_size: slices per batch.
+            num_workers: reading processes.
+        """
+        pattern = sampling or EquispacedSampling(4, 0.08)
+        super().__init__(root, LabReader(), pattern, split, split_seed, batch_size, num_workers)
+
+
+# --8<-- [end:module]
+
+# %% [markdown]
+# Its test writes a few small files and reads them back:
+
+
+# %%
+def write_lab(path: Path, shape: tuple[int, int, int, int] = (3, 2, 12, 16), seed: int = 0) -> np.ndarray:
+    """Write noise of this `(slice, coil, phase, readout)`, and return it."""
+    real, imag = np.random.default_rng(seed).standard_normal((2, *shape), dtype=np.float32)
+    with h5py.File(path, "w") as file:
+        file["raw"] = real + 1j * imag
+        file.attrs["protocol"] = "PD"
+    return real + 1j * imag
+
+
+if __name__ == "__main__":
+    from tempfile import TemporaryDirectory
+
+    from fm_unroll.data.scan import open_scan
+
+    with TemporaryDirectory() as folder:
+        written = write_lab(Path(folder, "anna.h5"))
+        scan = open_scan(Path(folder, "anna.h5"))
+        print(
+            scan
+        )  # Scan(anna.h5: Lab knee, 3 slices x 1 frame, 2 coils x 16 readout x 12 phase, fully sampled)
+        np.testing.assert_array_equal(scan[1].kspace, written[1].swapaxes(-1, -2))
