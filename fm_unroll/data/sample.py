@@ -144,10 +144,11 @@ class KSpaceBatch:
         lines = self.mask.flatten(1).sum(1).tolist()
         fewest, most = min(lines, default=0), max(lines, default=0)
         of_lines = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+        target = "no target" if self.target is None else "target"
         return (
             f"KSpaceBatch({counted(len(self), 'slice')}: {matrix_of(self.kspace)}, "
             f"{sampling_of(self.fully_sampled)} scans, {of_lines} lines in the mask, "
-            f"{self.num_acs} ACS lines, {'no target' if self.target is None else 'target'}, {self.kspace.device})"
+            f"{self.num_acs} ACS lines, {target}, {self.kspace.device})"
         )
 
     def __len__(self) -> int:
