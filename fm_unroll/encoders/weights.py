@@ -26,7 +26,7 @@ FILES_OF_A_FOLDER = (*OPEN_CLIP_FILES, "model.safetensors", "pytorch_model.bin")
 
 @dataclass(frozen=True)
 class WeightsFormat:
-    """How one publisher names the tensors of a vision transformer.
+    """Names that one publisher gives to the tensors of a vision transformer.
 
     Attributes:
         name: what to call the format in messages.
@@ -186,7 +186,7 @@ def _read_torch_file(path: Path) -> dict[str, Tensor]:
 
 
 def _is_torchscript(path: Path) -> bool:
-    """Whether an archive carries code."""
+    """Tell whether an archive carries code."""
     with zipfile.ZipFile(path) as archive:
         return any("/code/" in name for name in archive.namelist())
 

@@ -1,4 +1,4 @@
-"""The synthetic data set: which subjects it has, the folder that is labelled as synthetic, the writing."""
+"""The synthetic data set: its subjects, the label of its folder, and the writing of its files."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How large the data set is: matrix sizes, coils, slices, frames."""
+"""Sizes of the data set: matrices, coils, slices, frames."""
 
 from dataclasses import dataclass
 from typing import Literal

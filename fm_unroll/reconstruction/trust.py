@@ -1,4 +1,4 @@
-"""Three maps of how far to trust an image; they need no reference. Each says something, and not more.
+"""Three maps of how far an image may be trusted, none of which needs a reference, and their limits.
 
 With y the measured k-space, M the sampled lines, x_c a network's coil images and k = F x_c:
 

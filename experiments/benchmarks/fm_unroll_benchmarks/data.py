@@ -1,10 +1,10 @@
-"""What the data rows time: slices of one compressed CMRxRecon file, read by us and as a peer reads them.
+"""The reading that is timed: slices of one compressed CMRxRecon file, read by us and as a peer does.
 
 A training item is one slice, and training visits the slices of all volumes in random order. PromptMR
 (https://github.com/hellopipu/PromptMR, ``load_kdata`` and ``zf_recon``) never reads part of a ``.mat``: the
 whole variable is unpacked, and the target is computed by NumPy on the CPU. Written here anew, as a map-style
-data set would do it for one item. For its own training, PromptMR converts all files beforehand; that is what
-our packed files are to be compared with.
+data set would do it for one item. For its own training, PromptMR converts all files beforehand; that is to
+be compared with what ``data pack`` writes.
 
 The file is as MATLAB v7.3 writes it: gzip of level 3 in chunks. MATLAB chooses the chunks' shape itself and
 documents no rule, so it is a parameter: one coil image per chunk is the best case for reading slices, chunks

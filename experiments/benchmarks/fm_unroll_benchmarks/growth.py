@@ -1,4 +1,4 @@
-"""How cost grows with coils, matrix size, cascades and slices: the exponent of a power law."""
+"""Growth of cost with coils, matrix size, cascades and slices: the exponent of a power law."""
 
 from collections.abc import Callable
 from dataclasses import replace

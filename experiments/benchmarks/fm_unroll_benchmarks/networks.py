@@ -1,4 +1,4 @@
-"""What the network rows time: our networks and their peers', with the same weights on the same data.
+"""The networks that are timed: ours and their peers', with the same weights on the same data.
 
 The peer of E2E-VarNet is ``fastmri.models.VarNet``. The foundation prior has no published peer: it is set
 against the straightforward way to write it, :class:`Straightforward`.

@@ -1,4 +1,4 @@
-"""What the metrics row times: SSIM, PSNR and NMSE of a volume."""
+"""The metrics that are timed: SSIM, PSNR and NMSE of a volume."""
 
 import torch
 from fastmri import evaluate
