@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fm_unroll.encoders import build_encoder
     from fm_unroll.models import build_model, list_methods
     from fm_unroll.physics import EquispacedSampling, RandomSampling, UniformSampling
-    from fm_unroll.reconstruction.checkpoints import load
+    from fm_unroll.reconstruction.engine import load
 
 __all__ = [
     "CMRxReconData",
@@ -44,7 +44,7 @@ _ROOMS = {
     "fm_unroll.encoders": ("build_encoder",),
     "fm_unroll.models": ("build_model", "list_methods"),
     "fm_unroll.physics": ("EquispacedSampling", "RandomSampling", "UniformSampling"),
-    "fm_unroll.reconstruction.checkpoints": ("load",),
+    "fm_unroll.reconstruction.engine": ("load",),
 }
 
 

@@ -9,21 +9,12 @@ import torch
 
 from fm_unroll.data.scan import Scan, open_scan
 from fm_unroll.errors import InputError
-from fm_unroll.models.checkpoints import read_checkpoint
-from fm_unroll.physics import Center, SamplingPattern, pattern_from_config
-from fm_unroll.reconstruction.domain import ScanFacts, outside_training
+from fm_unroll.models.checkpoints import load_network, read_checkpoint
+from fm_unroll.physics import Center, SamplingPattern
+from fm_unroll.reconstruction.domain import ScanFacts, choose_sampling, outside_training
 from fm_unroll.reconstruction.volume import Reconstruction, as_volume, reconstruct_scan
-from fm_unroll.reconstruction.writers import (
-    SUFFIXES,
-    WRITERS,
-    Format,
-    Picture,
-    check_writable,
-    format_of,
-    write_h5,
-)
-from fm_unroll.report.trust_figure import draw_trust
-from fm_unroll.training.task import ReconstructionTask
+from fm_unroll.reconstruction.writers import WRITERS, Format, Picture, planned_files
+from fm_unroll.report.trust_figure import write_trust
 
 # the trust maps, with what their numbers are shares of
 MEANINGS = {
@@ -51,8 +42,8 @@ def reconstruct(
 ) -> None:
     """Reconstruct one file: fastMRI .h5, CMRxRecon .mat, Cartesian 2-D ISMRMRD .h5, or NumPy .npy.
 
-    A fully sampled file is masked first, and the metrics of its reconstruction are printed. What lies outside
-    of what the checkpoint was trained on is warned of, a line each.
+    A fully sampled file is masked first, and metrics are printed. There is a warning for everything that the
+    checkpoint was not trained on.
 
     Args:
         file: the file; its kind is recognised by its content.
@@ -72,6 +63,26 @@ def reconstruct(
         batch_size: slices at once; halved whenever the device's memory does not suffice.
         device: cpu, cuda, cuda:1, ...; auto: a GPU if there is one.
     """
+    checkpoints = check_options(checkpoint, trust, subsets, batch_size)
+    scan = open_scan(file, [name.strip() for name in axes.split(",") if name.strip()])
+    files = planned_files(output, formats, scan.volume, file)
+    trained = check_checkpoints(checkpoints, weights)
+    pattern = choose_sampling(scan, trained[0], acceleration, center, sampling)
+    place = choose_device(device)
+    networks = [load_network(path, weights).to(place) for path in checkpoints]
+    announce(scan, pattern, trained)
+    result = reconstruct_scan(scan, networks, pattern, place, batch_size, subsets if trust else 0, seed)
+    write(result, scan, files)
+
+
+def check_options(
+    checkpoint: list[Path] | Path | None, trust: bool, subsets: int, batch_size: int
+) -> list[Path]:
+    """The checkpoints, if the options suit each other.
+
+    Raises:
+        InputError: they do not.
+    """
     checkpoints = [checkpoint] if isinstance(checkpoint, Path) else list(checkpoint or [])
     if not checkpoints:
         raise InputError("--checkpoint is missing: give a checkpoint of `fit`, such as runs/.../best.ckpt")
@@ -81,85 +92,19 @@ def reconstruct(
         raise InputError(f"subsets is {subsets}: a spread needs 2 or more")
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}: give 1 or more")
-    scan = open_scan(file, [name.strip() for name in axes.split(",") if name.strip()])
-    paths = output_paths(file, output, formats, scan)
-    facts = [read_checkpoint(path)["fm_unroll"] for path in checkpoints]
+    return checkpoints
+
+
+def check_checkpoints(paths: Sequence[Path], weights: Path | None) -> list[dict[str, Any]]:
+    """What checkpoints say of their training.
+
+    Raises:
+        InputError: one cannot be read, or weights are given for an encoder that it does not have.
+    """
+    facts: list[dict[str, Any]] = [read_checkpoint(path)["fm_unroll"] for path in paths]
     if weights and not all(fact["encoder"]["name"] for fact in facts):
         raise InputError(f"--weights {weights}: the checkpoint has no frozen encoder that needs them")
-    pattern = choose_sampling(file, scan, facts[0], acceleration, center, sampling)
-    place = choose_device(device)
-    networks = [ReconstructionTask.from_checkpoint(path, weights).network.to(place) for path in checkpoints]
-
-    seen = facts_of(scan, pattern)
-    print(summary(scan, pattern, seen))
-    outside = dict.fromkeys(line for fact in facts for line in outside_training(seen, fact))
-    for line in [*scan.notes, *outside]:
-        print(f"warning: {line}", file=sys.stderr)
-    result = reconstruct_scan(scan, networks, pattern, place, batch_size, subsets if trust else 0, seed)
-    if result.target is not None:
-        print_metrics(result.metrics())
-    picture = Picture(as_volume(result.image, scan), scan.volume, scan.geometry)
-    for format, path in paths:
-        WRITERS[format](path, picture)
-        print(f"written: {path}")
-    if result.trust is not None:
-        numbers = result.trust.numbers()
-        print_trust(numbers)
-        for path in write_trust(paths[0][1], scan, result, numbers):
-            print(f"written: {path}")
-
-
-def output_paths(
-    file: Path, output: Path, formats: Sequence[Format], scan: Scan
-) -> list[tuple[Format, Path]]:
-    """What is to be written where; all that can be wrong with it is found out here.
-
-    Raises:
-        InputError: an unknown suffix, a format that does not suit the volume, a missing package, or the file
-            to be read would be overwritten.
-    """
-    format = None if output.is_dir() else format_of(output)
-    if format is None and output.suffix and not output.is_dir():
-        raise InputError(f"{output}: unknown format; end it in {', '.join(SUFFIXES)}, or give a folder")
-    if format:
-        paths = [(format, output)]
-    else:
-        suffixes = {name: suffix for suffix, name in reversed(SUFFIXES.items())}
-        paths = [(name, output / f"{scan.volume.name}{suffixes[name]}") for name in formats]
-    if not paths:
-        raise InputError("formats is empty: name one or more, such as h5")
-    for name, path in paths:
-        check_writable(name, scan.volume)
-        if path.resolve() == file.resolve():
-            raise InputError(f"{path} is the file to be reconstructed: give another --output")
-    return paths
-
-
-def choose_sampling(
-    file: Path,
-    scan: Scan,
-    checkpoint: dict[str, Any],
-    acceleration: float | None,
-    center: Center | None,
-    sampling: SamplingPattern | None,
-) -> SamplingPattern | None:
-    """The mask's pattern: the one given or else the training's, with what is given of it changed.
-
-    Returns:
-        The pattern; None for undersampled scans.
-
-    Raises:
-        InputError: a mask is asked for on an undersampled scan, values that the pattern cannot have, or the
-            training's pattern is not known here.
-    """
-    if not scan.volume.fully_sampled:
-        options = {"acceleration": acceleration, "center": center, "sampling": sampling}
-        given = [f"--{name}" for name, value in options.items() if value is not None]
-        if given:
-            raise InputError(f"{file} is undersampled already: leave out {', '.join(given)}")
-        return None
-    pattern = sampling or pattern_from_config(checkpoint["sampling"])
-    return pattern.at(acceleration, center)
+    return facts
 
 
 def choose_device(name: str) -> torch.device:
@@ -176,36 +121,35 @@ def choose_device(name: str) -> torch.device:
         raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
 
 
-def facts_of(scan: Scan, sampling: SamplingPattern | None) -> ScanFacts:
-    """What of a scan is compared with the training."""
-    volume = scan.volume
-    if sampling is None:
-        available = volume.acquired[1] - volume.acquired[0]
-        acs_lines, true_acceleration = volume.num_acs, available / int(volume.lines.sum())
-    else:
-        mask = sampling(volume.phase, volume.name, volume.acquired)
-        acs_lines, true_acceleration = mask.num_acs, mask.true_acceleration
-    return ScanFacts(
-        subject=volume.subject,
-        anatomy=scan.anatomy,
-        coils=volume.num_coils,
-        readout=volume.readout,
-        phase=volume.phase,
-        acs_lines=acs_lines,
-        true_acceleration=true_acceleration,
-    )
-
-
-def summary(scan: Scan, sampling: SamplingPattern | None, facts: ScanFacts) -> str:
-    """Two lines on what was found in the file and how it is masked."""
-    volume = scan.volume
+def announce(scan: Scan, pattern: SamplingPattern | None, trained: Sequence[dict[str, Any]]) -> None:
+    """Print what was found in the file and how it is masked, and warn of what training did not see."""
+    volume, seen = scan.volume, ScanFacts.of(scan, pattern)
     kind = f"{scan.kind}, synthetic" if volume.synthetic else scan.kind
-    sampled = "undersampled" if sampling is None else f"fully sampled, masked by {sampling}"
-    return (
+    sampled = "undersampled" if pattern is None else f"fully sampled, masked by {pattern}"
+    print(
         f"{volume.name}: {kind}, {volume.num_slices} slices x {volume.num_frames} frames, "
         f"{volume.num_coils} coils x {volume.readout} readout x {volume.phase} phase\n"
-        f"{sampled}: true acceleration {facts.true_acceleration:.3g}, {facts.acs_lines} ACS lines"
+        f"{sampled}: true acceleration {seen.true_acceleration:.3g}, {seen.acs_lines} ACS lines"
     )
+    outside = dict.fromkeys(line for facts in trained for line in outside_training(seen, facts))
+    for line in [*scan.notes, *outside]:
+        print(f"warning: {line}", file=sys.stderr)
+
+
+def write(result: Reconstruction, scan: Scan, files: Sequence[tuple[Format, Path]]) -> None:
+    """Print the metrics, write the files and, where they were asked for, the trust maps."""
+    if result.target is not None:
+        print_metrics(result.metrics())
+    picture = Picture(as_volume(result.image, scan.volume), scan.volume, scan.geometry)
+    for format, path in files:
+        WRITERS[format](path, picture)
+        print(f"written: {path}")
+    if result.trust is not None:
+        numbers = result.trust.numbers()
+        for name, meaning in MEANINGS.items():
+            print(f"{name:34}{100 * numbers[name]:8.3g} %  {meaning}")
+        for path in write_trust(files[0][1], scan.volume, result, numbers):
+            print(f"written: {path}")
 
 
 def print_metrics(metrics: dict[str, dict[str, float]]) -> None:
@@ -213,35 +157,3 @@ def print_metrics(metrics: dict[str, dict[str, float]]) -> None:
     print(f"{'against the fully sampled image':34}{'SSIM':>8}{'PSNR':>8}{'NMSE':>9}")
     for name, row in metrics.items():
         print(f"{name:34}{row['ssim']:8.4f}{row['psnr']:8.2f}{row['nmse']:9.5f}")
-
-
-def print_trust(numbers: dict[str, float]) -> None:
-    """One line a map."""
-    for name, meaning in MEANINGS.items():
-        print(f"{name.replace('_', ' '):34}{100 * numbers[name]:8.3g} %  {meaning}")
-
-
-def write_trust(
-    beside: Path, scan: Scan, result: Reconstruction, numbers: dict[str, float]
-) -> tuple[Path, Path]:
-    """Write ``NAME_trust.h5`` with the maps and ``NAME_trust.png`` with the middle slice of the first frame.
-
-    Args:
-        beside: the reconstruction's file.
-        scan: the scan.
-        result: its reconstruction.
-        numbers: one for each map.
-
-    Returns:
-        The paths of both.
-    """
-    suffix = next(suffix for suffix in SUFFIXES if beside.name.lower().endswith(suffix))
-    stem = beside.name[: -len(suffix)]
-    table, figure = (beside.with_name(f"{stem}_trust.{kind}") for kind in ("h5", "png"))
-    maps = {name: as_volume(getattr(result.trust, name), scan) for name in MEANINGS}
-    image = as_volume(result.image, scan)
-    write_h5(table, image, extra=maps, attributes=numbers)
-    middle = scan.volume.num_slices // 2
-    title = f"{scan.volume.name}, slice {middle}, frame 0"
-    draw_trust(figure, image[0, middle], {k: v[0, middle] for k, v in maps.items()}, numbers, title)
-    return table, figure

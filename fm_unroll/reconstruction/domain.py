@@ -1,8 +1,12 @@
-"""Is this scan like those that the checkpoint was trained on?"""
+"""A scan beside a checkpoint: which mask it gets, and whether it is like what was seen in training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from fm_unroll.data.scan import Scan
+from fm_unroll.errors import InputError
+from fm_unroll.physics import Center, SamplingPattern, pattern_from_config
 
 # masks with random offsets differ by a line or two
 TOLERANCE = 0.05
@@ -29,6 +33,52 @@ class ScanFacts:
     phase: int
     acs_lines: int
     true_acceleration: float
+
+    @classmethod
+    def of(cls, scan: Scan, sampling: SamplingPattern | None) -> "ScanFacts":
+        """The facts of a scan under a mask's pattern; None: as the scanner sampled it."""
+        volume = scan.volume
+        if sampling is None:
+            available = volume.acquired[1] - volume.acquired[0]
+            acs_lines, true_acceleration = volume.num_acs, available / int(volume.lines.sum())
+        else:
+            mask = sampling(volume.phase, volume.name, volume.acquired)
+            acs_lines, true_acceleration = mask.num_acs, mask.true_acceleration
+        return cls(
+            subject=volume.subject,
+            anatomy=scan.anatomy,
+            coils=volume.num_coils,
+            readout=volume.readout,
+            phase=volume.phase,
+            acs_lines=acs_lines,
+            true_acceleration=true_acceleration,
+        )
+
+
+def choose_sampling(
+    scan: Scan,
+    checkpoint: dict[str, Any],
+    acceleration: float | None,
+    center: Center | None,
+    sampling: SamplingPattern | None,
+) -> SamplingPattern | None:
+    """The mask's pattern: the one given or else the training's, with what is given of it changed.
+
+    Returns:
+        The pattern; None for undersampled scans.
+
+    Raises:
+        InputError: a mask is asked for on an undersampled scan, values that the pattern cannot have, or the
+            training's pattern is not known here.
+    """
+    if not scan.volume.fully_sampled:
+        options = {"acceleration": acceleration, "center": center, "sampling": sampling}
+        given = [f"--{name}" for name, value in options.items() if value is not None]
+        if given:
+            raise InputError(f"{scan.path} is undersampled already: leave out {', '.join(given)}")
+        return None
+    pattern = sampling or pattern_from_config(checkpoint["sampling"])
+    return pattern.at(acceleration, center)
 
 
 def outside_training(scan: ScanFacts, checkpoint: Mapping[str, Any]) -> list[str]:

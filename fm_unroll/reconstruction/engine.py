@@ -4,11 +4,15 @@ Validation, testing and prediction, the cross-domain evaluation and ``reconstruc
 that one network gives one image of one measurement, whoever asks.
 """
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import center_crop, undersample
+from fm_unroll.models.checkpoints import load_network
+from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.physics import SamplingPattern
 
 
@@ -37,3 +41,30 @@ def reconstruct(network: nn.Module, batch: KSpaceBatch) -> Tensor:
     """
     with torch.autocast(batch.kspace.device.type, enabled=False):
         return center_crop(network(batch.kspace, batch.mask, batch.num_acs), batch.crop)
+
+
+class Reconstructor(nn.Module):
+    """A trained network that takes batches: ``image = reconstructor(batch)``."""
+
+    def __init__(self, network: UnrolledNetwork) -> None:
+        """Take a network, in evaluation mode."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: KSpaceBatch) -> Tensor:
+        """The image of some undersampled slices, float32, ``(batch, *crop)``, on the network's device."""
+        device = next(self.network.parameters()).device
+        return reconstruct(self.network, batch.to(device))
+
+
+def load(checkpoint: Path | str, weights: Path | str | None = None) -> Reconstructor:
+    """Bring a trained network back, on the CPU; ``.to("cuda")`` moves it.
+
+    Args:
+        checkpoint: file that ``fit`` wrote.
+        weights: the frozen encoder's weights, if they are no longer where they were in training.
+
+    Raises:
+        InputError: no such file, not a checkpoint of this framework, or trained over another encoder.
+    """
+    return Reconstructor(load_network(Path(checkpoint), None if weights is None else Path(weights)))

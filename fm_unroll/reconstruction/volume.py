@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
 from fm_unroll.data.scan import Scan
+from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.metrics import score_slices, volume_metrics
 from fm_unroll.models import UnrolledNetwork
@@ -170,6 +171,6 @@ def in_chunks(items: Sequence[Item], process: Callable[[list[Item]], Result], si
         position += len(chunk)
 
 
-def as_volume(slices: Tensor, scan: Scan) -> np.ndarray:
+def as_volume(slices: Tensor, volume: Volume) -> np.ndarray:
     """``(frame * slice, row, column)`` to float32 ``(frame, slice, row, column)``."""
-    return slices.unflatten(0, (scan.volume.num_frames, scan.volume.num_slices)).numpy()
+    return slices.unflatten(0, (volume.num_frames, volume.num_slices)).numpy()

@@ -8,7 +8,7 @@ import gzip
 import importlib.util
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -68,6 +68,38 @@ def check_writable(format: Format, volume: Volume) -> None:
         raise InputError(f"the format {format} needs the package {package}: pip install 'fm_unroll[files]'")
     if format == "mat":
         ranking_frames(volume)
+
+
+def planned_files(
+    output: Path, formats: Sequence[Format], volume: Volume, source: Path
+) -> list[tuple[Format, Path]]:
+    """Format and path of every file that is to be written; all that can be wrong with them is found out here.
+
+    Args:
+        output: a file whose suffix names its format, or a folder for all ``formats``.
+        formats: what to write into a folder.
+        volume: what will be written.
+        source: the file that is reconstructed.
+
+    Raises:
+        InputError: an unknown suffix, a format that does not suit the volume, a missing package, or a file
+            that is the source itself.
+    """
+    format = None if output.is_dir() else format_of(output)
+    if format is None and output.suffix and not output.is_dir():
+        raise InputError(f"{output}: unknown format; end it in {', '.join(SUFFIXES)}, or give a folder")
+    if format:
+        paths = [(format, output)]
+    else:
+        suffixes = {name: suffix for suffix, name in reversed(SUFFIXES.items())}
+        paths = [(name, output / f"{volume.name}{suffixes[name]}") for name in formats]
+    if not paths:
+        raise InputError("formats is empty: name one or more, such as h5")
+    for name, path in paths:
+        check_writable(name, volume)
+        if path.resolve() == source.resolve():
+            raise InputError(f"{path} is the file to be reconstructed: give another --output")
+    return paths
 
 
 def write_h5(

@@ -1,4 +1,4 @@
-"""The trust maps of one slice, drawn."""
+"""Trust maps, written as numbers and drawn."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from fm_unroll.data.volume import Volume
 from fm_unroll.files import whole_file
-from fm_unroll.reconstruction.writers import DISPLAY_PERCENTILE
+from fm_unroll.reconstruction.volume import Reconstruction, as_volume
+from fm_unroll.reconstruction.writers import DISPLAY_PERCENTILE, SUFFIXES, write_h5
 from fm_unroll.report.contact_sheet import Image
 
 INCHES = 2.6  # height of a panel
@@ -49,3 +51,29 @@ def draw_trust(
     figure.suptitle(f"{title}; scales: % of the image's maximum", fontsize=8)
     with whole_file(path) as part:
         figure.savefig(part, format="png")
+
+
+def write_trust(
+    beside: Path, volume: Volume, result: Reconstruction, numbers: dict[str, float]
+) -> tuple[Path, Path]:
+    """Write ``NAME_trust.h5`` with the maps and ``NAME_trust.png`` with the middle slice of the first frame.
+
+    Args:
+        beside: the reconstruction's file.
+        volume: the scan's volume.
+        result: its reconstruction.
+        numbers: one per map.
+
+    Returns:
+        The paths of both.
+    """
+    suffix = next(suffix for suffix in SUFFIXES if beside.name.lower().endswith(suffix))
+    stem = beside.name[: -len(suffix)]
+    table, figure = (beside.with_name(f"{stem}_trust.{kind}") for kind in ("h5", "png"))
+    maps = {name: as_volume(getattr(result.trust, name), volume) for name in numbers}
+    image = as_volume(result.image, volume)
+    write_h5(table, image, extra=maps, attributes=numbers)
+    middle = volume.num_slices // 2
+    title = f"{volume.name}, slice {middle}, frame 0"
+    draw_trust(figure, image[0, middle], {k: v[0, middle] for k, v in maps.items()}, numbers, title)
+    return table, figure

@@ -1,7 +1,6 @@
 """The LightningModule: how a network is trained, validated and applied."""
 
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 import torch.distributed
@@ -15,7 +14,7 @@ from fm_unroll.data.undersampling import center_crop
 from fm_unroll.errors import InputError
 from fm_unroll.metrics import score_slices, volume_metrics
 from fm_unroll.models import build_model
-from fm_unroll.models.checkpoints import read_checkpoint, require_encoder
+from fm_unroll.models.checkpoints import require_encoder
 from fm_unroll.models.compilation import compile_denoisers
 from fm_unroll.models.insight import learned_weights
 from fm_unroll.models.registry import effective_options
@@ -174,28 +173,6 @@ class ReconstructionTask(LightningModule):
         """Refuse a checkpoint that was trained over another encoder."""
         if not self.hparams["any_encoder"]:
             require_encoder(self.network, checkpoint)
-
-    @classmethod
-    def from_checkpoint(cls, path: Path, weights: Path | None = None) -> Self:
-        """Rebuild a trained task on the CPU, in evaluation mode.
-
-        Args:
-            path: the checkpoint.
-            weights: the frozen encoder's weights, if they are no longer where they were in training.
-
-        Raises:
-            InputError: not a checkpoint of this framework, or of another architecture.
-        """
-        checkpoint = read_checkpoint(path)
-        settings = checkpoint["hyper_parameters"]
-        task = cls(**({**settings, "weights": weights, "pretrained": True} if weights else settings))
-        task.on_load_checkpoint(checkpoint)
-        try:
-            task.load_state_dict(checkpoint["state_dict"])
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path} is of another architecture: {reason}") from None
-        return task.eval()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam on what is trained: the frozen encoder is never among it."""

@@ -15,6 +15,7 @@ from scipy.io import loadmat
 from fm_unroll.cli import main
 from fm_unroll.data import CMRxReconData
 from fm_unroll.errors import InputError
+from fm_unroll.models.checkpoints import load_network
 from fm_unroll.physics import UniformSampling, ifft2c, rss
 from fm_unroll.reconstruction.volume import in_chunks
 from fm_unroll.training.task import ReconstructionTask
@@ -86,7 +87,7 @@ def test_a_heart_in_every_format(synthetic, checkpoint, tmp_path, capsys):
     kspace = stored(file, "kspace_full")
     kspace = torch.from_numpy((kspace["real"] + 1j * kspace["imag"]).swapaxes(-1, -2).copy())
     mask = UniformSampling(4, 8)(kspace.shape[-1])
-    network = ReconstructionTask.from_checkpoint(checkpoint).network
+    network = load_network(checkpoint)
     with torch.no_grad():
         masked = (kspace * mask.lines).flatten(0, 1)
         expected = network(masked, mask.lines[None, None, None], mask.num_acs).numpy()

@@ -16,8 +16,9 @@ from fm_unroll.data import CMRxReconData
 from fm_unroll.data.undersampling import undersample
 from fm_unroll.errors import InputError
 from fm_unroll.metrics import score_slices, volume_metrics
+from fm_unroll.models.checkpoints import load_network
 from fm_unroll.precision import default_precision
-from fm_unroll.training.task import ReconstructionTask
+from fm_unroll.reconstruction.engine import reconstruct
 from training_runs import config_for, same_weights
 
 
@@ -54,14 +55,14 @@ def test_training_lowers_the_loss(synthetic, tmp_path):
 def test_logged_metrics_are_those_of_the_checkpoint(run_dir, synthetic):
     """Recomputed without Lightning: every volume from its slices, then the mean over volumes."""
     logged = pd.read_csv(run_dir / "metrics.csv").dropna(subset="val/ssim").iloc[-1]
-    task = ReconstructionTask.from_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+    network = load_network(run_dir / "checkpoints" / "last.ckpt")
     data = CMRxReconData(synthetic, 4, 8, split=(0.5, 0.25, 0.25), num_workers=0)
     data.setup()
     volumes: dict[str, list[dict]] = {}
     for batch in data.val_dataloader():
         batch = undersample(batch, data.sampling, batch.volume)
         with torch.no_grad():
-            scores = score_slices(task(batch), batch.target, batch.data_range)
+            scores = score_slices(reconstruct(network, batch), batch.target, batch.data_range)
         volumes.setdefault(batch.volume[0], []).append(scores)
     per_volume = [
         volume_metrics({name: torch.cat([score[name] for score in scores]) for name in scores[0]})
@@ -95,15 +96,15 @@ def test_the_same_command_gives_the_same_weights(run_dir, synthetic, tmp_path):
 def test_the_frozen_encoder_is_not_in_the_checkpoint_but_named_in_it(run_dir):
     checkpoint = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)
     assert not any("encoder" in name for name in checkpoint["state_dict"])
-    task = ReconstructionTask.from_checkpoint(run_dir / "checkpoints" / "best.ckpt")
+    network = load_network(run_dir / "checkpoints" / "best.ckpt")
     assert checkpoint["fm_unroll"]["encoder"] == {
         "name": "timm/vit_tiny_patch16_224",
-        "sha256": task.network.encoder.compute_sha256(),
+        "sha256": network.encoder.compute_sha256(),
         "weights": "random",
     }
     optimised = sum(len(group["params"]) for group in checkpoint["optimizer_states"][0]["param_groups"])
-    assert optimised == len([p for p in task.parameters() if p.requires_grad])
-    assert not task.train().network.encoder.training
+    assert optimised == len([p for p in network.parameters() if p.requires_grad])
+    assert not network.train().encoder.training
 
 
 def test_the_checkpoint_says_what_it_was_trained_on(run_dir, synthetic):
@@ -128,21 +129,21 @@ def test_a_checkpoint_refuses_another_encoder(run_dir, tmp_path):
     checkpoint["fm_unroll"]["encoder"]["sha256"] = "0" * 64
     torch.save(checkpoint, tmp_path / "other.ckpt")
     with pytest.raises(InputError, match="trained over the encoder 000000000000"):
-        ReconstructionTask.from_checkpoint(tmp_path / "other.ckpt")
+        load_network(tmp_path / "other.ckpt")
     checkpoint["hyper_parameters"]["any_encoder"] = True
     torch.save(checkpoint, tmp_path / "other.ckpt")
-    ReconstructionTask.from_checkpoint(tmp_path / "other.ckpt")
+    load_network(tmp_path / "other.ckpt")
 
 
 def test_every_precision_trains_alike_over_the_same_encoder(run_dir, synthetic, tmp_path):
     """On a CPU Lightning takes bfloat16 for ``16-mixed`` too; float16 itself is tested on the networks."""
-    before = ReconstructionTask.from_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+    before = load_network(run_dir / "checkpoints" / "last.ckpt")
     losses = {}
     for precision in ("32-true", "bf16-mixed", "16-mixed"):
         config = config_for(synthetic, tmp_path / precision, precision=precision, max_epochs=1)
         main(["fit", "--config", str(config), "--model.encoder_gradient", "through"])
-        task = ReconstructionTask.from_checkpoint(tmp_path / precision / "checkpoints" / "last.ckpt")
-        assert task.network.encoder.compute_sha256() == before.network.encoder.compute_sha256()
+        network = load_network(tmp_path / precision / "checkpoints" / "last.ckpt")
+        assert network.encoder.compute_sha256() == before.encoder.compute_sha256()
         losses[precision] = (
             pd.read_csv(tmp_path / precision / "metrics.csv")["train/loss"].dropna().to_numpy()
         )
@@ -187,9 +188,9 @@ def test_checkpoints_that_are_none_are_refused(run_dir, tmp_path):
         (code, "cannot be read"),
     ]:
         with pytest.raises(InputError, match=words):
-            ReconstructionTask.from_checkpoint(path)
+            load_network(path)
     with pytest.raises(InputError, match="is not a file"):
-        ReconstructionTask.from_checkpoint(tmp_path / "nothing.ckpt")
+        load_network(tmp_path / "nothing.ckpt")
 
 
 def test_checkpoint_of_another_architecture_is_refused(run_dir, tmp_path):
@@ -197,4 +198,4 @@ def test_checkpoint_of_another_architecture_is_refused(run_dir, tmp_path):
     checkpoint["hyper_parameters"]["num_cascades"] = 3
     torch.save(checkpoint, tmp_path / "other.ckpt")
     with pytest.raises(InputError, match="of another architecture"):
-        ReconstructionTask.from_checkpoint(tmp_path / "other.ckpt")
+        load_network(tmp_path / "other.ckpt")
