@@ -58,7 +58,7 @@ def load_network(path: Path, weights: Path | None = None) -> UnrolledNetwork:
     if weights is not None:
         options |= {"weights": weights, "pretrained": True}
     network = build_model(**options)
-    if not settings["any_encoder"]:
+    if not settings.get("any_encoder"):
         require_encoder(network, checkpoint)
     tensors = checkpoint["state_dict"]
     try:

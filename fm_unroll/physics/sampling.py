@@ -33,6 +33,13 @@ class SamplingMask:
     acceleration: float
     available: int
 
+    def __repr__(self) -> str:
+        """One line: how many lines, not which."""
+        return (
+            f"SamplingMask({int(self.lines.sum())} of {self.lines.numel()} lines, {self.num_acs} ACS lines, "
+            f"x{self.acceleration:g} nominal, x{self.true_acceleration:.3g} true)"
+        )
+
     @property
     def true_acceleration(self) -> float:
         """Available lines per acquired line: what the scan really saves, below nominal with ACS lines."""
