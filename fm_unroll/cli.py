@@ -90,7 +90,7 @@ def main(args: Sequence[str] | None = None) -> None:
         # raised in a reading process, the message comes behind that process's traceback
         message = str(error).strip().splitlines()[-1].removeprefix("fm_unroll.errors.InputError: ")
         if isinstance(error, ArgumentError):
-            message = f"{innermost(' '.join(str(error).split()))} (--help shows the options)"
+            message = f"{innermost(error)} (--help shows the options)"
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from None
     except (OSError, RuntimeError) as error:
@@ -101,12 +101,18 @@ def main(args: Sequence[str] | None = None) -> None:
         raise SystemExit(1) from None
 
 
-def innermost(message: str) -> str:
-    """What is wrong with an option of a class, out of jsonargparse's list of all the types that it is not."""
-    found = re.search(
-        r"Problem with given class_path '(.+?)': (.+?) - Expected a <class 'NoneType'>", message
-    )
-    return f"{found[1]}: {found[2]}" if found else message
+def innermost(error: ArgumentError) -> str:
+    """Say what is wrong with an option, without jsonargparse's list of all the types that its value is not.
+
+    It raises one error out of the other: each names an option or class in its first line, the last the fault.
+    """
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    if len(chain) == 1:
+        return " ".join(str(error).split())
+    *introductions, reason = (str(link).strip().partition("\n")[0] for link in chain)
+    return " ".join([*dict.fromkeys(line for line in introductions if line.endswith(":")), reason])
 
 
 def fault(error: OSError | RuntimeError) -> str | None:
