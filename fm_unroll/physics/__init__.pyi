@@ -1,0 +1,14 @@
+from .center import Center as Center
+from .coils import expand as expand
+from .coils import reduce as reduce
+from .coils import rss as rss
+from .fourier import crop_readout as crop_readout
+from .fourier import fft2c as fft2c
+from .fourier import ifft2c as ifft2c
+from .sampling import EquispacedSampling as EquispacedSampling
+from .sampling import RandomSampling as RandomSampling
+from .sampling import SamplingMask as SamplingMask
+from .sampling import SamplingPattern as SamplingPattern
+from .sampling import UniformSampling as UniformSampling
+from .sampling import count_acs_lines as count_acs_lines
+from .sampling import pattern_from_config as pattern_from_config
