@@ -72,21 +72,7 @@ def build_index(
     root = Path(root).expanduser().resolve()
     cache = IndexCache(root, reader.name)
     files, missing = reader.find(root)
-
-    @functools.cache
-    def resolve(folder: Path) -> Path:
-        """``Path.resolve``, but every folder of the tree is looked at once, not once for all below it."""
-        is_end = folder == root or folder.is_symlink()
-        return folder.resolve() if is_end else resolve(folder.parent) / folder.name
-
-    prefix = f"{root.as_posix().rstrip('/')}/"
-    stamps: dict[str, Stamp] = {}
-    problems: list[str] = []
-    for file in files:
-        try:
-            stamps[file.as_posix().removeprefix(prefix)] = stamp(file, root, reader, resolve)
-        except InputError as error:
-            problems.append(str(error))
+    stamps, problems = stamp_all(files, root, reader)
     new = [path for path, stamp in stamps.items() if cache.get(path, stamp) is None]
     unread = [root / path for path in new]
     describe = partial(reader.describe, root=root)
@@ -285,6 +271,26 @@ def stamp(
             raise InputError(f"{file}: leads to {real}, out of the data set's folder {root}")
         stamp += [status.st_size, status.st_mtime_ns]
     return stamp
+
+
+def stamp_all(files: Sequence[Path], root: Path, reader: Reader[Any]) -> tuple[dict[str, Stamp], list[str]]:
+    """The stamp of each file by its path relative to the root, and one line for each that has none."""
+
+    @functools.cache
+    def resolve(folder: Path) -> Path:
+        """``Path.resolve``, but every folder of the tree is looked at once, not once for all below it."""
+        is_end = folder == root or folder.is_symlink()
+        return folder.resolve() if is_end else resolve(folder.parent) / folder.name
+
+    prefix = f"{root.as_posix().rstrip('/')}/"
+    stamps: dict[str, Stamp] = {}
+    problems: list[str] = []
+    for file in files:
+        try:
+            stamps[file.as_posix().removeprefix(prefix)] = stamp(file, root, reader, resolve)
+        except InputError as error:
+            problems.append(str(error))
+    return stamps, problems
 
 
 def _refuse(problems: Sequence[str]) -> None:

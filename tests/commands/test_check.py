@@ -143,7 +143,8 @@ def picture_width(path: Path) -> int:
 
 def test_both_real_files_are_recognised(shared: Path, tmp_path: Path, capsys):
     root = tmp_path / "anything"
-    shutil.copytree(shared / "data", root)
+    for name in ("cmrxrecon", "fastmri_brain"):
+        shutil.copytree(shared / "data" / name, root / name)
     status, report = check(capsys, root, "--contact_sheet", tmp_path / "sheet.png")
     assert status == 0
     assert [data_set["name"] for data_set in report["data_sets"]] == [
