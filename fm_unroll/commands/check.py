@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fm_unroll.data.inventory import count, pictures, read_all
-from fm_unroll.data.survey import DataSet, survey
+from fm_unroll.curation.inventory import count, pictures, read_all
+from fm_unroll.curation.survey import DataSet, survey
 from fm_unroll.errors import InputError
 from fm_unroll.report.contact_sheet import COLUMNS, Labelled, draw_contact_sheet
 

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fm_unroll.curation.pack import pack_volume, packed_bytes
+from fm_unroll.curation.survey import DataSet, survey
 from fm_unroll.data.index import IndexCache, stamp
-from fm_unroll.data.pack import pack_volume, packed_bytes
 from fm_unroll.data.parallel import each
 from fm_unroll.data.readers.reader import Reader
-from fm_unroll.data.survey import DataSet, survey
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 

@@ -1,13 +1,3 @@
 """Fixtures of the tests of verbs."""
 
-from pathlib import Path
-
-import pytest
-
-
-@pytest.fixture(autouse=True)
-def index_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty index cache for every test, away from the user's own."""
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("FM_UNROLL_CACHE", str(folder))
-    return folder
+from fresh_cache import index_cache as index_cache

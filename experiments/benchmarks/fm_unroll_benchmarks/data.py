@@ -22,9 +22,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fm_unroll.curation.pack import pack_volume
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.modules import CMRxReconData
-from fm_unroll.data.pack import pack_volume
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.hdf5 import COMPLEX_SINGLE
 from fm_unroll.data.undersampling import target_image

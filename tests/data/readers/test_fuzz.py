@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fm_unroll.cli import main
-from fm_unroll.data import survey
+from fm_unroll.curation import survey
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.fastmri import FastMRIReader

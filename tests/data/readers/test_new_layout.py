@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from fm_unroll.commands.pack import pack
+from fm_unroll.curation.survey import survey
 from fm_unroll.data.readers import registry
 from fm_unroll.data.scan import open_scan
-from fm_unroll.data.survey import survey
 from fm_unroll.errors import InputError
 from simulate import write_cmrxrecon, write_fastmri
 

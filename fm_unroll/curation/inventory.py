@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_unroll.curation.survey import DataSet, Survey
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.index import require_size, target_maximum
 from fm_unroll.data.parallel import each_watched
-from fm_unroll.data.survey import DataSet, Survey
 from fm_unroll.data.undersampling import rss_image
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError

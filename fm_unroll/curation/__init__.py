@@ -1,0 +1,1 @@
+"""Looking after folders of scans: what lies in them, what is missing, copies that are quick to read."""
