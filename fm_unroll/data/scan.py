@@ -62,16 +62,29 @@ class Scan:
         """Read one slice after the other."""
         return (self[item] for item in range(len(self)))
 
+    def batch(self) -> KSpaceBatch:
+        """Read all slices as they were acquired.
+
+        Returns:
+            All slices. Of an undersampled scan a network takes them as they are:
+            ``network(batch.kspace, batch.mask, batch.num_acs)``. ``batch[0]`` is the first one alone.
+
+        Raises:
+            InputError: a slice cannot be used.
+        """
+        return KSpaceBatch.collate(list(self))
+
     def undersample(self, pattern: SamplingPattern) -> KSpaceBatch:
-        """Read all slices and mask them as an evaluation does, with the volume's name as seed.
+        """Read all slices of a fully sampled scan and mask them, with the volume's name as seed.
+
+        An evaluation makes the same masks.
 
         Args:
             pattern: the sampling pattern.
 
         Returns:
-            All slices; ``[0]`` is a batch of the first one, which a network takes as it is:
-            ``network(batch.kspace, batch.mask, batch.num_acs)``. Its ``data_range`` is the maximum of the
-            whole volume's target.
+            All slices, which a network takes as they are, as those of :meth:`batch`. ``data_range`` is the
+            maximum of the whole volume's target.
 
         Raises:
             InputError: the scan is undersampled already, or a slice cannot be used.
@@ -79,9 +92,9 @@ class Scan:
         if not self.volume.fully_sampled:
             raise InputError(
                 f"{self.path} is undersampled already and has its own mask: "
-                "collate its samples with KSpaceBatch.collate(list(scan))"
+                "scan.batch() gives its slices as they are"
             )
-        batch = undersample(KSpaceBatch.collate(list(self)), pattern, [self.volume.name] * len(self))
+        batch = undersample(self.batch(), pattern, [self.volume.name] * len(self))
         if self.volume.maximum is None and batch.target is not None:
             return replace(batch, data_range=batch.target.max().expand(len(batch)))
         return batch

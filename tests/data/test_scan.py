@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from fm_unroll.data.readers.numpy import AXES
-from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.scan import open_scan
 from fm_unroll.errors import InputError
 from fm_unroll.models import build_model
@@ -165,7 +164,19 @@ def test_an_undersampled_scan_is_not_undersampled_again(tmp_path):
     path = tmp_path / "a.npy"
     np.save(path, kspace)
     scan = open_scan(path, ("slice", "coil", "readout", "phase"))
-    with pytest.raises(InputError, match=rf"{path} is undersampled already and has its own mask"):
+    with pytest.raises(InputError, match=rf"{path} is undersampled already and has its own mask: scan.batch"):
         scan.undersample(UniformSampling(4, acs_lines=4))
-    batch = KSpaceBatch.collate(list(scan))
-    assert int(batch.mask[0].sum()) == 9 and "undersampled" in repr(batch)
+
+
+def test_a_network_takes_an_undersampled_scan_as_it_is(tmp_path):
+    kspace = random_kspace(3, 4, 16, 12)
+    kspace[..., [1, 3, 9]] = 0
+    np.save(tmp_path / "a.npy", kspace)
+    batch = open_scan(tmp_path / "a.npy", ("slice", "coil", "readout", "phase")).batch()
+    np.testing.assert_array_equal(batch.kspace, kspace)
+    assert np.flatnonzero(~batch.mask[2, 0, 0]).tolist() == [1, 3, 9] and "undersampled" in repr(batch)
+    network = build_model("varnet", num_cascades=1, chans=2, pools=1, sens_chans=2, sens_pools=1)
+    together = network(batch.kspace, batch.mask, batch.num_acs)
+    assert together.shape == (3, 16, 12)
+    one = batch[1]
+    torch.testing.assert_close(network(one.kspace, one.mask, one.num_acs)[0], together[1])
