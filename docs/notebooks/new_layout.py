@@ -40,19 +40,8 @@ class LabReader(HDF5Reader):
     def parse(self, file: h5py.File, path: Path) -> Volume:
         """One file is one subject's only scan, fully sampled."""
         slices, coils, phase, readout = get_kspace(file, ["raw"], AXES).shape
-        return Volume(
-            path=path.name,
-            name=path.stem,
-            subject=path.stem,
-            contrast=get_text(file, "protocol", default="unknown"),
-            num_slices=slices,
-            num_frames=1,
-            num_coils=coils,
-            readout=readout,
-            phase=phase,
-            crop=(readout, phase),
-            acquired=(0, phase),
-        )
+        contrast = get_text(file, "protocol", default="unknown")
+        return Volume.of_array(path, (1, slices, coils, readout, phase), contrast=contrast)
 
     def read(self, file: h5py.File, volume: Volume, slice: int, frame: int) -> Images:
         """One slice, axes in order; no reconstruction is stored."""

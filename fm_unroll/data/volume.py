@@ -49,6 +49,51 @@ class Volume:
     maximum: float | None = None
     synthetic: bool = False
 
+    @classmethod
+    def of_array(
+        cls,
+        file: Path,
+        shape: tuple[int, int, int, int, int],
+        lines: NDArray[np.bool_] | None = None,
+        *,
+        name: str | None = None,
+        subject: str | None = None,
+        contrast: str = "unknown",
+        synthetic: bool = False,
+    ) -> "Volume":
+        """Describe a file that stores an array and no sizes besides: all of its matrix counts.
+
+        Args:
+            file: the file.
+            shape: frames, slices, coils, readout samples and phase-encoding lines.
+            lines: sampled lines of an undersampled scan, bool, ``(phase,)``; None for a fully sampled one.
+            name: the volume's id; by default the file's name without its suffix.
+            subject: the subject's id; by default the same.
+            contrast: what was imaged.
+            synthetic: whether the file says of itself that it is simulated.
+
+        Raises:
+            InputError: the centre of k-space is not sampled.
+        """
+        frames, slices, coils, readout, phase = shape
+        sampled, num_acs = sampled_lines(lines, file)
+        return cls(
+            path=file.name,
+            name=name or file.stem,
+            subject=subject or file.stem,
+            contrast=contrast,
+            num_slices=slices,
+            num_frames=frames,
+            num_coils=coils,
+            readout=readout,
+            phase=phase,
+            crop=(readout, phase),
+            acquired=(0, phase),
+            sampled=sampled,
+            num_acs=num_acs,
+            synthetic=synthetic,
+        )
+
     @property
     def fully_sampled(self) -> bool:
         """Whether nothing but padding is left out, so that a target exists."""
@@ -79,17 +124,19 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def num_acs_lines(lines: NDArray[np.bool_], file: Path) -> int:
-    """Contiguous sampled centre lines of an undersampled scan.
+def sampled_lines(lines: NDArray[np.bool_] | None, file: Path) -> tuple[tuple[int, ...] | None, int]:
+    """The fields ``sampled`` and ``num_acs`` of a :class:`Volume`.
 
     Args:
-        lines: bool, ``(phase,)``.
+        lines: sampled lines of an undersampled scan, bool, ``(phase,)``; None for a fully sampled one.
         file: where the lines were found, for the message.
 
     Raises:
         InputError: the centre of k-space is not sampled.
     """
+    if lines is None:
+        return None, 0
     try:
-        return count_acs_lines(torch.from_numpy(lines))
+        return tuple(np.flatnonzero(lines).tolist()), count_acs_lines(torch.from_numpy(lines))
     except InputError as error:
         raise InputError(f"{file}: {error}") from error

@@ -1,5 +1,7 @@
 """Trust maps against what they must be by construction."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -16,21 +18,7 @@ LINES = torch.tensor([1, 0, 1, 0, 1, 1, 1, 1, 0, 1, 0, 1], dtype=torch.bool)
 
 def sample_of(kspace: torch.Tensor, lines: torch.Tensor, slice_: int = 0) -> KSpaceSample:
     """A slice of an undersampled scan, with four ACS lines."""
-    volume = Volume(
-        path="v.h5",
-        name="v",
-        subject="s",
-        contrast="c",
-        num_slices=2,
-        num_frames=1,
-        num_coils=3,
-        readout=16,
-        phase=12,
-        crop=(16, 12),
-        acquired=(0, 12),
-        sampled=tuple(lines.nonzero().flatten().tolist()),
-        num_acs=4,
-    )
+    volume = Volume.of_array(Path("v.h5"), (1, 2, 3, 16, 12), lines.numpy())
     return KSpaceSample(kspace, None, volume, slice_, frame=0)
 
 

@@ -1,6 +1,7 @@
 """Every written file, read back by another library."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import nibabel
@@ -23,21 +24,12 @@ from fm_unroll.reconstruction.writers import (
     write_ranking,
 )
 
-VOLUME = Volume(
-    path="cine_sax.mat",
+VOLUME = Volume.of_array(
+    Path("cine_sax.mat"),
+    (4, 5, 2, 20, 15),
     name="P001/cine_sax",
     subject="P001",
     contrast="cine_sax",
-    num_slices=5,
-    num_frames=4,
-    num_coils=2,
-    readout=20,
-    phase=15,
-    crop=(20, 15),
-    acquired=(0, 15),
-    sampled=None,
-    num_acs=0,
-    maximum=None,
     synthetic=True,
 )
 

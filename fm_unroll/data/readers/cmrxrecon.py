@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from fm_unroll.data.readers.hdf5 import get_kspace, open_file, reading, require_dataset, to_complex64
 from fm_unroll.data.readers.reader import HDF5Reader, Images, Published
 from fm_unroll.data.readers.registry import register_reader
-from fm_unroll.data.volume import Volume, num_acs_lines
+from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 
 CATEGORIES = {"cine_sax": "Cine", "cine_lax": "Cine", "T1map": "Mapping", "T2map": "Mapping"}
@@ -151,21 +151,13 @@ class CMRxReconReader(HDF5Reader):
         contrast = path.stem.split("_kus_")[0]
         dataset = get_kspace(file, KSPACE_NAMES, AXES)
         frames, slices, coils, phase, readout = (1,) * (5 - dataset.ndim) + dataset.shape
-        lines = None if dataset.name == "/kspace_full" else _sampled_lines(path, file, dataset)
-        return Volume(
-            path=path.name,
+        return Volume.of_array(
+            path,
+            (frames, slices, coils, readout, phase),
+            None if dataset.name == "/kspace_full" else _sampled_lines(path, file, dataset),
             name=f"{path.parent.name}/{contrast}",
             subject=path.parent.name,
             contrast=contrast,
-            num_slices=slices,
-            num_frames=frames,
-            num_coils=coils,
-            readout=readout,
-            phase=phase,
-            crop=(readout, phase),
-            acquired=(0, phase),
-            sampled=None if lines is None else tuple(np.flatnonzero(lines).tolist()),
-            num_acs=0 if lines is None else num_acs_lines(lines, path),
             synthetic=bool(file.attrs.get("synthetic", False)),
         )
 

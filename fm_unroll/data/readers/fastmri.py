@@ -28,7 +28,7 @@ from fm_unroll.data.readers.matrix_header import MatrixHeader
 from fm_unroll.data.readers.reader import HDF5Reader, Images, Published
 from fm_unroll.data.readers.registry import register_reader
 from fm_unroll.data.undersampling import center_crop
-from fm_unroll.data.volume import Volume, num_acs_lines
+from fm_unroll.data.volume import Volume, sampled_lines
 from fm_unroll.errors import InputError
 
 FOLDERS = ("multicoil_train", "multicoil_val", "multicoil_test_full")
@@ -122,6 +122,7 @@ class FastMRIReader(HDF5Reader):
         target = _get_target(file, slices)
         if target is not None:
             rows, columns = min(rows, target.shape[1]), min(columns, target.shape[2])
+        sampled, num_acs = sampled_lines(mask, path)
         return Volume(
             path=path.name,
             name=path.stem,
@@ -134,8 +135,8 @@ class FastMRIReader(HDF5Reader):
             phase=phase,
             crop=(rows, columns),
             acquired=acquired,
-            sampled=None if mask is None else tuple(np.flatnonzero(mask).tolist()),
-            num_acs=0 if mask is None else num_acs_lines(mask, path),
+            sampled=sampled,
+            num_acs=num_acs,
             maximum=_get_maximum(file) if mask is None else None,
             synthetic=bool(file.attrs.get("synthetic", False)),
         )

@@ -29,7 +29,7 @@ from fm_unroll.data.readers.geometry import Geometry
 from fm_unroll.data.readers.hdf5 import MAX_COILS, open_file, require_dataset
 from fm_unroll.data.readers.reader import Images, Reader
 from fm_unroll.data.readers.registry import register_reader
-from fm_unroll.data.volume import Volume, num_acs_lines
+from fm_unroll.data.volume import Volume, sampled_lines
 from fm_unroll.errors import InputError
 from fm_unroll.physics import crop_readout
 
@@ -120,6 +120,7 @@ class RawFile:
         first, last = (limit - limits.center + phase // 2 for limit in (limits.minimum, limits.maximum))
         acquired = max(first, 0), min(last + 1, phase)
         full = acquired[0] < acquired[1] and bool(lines[slice(*acquired)].all())
+        sampled, num_acs = sampled_lines(None if full else lines, self.path)
         readout = _cropped(encoded.matrixSize.x, recon.fieldOfView_mm.x, encoded.fieldOfView_mm.x)
         columns = _cropped(phase, recon.fieldOfView_mm.y, encoded.fieldOfView_mm.y)
         subject, measurement = header.subjectInformation, header.measurementInformation
@@ -135,8 +136,8 @@ class RawFile:
             phase=phase,
             crop=(readout, columns),
             acquired=acquired if full else (0, phase),
-            sampled=None if full else tuple(np.flatnonzero(lines).tolist()),
-            num_acs=0 if full else num_acs_lines(lines, self.path),
+            sampled=sampled,
+            num_acs=num_acs,
         )
 
     def _check(self, ismrmrd: Any, encoding: Any, heads: Heads) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fm_unroll.data.readers.hdf5 import MAX_COILS, to_complex64
 from fm_unroll.data.readers.reader import Images, Reader
 from fm_unroll.data.readers.registry import register_reader
-from fm_unroll.data.volume import Volume, num_acs_lines
+from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 
 AXES = ("frame", "slice", "coil", "readout", "phase")
@@ -71,22 +71,8 @@ class NumPyReader(Reader[MappedArray]):
         lines = np.zeros(phase, bool)
         for frame, slice_ in np.ndindex(frames, slices):
             lines |= (file.kspace[frame, slice_] != 0).any(axis=(0, 1))
-        full = bool(lines.all())
-        return Volume(
-            path=path.name,
-            name=path.stem,
-            subject=path.stem,
-            contrast="unknown",
-            num_slices=slices,
-            num_frames=frames,
-            num_coils=coils,
-            readout=readout,
-            phase=phase,
-            crop=(readout, phase),
-            acquired=(0, phase),
-            sampled=None if full else tuple(np.flatnonzero(lines).tolist()),
-            num_acs=0 if full else num_acs_lines(lines, path),
-        )
+        sampled = None if lines.all() else lines
+        return Volume.of_array(path, (frames, slices, coils, readout, phase), sampled)
 
     def read(self, file: MappedArray, volume: Volume, slice: int, frame: int) -> Images:
         """One slice of one frame."""
