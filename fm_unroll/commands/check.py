@@ -15,15 +15,14 @@ from fm_unroll.report.contact_sheet import COLUMNS, Labelled, draw_contact_sheet
 def check(root: Path, json: bool = False, contact_sheet: Path | None = None, read: bool = False) -> None:
     """Print which scans a folder holds, which are missing, and which cannot be used and why.
 
-    Files are recognised by their content. Only headers are looked at unless ``read`` is given; a scan whose
-    data are damaged is then found when training comes to it.
+    Files are recognised by their content. Only headers are looked at unless ``read`` is given; without it,
+    damaged data are found only when training comes to them.
 
     Args:
         root: the folder that would be given as ``--data.root``, or one above several data sets.
         json: print JSON instead of a table.
-        contact_sheet: a PNG to write, with images of each contrast as the networks see them: readout
-            downwards, phase encoding to the right. What stands on its head or lies on its side was stored in
-            another order of axes.
+        contact_sheet: a PNG to write, with images of each contrast as networks see them: readout downwards,
+            phase encoding to the right. An image that is turned was stored in another order of axes.
         read: read every slice too, which takes as long as an epoch without training.
 
     Raises:
@@ -61,7 +60,7 @@ def draw(data_sets: Sequence[DataSet], path: Path) -> list[str]:
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """The report as a person reads it."""
+    """Print the report as lines and tables."""
     for facts in report["data_sets"]:
         counts = f"{facts['subjects']} subjects, {facts['volumes']} volumes"
         print(f"{facts['root']}: {facts['name']}, {counts}")

@@ -19,12 +19,12 @@ from fm_unroll.errors import InputError
 def pack(root: Path, output: Path | None = None, workers: int = 2) -> None:
     """Copy a folder of scans into one of the same tree whose slices are read without unpacking.
 
-    Train from it with `--data.root OUTPUT`: batches are the same to the bit. What is there already is checked
-    to the last byte and written anew where it is damaged or out of date: the command that was interrupted
-    goes on where it stopped when it is given again.
+    Train from the copy with ``--data.root OUTPUT``: batches are the same to the bit. Files of the copy that
+    exist already are checked as a whole, and written again where they are damaged or out of date. An
+    interrupted command therefore goes on where it stopped when it is run again.
 
     Args:
-        root: the folder that is given as `--data.root`, or one above several data sets.
+        root: the folder that would be given as ``--data.root``, or one above several data sets.
         output: folder to write; by default ROOT_packed.
         workers: processes that read and write.
 
@@ -51,12 +51,12 @@ def pack(root: Path, output: Path | None = None, workers: int = 2) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be packed of one data set.
+    """The volumes of one data set that are to be packed.
 
     Attributes:
-        name: of the data set.
+        name: the data set's name.
         reader: its layout.
-        volumes: by their paths relative to ``source``, and in the same order as the index has them.
+        volumes: in the order of the index, with paths relative to ``source``.
         source: the folder that is copied.
         folder: the copy.
     """
@@ -99,7 +99,7 @@ class Job:
 
 
 def require_space(output: Path, jobs: Sequence[Job]) -> None:
-    """Refuse to begin what cannot be finished.
+    """Refuse to begin where the disk would be full before the end.
 
     Raises:
         InputError: the files that are not there yet need more space than is free.

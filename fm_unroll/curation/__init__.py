@@ -1,1 +1,1 @@
-"""Looking after folders of scans: what lies in them, what is missing, copies that are quick to read."""
+"""Care of folders of scans: what they hold and lack, and copies that are quick to read."""

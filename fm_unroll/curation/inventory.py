@@ -1,4 +1,4 @@
-"""What a survey found, counted and compared with what was published; every slice read on demand."""
+"""Counts of what a survey found, beside what was published; every slice read on demand."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +36,7 @@ def count_data_set(data_set: DataSet) -> dict[str, Any]:
     volumes, missing = data_set.index.volumes, data_set.index.missing
     contrasts = {contrast: count_contrast(chosen) for contrast, chosen in by_contrast(volumes).items()}
     synthetic = sum(volume.synthetic for volume in volumes)
-    # what was published is no measure of what was simulated
+    # simulated subjects are no part of the published set
     published = None if synthetic else data_set.reader.published(volumes, missing)
     return {
         "name": data_set.name,
@@ -67,7 +67,7 @@ def by_contrast(volumes: Sequence[Volume]) -> dict[str, list[Volume]]:
 
 
 def read_all(data_set: DataSet) -> list[str]:
-    """Read every slice; one line for each volume with one that cannot be used, about the first of them."""
+    """Read every slice; one line for each volume with a bad slice says what is wrong with the first."""
     outcomes = watched(read_volume, data_set, data_set.index.volumes, f"read {data_set.name}")
     return [str(outcome) for _, outcome in outcomes if isinstance(outcome, InputError)]
 
@@ -89,10 +89,10 @@ def pictures(
 
     Args:
         data_set: the data set.
-        per_contrast: volumes of one contrast at most.
+        per_contrast: largest number of volumes of each contrast.
 
     Returns:
-        Each volume with its image, or with why it cannot be shown.
+        Each volume with its image, or with the reason why there is none.
     """
     shown: list[Volume] = []
     for volumes in by_contrast(data_set.index.volumes).values():
@@ -102,7 +102,7 @@ def pictures(
 
 
 def middle_slice(volume: Volume, data_set: DataSet) -> NDArray[np.float32]:
-    """The root-sum-of-squares image of a volume's middle slice, cropped to what counts."""
+    """The root-sum-of-squares image of a volume's middle slice, cropped."""
     dataset = SliceDataset(data_set.index.root, data_set.reader, [volume])
     image: NDArray[np.float32] = rss_image(dataset[volume.num_slices // 2].kspace, volume.crop).numpy()
     return image
@@ -111,7 +111,7 @@ def middle_slice(volume: Volume, data_set: DataSet) -> NDArray[np.float32]:
 def watched(
     function: Callable[..., Any], data_set: DataSet, volumes: list[Volume], description: str
 ) -> Iterator[tuple[Volume, Any]]:
-    """What ``function(volume, data_set)`` makes of each volume, or why it is none."""
+    """Each volume with the result of ``function(volume, data_set)``, or with the error in place of it."""
     # without the index, which would travel to the other process with every volume
     alone = replace(data_set, index=replace(data_set.index, volumes=[], missing=[], problems=[]))
     return each_watched(

@@ -1,14 +1,13 @@
-"""A copy of a scan in which every slice is one stretch of bytes, with a checksum.
+"""Copies of scans in which every slice is contiguous and has a checksum.
 
-MATLAB compresses its arrays, in chunks of its own choosing that often span several slices. The copy is a file
-of the same layout, name, attributes and companions, read by the same reader; only how HDF5 stores arrays
-differs:
+MATLAB compresses its arrays, in chunks that often span several slices. The copy is a file of the same layout,
+with the same name, attributes and companions, read by the same reader. HDF5 stores it in another way:
 
-- arrays that hold one entry per image (k-space, stored reconstructions) have chunks of one image, are not
+- arrays that hold one entry per image (k-space, stored reconstructions) have one chunk per image, are not
   compressed, and carry HDF5's own checksum (Fletcher-32);
-- the file's structure is of HDF5 1.10, whose headers and indices have checksums, too.
+- the file's structure is that of HDF5 1.10, whose headers and indices have checksums as well.
 
-The copy says in an attribute which state of its source it was made from.
+An attribute of the copy says which state of the source it was made from.
 """
 
 import json
@@ -33,13 +32,13 @@ from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.files import whole_file
 
-VERSION = 1  # to be raised whenever a copy of the same source would be another one
+VERSION = 1  # to be raised whenever copies are written in another way
 ATTRIBUTE = "packed_from"
 LIBRARY = ("v110", "v110")
 
 
 def pack_volume(volume: Volume, root: Path, reader: Reader[Any], folder: Path) -> float | None:
-    """Write the copy of a volume and of its companions, unless it is there and right to the last byte.
+    """Copy a volume's file and its companions, unless the copy is there and nothing in it is damaged.
 
     Args:
         volume: as the index of the source lists it.
@@ -60,7 +59,7 @@ def pack_volume(volume: Volume, root: Path, reader: Reader[Any], folder: Path) -
     for companion in reader.companions(source):
         with whole_file(folder / companion.relative_to(root)) as part:
             shutil.copy2(companion, part)
-    with suppress(InputError):  # what is not there, or not right, is written
+    with suppress(InputError):  # a copy that is missing, damaged or out of date is written below
         require_copy(copy, volume, folder, reader, made_from)
         return maximum_of(SliceDataset(folder, reader, [volume]), volume, copy)
     with whole_file(copy) as part:
@@ -74,10 +73,10 @@ def packed_bytes(volume: Volume) -> int:
 
 
 def require_copy(path: Path, volume: Volume, folder: Path, reader: HDF5Reader, made_from: str) -> None:
-    """Make sure, from its headers, that a file is the copy of a volume.
+    """Make sure that a file is the copy of a volume, by its headers.
 
     Raises:
-        InputError: it is not there, of another state of the source, or says something else.
+        InputError: the file is missing, was copied from another state of the source, or is damaged.
     """
     with reading(path), open_file(path) as file:
         if file.attrs.get(ATTRIBUTE) != made_from:
@@ -114,10 +113,10 @@ def write_copy(
 def copy_slices(
     file: h5py.File, copy: h5py.File, volume: Volume, reader: HDF5Reader, source: Path
 ) -> Iterator[KSpaceSample]:
-    """Copy all data sets, those with one entry per image an image at a time, and give the slices.
+    """Copy all arrays of a file, image by image where they hold one entry per image.
 
     Yields:
-        Every slice, as the reader reads it from the source.
+        Every slice, as the reader reads it from the source, before it is copied.
     """
     images = volume.num_frames * volume.num_slices
     pairs = []
@@ -139,7 +138,7 @@ def copy_slices(
 
 
 def image_axes(entry: h5py.Dataset | h5py.Group, images: int) -> int | None:
-    """How many leading axes of an array count the images of a volume; None if it is no such array."""
+    """The number of leading axes that count the images of a volume; None if the array has no such axes."""
     if not isinstance(entry, h5py.Dataset) or entry.ndim < 2 or entry.dtype.hasobject:
         return None
     axes = (axes for axes in range(entry.ndim - 1) if math.prod(entry.shape[:axes]) == images)
@@ -147,7 +146,7 @@ def image_axes(entry: h5py.Dataset | h5py.Group, images: int) -> int | None:
 
 
 def create_like(copy: h5py.File, name: str, original: h5py.Dataset, axes: int) -> h5py.Dataset:
-    """An empty array of the same type, attributes and shape, stored by image."""
+    """An empty array of the same type, shape and attributes, with one chunk per image."""
     chunks = (1,) * axes + original.shape[axes:]
     copied = copy.create_dataset(name, original.shape, original.dtype, chunks=chunks, fletcher32=True)
     copy_attributes(original, copied)
@@ -155,7 +154,7 @@ def create_like(copy: h5py.File, name: str, original: h5py.Dataset, axes: int) -
 
 
 def copy_attributes(original: h5py.HLObject, copied: h5py.HLObject) -> None:
-    """All attributes, with their types."""
+    """Copy all attributes with their types."""
     for name, value in original.attrs.items():
         kind = original.attrs.get_id(name)
         copied.attrs.create(name, value, shape=kind.shape, dtype=kind.dtype)

@@ -1,4 +1,4 @@
-"""What lies in a folder, whatever it is called: files are recognised by their content."""
+"""What a folder holds: files are recognised by their content, not by their names."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from fm_unroll.errors import InputError
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MATLAB_USER_BLOCK = 512
-PATIENCE = 120  # seconds for the headers of a file; HDF5 never returns from some that are damaged
+PATIENCE = 120  # seconds for the headers of a file; HDF5 never returns from some damaged ones
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class DataSet:
     """One part of a data set, as one reader sees it.
 
     Attributes:
-        reader: reads it.
-        index: what it holds.
+        reader: the reader of this part.
+        index: what the part holds.
     """
 
     reader: Reader[Any]
@@ -51,7 +51,7 @@ class Survey:
 
 
 def survey(folder: Path) -> Survey:
-    """Look at every file below a folder, from headers.
+    """Look at the headers of every file below a folder.
 
     Raises:
         InputError: there is no such folder, or no file in it could be a scan.
@@ -93,7 +93,7 @@ def add_data_sets(found: Survey, scans: dict[Path, Reader[Any]]) -> set[Path]:
     """Index every part of a data set that holds some of the scans.
 
     Args:
-        found: gets the parts, and what in them cannot be used.
+        found: the survey to which the parts, and what in them cannot be used, are added.
         scans: files, and the readers that recognise them.
 
     Returns:
@@ -117,7 +117,7 @@ def add_data_sets(found: Survey, scans: dict[Path, Reader[Any]]) -> set[Path]:
 
 
 def candidates(folder: Path) -> Iterator[Path]:
-    """Whatever is HDF5 or is called as scans are, folders too; folders that are links are not followed."""
+    """HDF5 files, and files and folders with the suffix of a scan; linked folders are not entered."""
     suffixes = {suffix for reader in list_readers() for suffix in reader.suffixes}
     for parent, folders, files in os.walk(folder):
         for path in (Path(parent, name) for name in [*folders, *files]):
@@ -138,12 +138,12 @@ def has_hdf5_signature(path: Path) -> bool:
 
 
 def expected_by_place(path: Path) -> Reader[Any] | None:
-    """The layout whose reader would take a file for a scan, whatever is in it."""
+    """The reader that would take a file for a scan, by its place alone."""
     return next((reader for reader in list_readers() if reader.belongs(path)), None)
 
 
 def parts(scans: dict[Path, Reader[Any]]) -> Iterator[tuple[Path, Reader[Any]]]:
-    """Roots and readers that may find some scans."""
+    """Root folders and readers whose data sets may hold some of the scans."""
     for reader in list_readers():
         own = [path for path, kind in scans.items() if kind.name == reader.name]
         if own:

@@ -24,13 +24,12 @@ class SliceDataset(Dataset[KSpaceSample]):
 
     Attributes:
         entries: int, ``(item, 3)``: volume (as an index), slice and frame of every item, in file order.
-        shapes: what the slices of one batch must share, for every item (:attr:`Volume.shape`).
     """
 
     def __init__(
         self, root: Path | str, reader: Reader[Any], volumes: Sequence[Volume], max_open_files: int = 64
     ) -> None:
-        """Lay out the items; no file is opened, but from now on none may change.
+        """List the items. No file is opened, but from now on none may change.
 
         Args:
             root: the data set's folder.
@@ -50,7 +49,7 @@ class SliceDataset(Dataset[KSpaceSample]):
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
-        """See the class."""
+        """What the slices of one batch must share, for every item (:attr:`Volume.shape`)."""
         shapes = [volume.shape for volume in self.volumes]
         return [shapes[index] for index in self.entries[:, 0].tolist()]
 
@@ -80,9 +79,9 @@ class SliceDataset(Dataset[KSpaceSample]):
 class OpenFiles(Generic[Opened]):
     """Files kept open by one process, the least recently used closed first.
 
-    What the reader wants to hold (:meth:`Reader.hold`) lives for the latest one, so that its slices are
-    unpacked once when they are read in order. Copies in other processes, forked or spawned, start empty: HDF5
-    handles must not be shared.
+    What the reader holds (:meth:`Reader.hold`) is kept for the latest file only, so that data which several
+    of its slices share are unpacked once when they are read in order. Copies in other processes, forked or
+    spawned, start empty: HDF5 handles must not be shared.
     """
 
     def __init__(self, reader: Reader[Opened], limit: int) -> None:
@@ -97,14 +96,14 @@ class OpenFiles(Generic[Opened]):
     def get(self, path: Path, identity: Identity) -> Opened:
         """The open file.
 
-        An open file can still be read when it was deleted or replaced, so the path is looked at every time.
+        An open file can be read even after it was deleted or replaced: the path is checked every time.
 
         Args:
             path: the file.
             identity: its :func:`file_identity` when its volume was described.
 
         Raises:
-            InputError: it cannot be opened, is gone, or is another one by now.
+            InputError: it cannot be opened, is missing, or is no longer the same file.
         """
         if file_identity(path) != identity:
             raise InputError(f"{path}: changed while it was in use; start again to index it anew")
@@ -142,7 +141,7 @@ def file_identity(path: Path) -> Identity:
 
 
 def _entries(volumes: Sequence[Volume]) -> NDArray[np.int64]:
-    """The table of items: an array, because forked workers copy objects as they count references to them."""
+    """The table of items: an array, because forked workers would copy the objects of a list on use."""
     slices = np.array([volume.num_slices for volume in volumes], dtype=np.int64)
     counts = slices * np.array([volume.num_frames for volume in volumes], dtype=np.int64)
     index = np.repeat(np.arange(len(volumes)), counts)

@@ -1,6 +1,6 @@
 """Which volumes a folder holds, from headers only, remembered between runs.
 
-The memory is one JSON file for each data set, keyed by relative path, size and modification time, so that
+What is remembered of a data set is one JSON file, keyed by relative path, size and modification time, so that
 changed, new and deleted files are noticed. It lies in the user's cache folder (``FM_UNROLL_CACHE`` names
 another one), because data are often on read-only storage.
 """
@@ -30,7 +30,7 @@ from fm_unroll.metrics import WINDOW
 
 SCHEMA = 1  # to be raised whenever a field of Volume changes its meaning
 SAVE_EVERY_SECONDS = 60
-MIN_FILES_FOR_WORKERS = 2000  # a header takes a millisecond: below this, processes take longer to start
+MIN_FILES_FOR_WORKERS = 2000  # headers take a millisecond each: fewer are read before processes have started
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Index:
     Attributes:
         root: the data set's folder, links resolved.
         volumes: usable volumes, in the order of their paths.
-        missing: names of volumes that the subjects found should have and for which there is no file.
+        missing: names of volumes without a file, which the subjects that were found should have.
         problems: one line for each file that cannot be used.
     """
 
@@ -64,7 +64,7 @@ def build_index(
         reader: the layout.
         workers: processes that read headers when there are many to read.
         strict: raise if a file cannot be used; otherwise such files are listed in ``Index.problems``.
-        patience: read headers in a process of their own, and give up a file after so many seconds; 0: don't.
+        patience: seconds to wait for a header, which another process reads then; 0: wait without limit.
 
     Raises:
         InputError: nothing was found, two files share one name, or (``strict``) a file cannot be used.
@@ -98,8 +98,8 @@ def build_index(
 def measure_maxima(index: Index, reader: Reader[Any], workers: int = 0, strict: bool = True) -> Index:
     """Find the maximum of every target volume that is not known yet.
 
-    Such volumes are read once, whole, which takes a while on hundreds of gigabytes. What is found is
-    remembered as it comes: an interrupted run goes on where it stopped.
+    Such volumes are read as a whole, which takes a while on hundreds of gigabytes. Every maximum is
+    remembered as soon as it is known: an interrupted run goes on where it stopped.
 
     Args:
         index: the index. Undersampled volumes have no target and stay as they are.
@@ -168,7 +168,7 @@ def require_signal(maximum: float, file: Path) -> None:
 class IndexCache:
     """What earlier runs found out about the files of one data set.
 
-    As a context manager it is written on leaving, even by an exception, and now and then in between.
+    As a context manager it is saved about once a minute, and at the end, even after an exception.
     """
 
     def __init__(self, root: Path, name: str) -> None:
@@ -181,7 +181,7 @@ class IndexCache:
         self._saved = time.monotonic()
 
     def get(self, path: str, stamp: Stamp) -> Volume | None:
-        """The volume in a file, if the file still bears the stamp it had."""
+        """The volume in a file; None if it is not known, or if the file has another stamp now."""
         known_stamp, volume = self._known.get(path, (None, None))
         return volume if known_stamp == stamp else None
 
@@ -192,7 +192,7 @@ class IndexCache:
             self._save()
 
     def update(self, volume: Volume) -> None:
-        """Replace what is remembered about a file by something better."""
+        """Replace what is remembered about a file whose volume is known better now."""
         if volume.path in self._known:
             self.put(volume.path, self._known[volume.path][0], volume)
 
@@ -204,7 +204,7 @@ class IndexCache:
             self._save()
 
     def _load(self) -> dict[str, tuple[Stamp, Volume]]:
-        """What the file holds; nothing if there is none, or one of another version, or a torn one."""
+        """What the file holds; nothing if it is missing, damaged or of another version."""
         try:
             content = json.loads(self.file.read_text())
             if content["schema"] != SCHEMA:
@@ -214,7 +214,7 @@ class IndexCache:
             return {}
 
     def _save(self) -> None:
-        """Add what is new to what the file holds by now, without files that are gone, in one step."""
+        """Write what the file holds by now and what is new, without files that are gone, in one step."""
         entries = {
             key: (stamp, vars(volume))
             for key, (stamp, volume) in (self._load() | self._fresh).items()
@@ -254,7 +254,7 @@ def stamp(
         path: the file.
         root: the data set's folder, links resolved.
         reader: the layout.
-        resolve: follows the links in the path of a folder; one with a memory is faster for many files.
+        resolve: follows the links in the path of a folder; a cached function is faster for many files.
 
     Raises:
         InputError: one of them is missing, or is a link that leads nowhere, or out of the root.
@@ -278,7 +278,7 @@ def stamp_all(files: Sequence[Path], root: Path, reader: Reader[Any]) -> tuple[d
 
     @functools.cache
     def resolve(folder: Path) -> Path:
-        """``Path.resolve``, but every folder of the tree is looked at once, not once for all below it."""
+        """``Path.resolve`` that looks at each folder once, not again for every file below it."""
         is_end = folder == root or folder.is_symlink()
         return folder.resolve() if is_end else resolve(folder.parent) / folder.name
 

@@ -1,4 +1,4 @@
-"""The LightningDataModules: a root folder in, undersampled batches on the device out."""
+"""The LightningDataModules: they take a root folder and give undersampled batches on the device."""
 
 from abc import ABC
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ Stage = Literal["train", "val", "test"]
 
 
 class KSpaceData(LightningDataModule, ABC):
-    """What the data sets share: index, subject-wise split, loaders, undersampling on the device.
+    """What all data sets share: index, split by subject, loaders, undersampling on the device.
 
     Each has a sampling pattern of its own, for which another can be given. A value that is given beside it,
     such as ``acceleration``, replaces that value of the pattern, whichever pattern it is.
@@ -33,7 +33,7 @@ class KSpaceData(LightningDataModule, ABC):
 
     anatomy: str
     default_split: tuple[float, float, float]
-    # of setup
+    # set by setup()
     index: Index
     subjects: dict[str, tuple[str, ...]]
 
@@ -53,6 +53,7 @@ class KSpaceData(LightningDataModule, ABC):
         self.root = Path(root)
         self.reader = reader
         self.sampling = sampling
+        # None by default: the command line would keep other fractions when another data set is chosen
         training, validation, test = split or self.default_split
         self.split = (training, validation, test)
         self.split_seed = split_seed
@@ -93,9 +94,9 @@ class KSpaceData(LightningDataModule, ABC):
         return SliceDataset(self.root, self.reader, volumes)
 
     def describe_training(self) -> dict[str, list[float]]:
-        """Least and greatest of what a network saw in training: ``coils``, ``readout``, ...
+        """The least and the greatest value of each size that a network saw in training: ``coils``, ...
 
-        Of plain numbers, as checkpoints keep them. See :mod:`fm_unroll.reconstruction.domain`.
+        They are plain numbers, because checkpoints keep them. See :mod:`fm_unroll.reconstruction.domain`.
         """
         volumes = self.volumes("train")
         masks = [
@@ -112,11 +113,11 @@ class KSpaceData(LightningDataModule, ABC):
         return {name: [min(values), max(values)] for name, values in seen.items()}
 
     def train_dataloader(self) -> DataLoader[KSpaceSample]:
-        """Shuffled batches of equal matrix size; after a resumption, from where the epoch was left."""
+        """Shuffled batches of equal matrix size. A resumed run begins where it left the epoch."""
         loader = self.loader("train", shuffle=True)
         if self.trainer is not None:
             fit = self.trainer.fit_loop
-            # both count what was processed, too, but Lightning annotates them as their base class
+            # Lightning annotates both as their base class, which does not count what was processed
             epochs: Any = fit.epoch_progress.current
             batches: Any = fit.epoch_loop.batch_progress.current
             under_way = epochs.ready > epochs.processed
@@ -158,7 +159,7 @@ class KSpaceData(LightningDataModule, ABC):
         )
 
     def on_after_batch_transfer(self, batch: KSpaceBatch, dataloader_idx: int) -> KSpaceBatch:
-        """Undersample on the device. Training masks vary by epoch and slice; all others by volume only."""
+        """Undersample on the device. Training masks depend on epoch and slice, others on the volume alone."""
         seeds = batch.volume
         if self.trainer is not None and self.trainer.training:
             run = f"{self.seed}/{self.trainer.current_epoch}"
@@ -201,10 +202,9 @@ class CMRxReconData(KSpaceData):
             contrasts: which files of each subject to use.
             subset: the challenge's part.
             acquisition: fully sampled files, or the challenge's undersampled ones (prediction only).
-            split: fractions of subjects for training, validation and test; None: the data set's own. (A value
-                here would be kept by the command line when another data set is chosen.)
+            split: fractions of subjects for training, validation and test; None: the data set's own.
             split_seed: seed of the split; the split depends on it and the subject ids alone.
-            batch_size: slices a batch, all of one matrix size.
+            batch_size: slices per batch, all of one matrix size.
             num_workers: reading processes.
             seed: of the order of slices and the masks in training; on the command line, ``seed_everything``.
         """
@@ -238,10 +238,9 @@ class FastMRIData(KSpaceData):
             acceleration: nominal acceleration of the masks, in place of the pattern's.
             center_fraction: fully sampled centre lines over all lines, in place of the pattern's.
             sampling: pattern of the masks; None: equispaced, x8, center fraction 0.04.
-            split: fractions of subjects for training, validation and test; None: the data set's own. (A value
-                here would be kept by the command line when another data set is chosen.)
+            split: fractions of subjects for training, validation and test; None: the data set's own.
             split_seed: seed of the split; the split depends on it and the subject ids alone.
-            batch_size: slices a batch, all of one matrix size.
+            batch_size: slices per batch, all of one matrix size.
             num_workers: reading processes.
             seed: of the order of slices and the masks in training; on the command line, ``seed_everything``.
         """

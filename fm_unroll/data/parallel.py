@@ -26,7 +26,7 @@ def each(
         arguments: one for each call.
         workers: processes that call it; 0: this one.
         description: what the progress bar says; it appears after a second.
-        bundle: calls that a process makes at a time: above 1 where a call takes less time than a message.
+        bundle: calls per message to a process; above 1 where a call takes less time than a message.
     """
     loader = DataLoader(
         _Calls(function, arguments),
@@ -46,14 +46,14 @@ def each_watched(
     description: str,
     name: Callable[[Any], object] = str,
 ) -> Iterator[tuple[Any, Any]]:
-    """The same in one other process, which may crash or never return: that is then the call's result.
+    """As :func:`each`, in one other process that may crash or never return: the result says so then.
 
     Args:
         function: can be pickled. An :class:`InputError` that it raises is a result like others.
         arguments: one for each call.
         patience: seconds after which a call is given up.
         description: what the progress bar says; it appears after a second.
-        name: how an argument is called where its call crashes or does not return.
+        name: gives the name of an argument, for the result of a call that crashes or does not return.
     """
     bar = tqdm(arguments, desc=description, unit="file", delay=1)
     with ProcessPool(max_workers=1) as pool:

@@ -1,4 +1,4 @@
-"""The one record that flows through everything: a slice of multi-coil k-space, and a batch of such slices."""
+"""The record that all parts of the package pass on: a slice of multi-coil k-space, and a batch of slices."""
 
 import builtins
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from torch import Tensor
 from fm_unroll.data.volume import Volume, counted
 from fm_unroll.errors import InputError
 
-SMALLEST = 1e-15  # magnitude below which, and inverse above which, energies leave float32
+SMALLEST = 1e-15  # squares of smaller magnitudes, and of magnitudes above its inverse, leave float32
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class KSpaceSample:
         frame: int,
         file: Path,
     ) -> "KSpaceSample":
-        """Make a sample of one slice's data, if a scanner can have measured them.
+        """Make a sample of the data of one slice, and refuse data that no scanner measures.
 
         Args:
             kspace: complex64, ``(coil, readout, phase)``.

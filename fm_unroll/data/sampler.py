@@ -33,12 +33,12 @@ class EqualShapeBatchSampler(Sampler[list[int]]):
         """Group the items.
 
         Args:
-            keys: one for each item, such as its shape; only items with equal keys share a batch.
-            batch_size: items in a batch; the last ones of a key may make a smaller one.
+            keys: one per item, such as its shape; only items with equal keys share a batch.
+            batch_size: items per batch; the last batch of a key may be smaller.
             shuffle: new random batches in a new random order every epoch, or the same ones in order.
             seed: of the shuffling.
             num_replicas: processes that share the work.
-            rank: which of them this one is.
+            rank: number of this process, from 0.
 
         Raises:
             InputError: there are fewer items than processes, or ``batch_size`` is below 1.
@@ -71,12 +71,12 @@ class EqualShapeBatchSampler(Sampler[list[int]]):
         self.epoch = epoch
 
     def resume(self, epoch: int, batches: int) -> None:
-        """Go on within an epoch: leave out its first batches, which were given before an interruption."""
+        """Go on within an epoch: leave out its first ``batches``, which were given before an interruption."""
         self.epoch = epoch
         self._resumed = (epoch, batches)
 
     def __len__(self) -> int:
-        """Batches this process gets in every epoch."""
+        """Batches per epoch of this process."""
         batches = sum(-(-len(items) // self.batch_size) for items in self._groups)
         return -(-batches // self.num_replicas) if self.shuffle else batches
 
@@ -87,7 +87,7 @@ class EqualShapeBatchSampler(Sampler[list[int]]):
         random = np.random.default_rng((self.seed, self.epoch))
         batches = [batch for items in self._groups for batch in self._cut(random.permutation(items))]
         order = random.permutation(len(batches))
-        # the first batches once more, until they divide evenly
+        # the first batches are given again until all processes have the same number
         own = np.resize(order, len(self) * self.num_replicas)[self.rank :: self.num_replicas]
         epoch, given = self._resumed
         for number in own[given if epoch == self.epoch else 0 :]:

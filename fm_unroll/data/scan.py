@@ -28,8 +28,8 @@ class Scan:
         volume: what its headers say.
         anatomy: ``cardiac``, ``knee``, ``brain``, ...; None where the file does not say.
         geometry: size and place of a voxel; None where the file does not say.
-        notes: what the reader left out, in one line each.
-        slices: reads them.
+        notes: what the reader left out, one line for each.
+        slices: the data set that reads the slices.
     """
 
     path: Path
@@ -118,7 +118,7 @@ def open_scan(path: Path | str, axes: Sequence[str] = ()) -> Scan:
             reader = reader.with_axes(axes)
         except InputError as error:
             raise InputError(f"{path} {error}") from None
-    where = path.absolute()  # layouts may name volumes by their folder
+    where = path.absolute()  # a layout may name volumes by their folder, which a relative path can lack
     with reading(path), closing(reader.open(where)) as file:
         volume = reader.parse(file, where)
         anatomy, geometry = reader.anatomy(file, volume), reader.geometry(file)

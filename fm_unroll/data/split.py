@@ -17,8 +17,8 @@ def split_subjects(
     """Divide subjects into training, validation and test.
 
     A pure function of the ids and the seed, the same on every machine and for every order of the ids:
-    subjects are put in the order of a hash of seed and id, and cut at the fractions. With few subjects, no
-    part whose fraction is above zero stays empty as long as another can give one up.
+    subjects are sorted by a hash of seed and id, and the list is cut at the fractions. Where a part would be
+    empty although its fraction is above zero, the largest part gives it a subject if it has two or more.
 
     Args:
         subjects: distinct ids.
@@ -50,14 +50,14 @@ def split_subjects(
 
 
 def split_sha256(split: Mapping[str, Sequence[str]]) -> str:
-    """Hex SHA-256 of a split: equal for equal subjects in equal parts, however the split came about."""
+    """Hex SHA-256 of a split, which depends on the subjects in each part alone."""
     return hashlib.sha256(json.dumps({part: sorted(split[part]) for part in PARTS}).encode()).hexdigest()
 
 
 def write_split(
     path: Path, split: Mapping[str, Sequence[str]], fractions: Sequence[float], seed: int
 ) -> None:
-    """Write a split, and what it was made from, as JSON."""
+    """Write a split as JSON, with the seed and the fractions that it was made from."""
     parts = {part: list(ids) for part, ids in split.items()}
     content = {"seed": seed, "fractions": list(fractions), "sha256": split_sha256(split), **parts}
     write_json(path, content)

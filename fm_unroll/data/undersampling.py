@@ -11,12 +11,12 @@ from fm_unroll.physics import SamplingPattern, ifft2c, rss
 
 
 def undersample(batch: KSpaceBatch, pattern: SamplingPattern, seeds: Sequence[str]) -> KSpaceBatch:
-    """Make of fully sampled slices what an accelerated scan would have measured.
+    """Mask fully sampled slices, as if an accelerated scan had measured them.
 
     Args:
-        batch: as collated. Slices that are undersampled already pass as they are.
+        batch: slices as they were acquired. Undersampled ones are returned as they are.
         pattern: the sampling pattern.
-        seeds: the mask's seed for each slice, such as the volume's id.
+        seeds: the seed of each slice's mask, such as the volume's id.
 
     Returns:
         The batch with its masked k-space, mask, number of ACS lines, target and accelerations.
@@ -40,10 +40,10 @@ def undersample(batch: KSpaceBatch, pattern: SamplingPattern, seeds: Sequence[st
 
 
 def rss_image(kspace: Tensor, crop: tuple[int, int]) -> Tensor:
-    """The image of some k-space without a network: the part that counts of the RSS of its coil images.
+    """The image of some k-space without a network: the RSS of its coil images, cropped.
 
-    The target where k-space is fully sampled and the file stores no reconstruction; the zero-filled image
-    where lines are missing.
+    This is the target where k-space is fully sampled and the file stores no reconstruction, and the
+    zero-filled image where lines are missing.
 
     Args:
         kspace: complex64, ``(..., coil, readout, phase)``.

@@ -21,7 +21,7 @@ class Volume:
         subject: the subject's id; splits are by subject.
         contrast: ``cine_sax``, ``T1map``, ``CORPD_FBK``, ``AXT2``, ...
         num_slices: slices.
-        num_frames: time frames or contrast weightings; 1 where there is one.
+        num_frames: time frames or contrast weightings; 1 for a single image of each slice.
         num_coils: receiver channels.
         readout: readout samples.
         phase: phase-encoding lines of the matrix, padding included.

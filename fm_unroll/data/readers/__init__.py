@@ -1,1 +1,1 @@
-"""Readers of the file layouts: the doors through which k-space comes in."""
+"""Readers of k-space, one module per file layout."""

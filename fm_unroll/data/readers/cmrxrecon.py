@@ -17,9 +17,8 @@ https://github.com/CmrxRecon/CMRxRecon2024. Task 2 of 2024 has masks that change
 this package does not model.
 
 Files are MATLAB v7.3. MATLAB's order (kx, ky, coil, z, t) is reversed in HDF5, and MATLAB drops trailing
-dimensions of size 1, which are therefore the leading ones here: 5 dimensions are [t, z, coil, ky, kx], 4 are
-one frame, 3 are one slice of one frame. Fewer, which MATLAB leaves of a single coil, are refused as no
-multi-coil scan. Phase encoding is ky.
+dimensions of size 1, which are the leading ones here: 5 dimensions are [t, z, coil, ky, kx], 4 are one frame,
+3 are one slice of one frame. Fewer are refused, because they come from a single coil. Phase encoding is ky.
 """
 
 import re
@@ -119,7 +118,7 @@ class CMRxReconReader(HDF5Reader):
         return f"{self.subset}/{self.sampling}"
 
     def recognises(self, file: h5py.File) -> bool:
-        """By the name of the k-space."""
+        """Whether the file holds k-space under a name of this layout."""
         return not set(KSPACE_NAMES).isdisjoint(file)
 
     def parts(self, scans: Sequence[Path]) -> Iterator[tuple[Path, "CMRxReconReader"]]:
@@ -131,23 +130,23 @@ class CMRxReconReader(HDF5Reader):
                     yield root, CMRxReconReader(subset=subset, sampling=sampling)
 
     def belongs(self, path: Path) -> bool:
-        """A contrast in a subject's folder."""
+        """Whether the file is called as a contrast and lies in a subject's folder."""
         in_subject = path.suffix == ".mat" and SUBJECT.fullmatch(path.parent.name) is not None
         return in_subject and path.stem.split("_kus_")[0] in CATEGORIES
 
     def published(self, volumes: Sequence[Volume], missing: Sequence[str]) -> Published:
-        """The subjects of 2023, from ``P001`` on. A subject without all of its contrasts is there."""
+        """The subjects of 2023, from ``P001`` on; those that lack a contrast count as found."""
         found = {volume.subject for volume in volumes} | {name.split("/")[0] for name in missing}
         subjects = [f"P{number:03}" for number in range(1, SUBSETS[self.subset] + 1)]
         absent = tuple(subject for subject in subjects if subject not in found)
         return Published("subjects", len(subjects), len(found), absent)
 
     def anatomy(self, file: h5py.File, volume: Volume) -> str:
-        """Nothing but hearts."""
+        """The heart, for every file of this layout."""
         return "cardiac"
 
     def parse(self, file: h5py.File, path: Path) -> Volume:
-        """The volume in a file. An undersampled one without a mask file is searched for non-zero lines."""
+        """The volume in a file. Without a mask file, the lines that are not zero are the sampled ones."""
         contrast = path.stem.split("_kus_")[0]
         dataset = get_kspace(file, KSPACE_NAMES, AXES)
         frames, slices, coils, phase, readout = (1,) * (5 - dataset.ndim) + dataset.shape

@@ -32,7 +32,7 @@ from fm_unroll.data.volume import Volume, sampled_lines
 from fm_unroll.errors import InputError
 
 FOLDERS = ("multicoil_train", "multicoil_val", "multicoil_test_full")
-# axial brains, coronal knees
+# by how the names of acquisitions begin: brains are axial, knees coronal
 ANATOMIES = {"AX": "brain", "CORPD": "knee"}
 # volumes of the published sets (https://arxiv.org/abs/1811.08839, section 4), without those of
 # the challenges, with which the brains are 6970
@@ -67,7 +67,7 @@ class FastMRIReader(HDF5Reader):
         return self.folder or ""
 
     def find(self, root: Path) -> tuple[list[Path], list[str]]:
-        """The ``.h5`` files, sorted. None is ever missing: subjects have whatever scans they have."""
+        """The ``.h5`` files, sorted. None counts as missing: no list says which scans a subject has."""
         if not root.is_dir():
             raise InputError(f"{root}: no such folder")
         if self.folder is not None:
@@ -82,7 +82,7 @@ class FastMRIReader(HDF5Reader):
         return sorted(files), []
 
     def recognises(self, file: h5py.File) -> bool:
-        """By the name of the k-space."""
+        """Whether the file holds ``kspace``."""
         return "kspace" in file
 
     def parts(self, scans: Sequence[Path]) -> Iterator[tuple[Path, "FastMRIReader"]]:
@@ -101,7 +101,7 @@ class FastMRIReader(HDF5Reader):
         return None if number is None else Published("volumes", number, len(volumes))
 
     def anatomy(self, file: h5py.File, volume: Volume) -> str | None:
-        """By the acquisition's name."""
+        """The anatomy that the name of the acquisition stands for."""
         names = (anatomy for prefix, anatomy in ANATOMIES.items() if volume.contrast.startswith(prefix))
         return next(names, None)
 

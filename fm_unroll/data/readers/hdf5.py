@@ -3,11 +3,11 @@
 Whatever is wrong with a file ends in an :class:`InputError` of one line that names it, and no file may ask
 for more memory than a scan needs: sizes are compared with the file before anything is read.
 
-Out of reach is what the HDF5 library (2.0) does by itself on damaged metadata, as fuzzing shows: a damaged
-length of an attribute's text makes it ask for up to 4 GiB before it reports the damage, and a damaged heap or
-object header can keep it in an endless loop, which Python cannot interrupt, or make it crash. Truncated
-files, the common damage, do none of this. Only another process can watch over it, as the verb ``data check``
-does: it names the file and goes on.
+What this module cannot prevent is what the HDF5 library (2.0) does by itself on damaged metadata, as fuzzing
+shows. A damaged length of an attribute's text makes it ask for up to 4 GiB before it reports the damage. A
+damaged heap or object header can make it crash or keep it in an endless loop, which Python cannot interrupt.
+Truncated files, the common damage, do none of this. Only another process can watch over the library: the verb
+``data check`` reads files in one, names the damaged file and goes on.
 """
 
 import math
@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from fm_unroll.errors import InputError
 
 CHUNK_CACHE_BYTES = 64 * 2**20  # for each data set held open: several slices of ten coils
-MAX_COILS = 128  # no scanner has more channels; more of them means another axis order
-MAX_COMPRESSION = 1100  # deflate reaches 1032:1; what claims to be more was never written
-MAX_IMAGES = 2**16  # slices times frames of one file
+MAX_COILS = 128  # no scanner has more channels; a longer axis is another one
+MAX_COMPRESSION = 1100  # deflate reaches 1032:1; data that would need more were never written
+MAX_IMAGES = 2**16  # slices times frames per file
 MAX_BLOCK_BYTES = 2**32  # what is unpacked at once: a slice, and the chunk that holds it
 MATLAB_5 = b"MATLAB 5.0 MAT-file"
 COMPLEX_SINGLE = np.dtype([("real", np.float32), ("imag", np.float32)])
@@ -68,7 +68,7 @@ def get_dataset(file: h5py.File, name: str, axes: int = 0) -> h5py.Dataset | Non
     Args:
         file: an open file.
         name: the data set's name.
-        axes: last axes that are read at once; 0: all.
+        axes: how many of the last axes are read at once; 0: all.
 
     Raises:
         InputError: the name is a link, or the data lie in another file (external or virtual storage), are
@@ -128,8 +128,9 @@ def get_document(file: h5py.File, name: str) -> str | None:
 
 
 def _declared_length(dataset: h5py.Dataset) -> int:
-    """The length of a text of variable length, which HDF5 would allocate unseen; 0 where it is not in reach.
+    """The declared length of a text of variable length, or 0 where it cannot be found.
 
+    HDF5 would allocate that much without looking at the file's size.
     Such a text is stored as its length in four bytes and the place of its characters.
     """
     offset = dataset.id.get_offset()
@@ -202,12 +203,12 @@ def to_complex64(values: NDArray[Any]) -> NDArray[np.complex64]:
     else:
         real, imag = values["real"], values["imag"]
     result = np.empty(values.shape, np.complex64)
-    with np.errstate(over="ignore"):  # becomes Inf, which the caller refuses
+    with np.errstate(over="ignore"):  # values too large become Inf, which the caller refuses
         result.real, result.imag = real, imag
     return result
 
 
 def get_text(file: h5py.File, attribute: str, default: str) -> str:
-    """A text attribute of the file's root, whichever way it was stored."""
+    """A text attribute of the file's root, stored as text or as bytes."""
     value = file.attrs.get(attribute, default)
     return value.decode() if isinstance(value, bytes) else str(value)

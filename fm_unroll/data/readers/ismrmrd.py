@@ -3,10 +3,10 @@
 ::
 
     <group>/xml     header: encoded and reconstructed matrix, field of view, encoding limits
-    <group>/data    one acquisition (readout) an entry: its header and complex samples of every coil
+    <group>/data    one entry per acquisition (readout): its header and complex samples of every coil
 
 Source: Inati et al., "ISMRM Raw Data Format", Magn. Reson. Med. 77 (2017), https://doi.org/10.1002/mrm.26089;
-https://ismrmrd.readthedocs.io. The header is read by the package ``ismrmrd``, the acquisitions by h5py, a
+https://ismrmrd.readthedocs.io. The package ``ismrmrd`` reads the header, h5py the acquisitions of one
 slice at a time.
 
 What is understood is two-dimensional Cartesian imaging. Everything else is refused: other trajectories, 3-D
@@ -141,7 +141,7 @@ class RawFile:
         )
 
     def _check(self, ismrmrd: Any, encoding: Any, heads: Heads) -> None:
-        """Let only two-dimensional Cartesian encodings with plausible sizes go on."""
+        """Refuse all but two-dimensional Cartesian encodings with plausible sizes."""
         encoded, recon = encoding.encodedSpace, encoding.reconSpace
         if encoding.trajectory != ismrmrd.xsd.trajectoryType.CARTESIAN:
             raise InputError(
@@ -201,13 +201,13 @@ class RawFile:
 @register_reader
 @dataclass(frozen=True)
 class ISMRMRDReader(Reader[RawFile]):
-    """Raw files, one by one."""
+    """Raw files, which are read one by one and not as a data set."""
 
     name: ClassVar[str] = "ISMRMRD"
     keys: ClassVar[str] = "dataset/xml, dataset/data"
 
     def recognises(self, file: h5py.File) -> bool:
-        """By the group that holds header and acquisitions."""
+        """Whether a group of the file holds a header and acquisitions."""
         return bool(list_groups(file))
 
     def open(self, path: Path) -> RawFile:
@@ -223,15 +223,15 @@ class ISMRMRDReader(Reader[RawFile]):
         return file.read(slice, frame), None
 
     def anatomy(self, file: RawFile, volume: Volume) -> str | None:
-        """By the body part that the header names."""
+        """The anatomy of the body part that the header names."""
         return file.anatomy
 
     def geometry(self, file: RawFile) -> Geometry:
-        """From the acquisitions' headers."""
+        """Size and place of a voxel, from the headers of the acquisitions."""
         return file.geometry
 
     def notes(self, file: RawFile) -> tuple[str, ...]:
-        """Readouts of a separate calibration scan."""
+        """How many readouts of a separate calibration scan were left out, if any."""
         if not file.left_out:
             return ()
         return (f"{file.left_out} readouts of a separate calibration scan are left out",)
@@ -278,7 +278,7 @@ def parse_header(file: h5py.File, group: str) -> Any:
         raise InputError(f"{where} has a document type declaration, which may define entities: refused")
     try:
         return ismrmrd.xsd.CreateFromDocument(text.encode())
-    except Exception as error:  # the XML libraries below it raise what they like
+    except Exception as error:  # the XML libraries that it uses raise errors of many classes
         raise InputError(f"{where} is no valid header ({' '.join(str(error).split())})") from error
 
 
@@ -366,7 +366,7 @@ def _geometry(encoded: Any, volume: Volume, heads: Heads) -> Geometry:
     Args:
         encoded: the header's encoded space.
         volume: the volume.
-        heads: the header of one acquisition for each slice.
+        heads: the header of one acquisition per slice.
     """
     field, matrix = encoded.fieldOfView_mm, encoded.matrixSize
     voxel = (field.x / matrix.x, field.y / matrix.y, field.z)

@@ -35,8 +35,8 @@ class MatrixHeader:
     def parse(cls, file: h5py.File) -> "MatrixHeader":
         """Read the header of a file.
 
-        A document type declaration is refused: headers have none, and nothing else in XML can define
-        entities, so there is nothing to expand or fetch.
+        A document type declaration is refused. Headers have none, and only it can define entities, which a
+        parser would expand or fetch.
 
         Raises:
             InputError: there is no header, it is no XML, or it lacks a number.

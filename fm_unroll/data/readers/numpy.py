@@ -1,4 +1,4 @@
-"""k-space in a NumPy file, whose axes its owner names."""
+"""Reader of k-space in NumPy files, whose axes the user names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class MappedArray:
-    """An array that lies in a file.
+    """An array that is mapped from a file.
 
     Attributes:
         kspace: complex, ``(frame, slice, coil, readout, phase)``.
@@ -31,7 +31,7 @@ class MappedArray:
     kspace: Array
 
     def close(self) -> None:
-        """Nothing to do: the map is closed with the last array that shows it."""
+        """Do nothing: NumPy closes the map with the last array that uses it."""
 
 
 @register_reader
@@ -62,7 +62,7 @@ class NumPyReader(Reader[MappedArray]):
         return MappedArray(_arrange(path, _load(path), self.axes))
 
     def parse(self, file: MappedArray, path: Path) -> Volume:
-        """The volume that the array holds; its zero lines are looked for in every slice."""
+        """The volume that the array holds. All slices are read, to find the lines that are zero."""
         frames, slices, coils, readout, phase = file.kspace.shape
         if coils > MAX_COILS:
             raise InputError(
@@ -80,7 +80,7 @@ class NumPyReader(Reader[MappedArray]):
 
 
 def _load(path: Path) -> Array:
-    """The mapped array of a file; objects, which may hold code, are refused."""
+    """The mapped array of a file. Python objects are refused, because they may hold code."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -1,4 +1,4 @@
-"""What a file layout knows about itself: the one class to write for a new one."""
+"""The base class of readers: a new file layout is one subclass."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -18,10 +18,10 @@ from fm_unroll.errors import InputError
 
 
 class Closable(Protocol):
-    """What is open until it is closed."""
+    """Whatever a reader opens."""
 
     def close(self) -> None:
-        """Give it back."""
+        """Release the file."""
         ...
 
 
@@ -31,13 +31,13 @@ Images = tuple[NDArray[np.complex64], NDArray[np.float32] | None]
 
 @dataclass(frozen=True)
 class Published:
-    """What the published set has, beside what was found of it.
+    """How much of a published data set was found.
 
     Attributes:
-        unit: what is counted: ``subjects`` or ``volumes``.
-        number: how many were published.
-        found: how many are here.
-        absent: names of those that are not here, where they are known.
+        unit: what the numbers count, ``subjects`` or ``volumes``.
+        number: how many the published set has.
+        found: how many of them were found.
+        absent: names of those that were not found, where names are known.
     """
 
     unit: str
@@ -53,14 +53,14 @@ class Reader(ABC, Generic[Opened]):
     data set. Made without arguments, a reader finds the fully sampled scans. ``Opened`` is what
     :meth:`open` gives: an HDF5 file for most (see :class:`HDF5Reader`).
 
-    What must be written are :meth:`open`, :meth:`parse` and :meth:`read`; then files can be opened one by
-    one. With :meth:`find` and :meth:`parts` a folder of them is a data set.
+    A layout must define :meth:`open`, :meth:`parse` and :meth:`read`; then its files can be opened one by
+    one. If it defines :meth:`find` and :meth:`parts` as well, a folder of its files is a data set.
 
     Attributes:
-        name: of the layout, as people call it, such as ``fastMRI``.
-        magic: first bytes of a file that is not HDF5; empty for HDF5.
+        name: the layout's name, such as ``fastMRI``.
+        magic: first bytes of the layout's files; empty for HDF5.
         keys: what an HDF5 file of this layout holds, for messages.
-        suffixes: of file names that should be scans of a data set, whatever is in them.
+        suffixes: endings of file names; files with one of them should be scans of a data set.
         misplaced: why :meth:`find` may overlook a scan, and what to do, for messages.
     """
 
@@ -72,7 +72,7 @@ class Reader(ABC, Generic[Opened]):
 
     @property
     def part(self) -> str:
-        """Which part of a data set this reader reads, such as ``multicoil_val``; empty: there is one."""
+        """The part of a data set that this reader reads, such as ``multicoil_val``; empty for the whole."""
         return ""
 
     @property
@@ -87,7 +87,7 @@ class Reader(ABC, Generic[Opened]):
         return False
 
     def with_axes(self, axes: Sequence[str]) -> Self:
-        """The same reader for arrays whose axes their owner names.
+        """The same reader for arrays whose axes the user names.
 
         Raises:
             InputError: files of this layout state the order of their axes.
@@ -103,7 +103,7 @@ class Reader(ABC, Generic[Opened]):
         """
 
     def hold(self, file: Opened) -> object:
-        """What must live while slices of one file are read in turn, so that nothing is unpacked twice."""
+        """Objects to keep while slices of one file are read in turn, so that nothing is unpacked twice."""
         return None
 
     @abstractmethod
@@ -111,8 +111,8 @@ class Reader(ABC, Generic[Opened]):
         """The volume in an open file, from its headers.
 
         Args:
-            file: what :meth:`open` gave.
-            path: where it lies, for names and messages. The volume's own ``path`` is set by
+            file: what :meth:`open` returned.
+            path: the file's path, for names and messages. The volume's own ``path`` is set by
                 :meth:`describe`.
 
         Raises:
@@ -123,7 +123,7 @@ class Reader(ABC, Generic[Opened]):
     def read(self, file: Opened, volume: Volume, slice: int, frame: int) -> Images:
         """One slice of one frame; no other is read.
 
-        What no scanner measures (NaN, zeros, ...) is refused by the caller, for all layouts.
+        The caller refuses values that no scanner measures (NaN, zeros, ...), for all layouts.
 
         Returns:
             k-space, complex64 ``(coil, readout, phase)``, and the reconstruction that the file stores,
@@ -142,7 +142,7 @@ class Reader(ABC, Generic[Opened]):
         return None
 
     def notes(self, file: Opened) -> tuple[str, ...]:
-        """What the reader left out, in one line each."""
+        """What the reader left out, one line for each."""
         return ()
 
     def describe(self, path: Path, root: Path) -> Volume:
@@ -165,11 +165,11 @@ class Reader(ABC, Generic[Opened]):
         raise InputError(f"{root}: {self.name} files are read one by one, not as a data set")
 
     def parts(self, scans: Sequence[Path]) -> Iterator[tuple[Path, "Reader[Any]"]]:
-        """Roots and readers that may find some scans of this layout."""
+        """Root folders and readers whose data sets may hold some scans of this layout."""
         return iter(())
 
     def belongs(self, path: Path) -> bool:
-        """Whether a file lies where :meth:`find` would take it for a scan, whatever is in it."""
+        """Whether :meth:`find` would take a file for a scan, by its place alone."""
         return False
 
     def companions(self, path: Path) -> list[Path]:
@@ -177,11 +177,11 @@ class Reader(ABC, Generic[Opened]):
         return []
 
     def published(self, volumes: Sequence[Volume], missing: Sequence[str]) -> Published | None:
-        """What was published of this part; None where nothing was.
+        """How much of the published part was found; None where nothing was published.
 
         Args:
-            volumes: what was found of it.
-            missing: the names that :meth:`find` missed.
+            volumes: the volumes that were found.
+            missing: names of volumes that :meth:`find` did not find.
         """
         return None
 

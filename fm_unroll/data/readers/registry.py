@@ -1,4 +1,4 @@
-"""The layouts that are known: every module in this folder, and whatever else was registered."""
+"""All known layouts: the modules of this folder, and layouts that others registered."""
 
 import importlib
 import pkgutil
@@ -9,7 +9,7 @@ from fm_unroll.data.readers.hdf5 import open_file, reading
 from fm_unroll.data.readers.reader import Reader
 from fm_unroll.errors import InputError
 
-MAGIC_BYTES = 16  # that are looked at
+MAGIC_BYTES = 16  # how many first bytes of a file are compared
 
 
 class UnknownLayoutError(InputError):
@@ -22,7 +22,7 @@ Layout = TypeVar("Layout", bound=type[Reader[Any]])
 
 
 def register_reader(layout: Layout) -> Layout:
-    """Make a layout known, as a decorator of its class.
+    """Make a layout known; a decorator of its class.
 
     Raises:
         ValueError: another class has its name.
@@ -36,8 +36,8 @@ def register_reader(layout: Layout) -> Layout:
 def list_readers() -> list[Reader[Any]]:
     """One reader of each layout, in the order in which they are asked.
 
-    Layouts of this folder come last: one from elsewhere may be a special case of theirs. Of those from
-    elsewhere the latest comes first.
+    Layouts of this folder come last, because a layout from elsewhere may be a special case of one of them.
+    Among those from elsewhere the latest comes first.
     """
     folder = importlib.import_module("fm_unroll.data.readers")
     own = [module.name for module in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}.")]
@@ -45,7 +45,7 @@ def list_readers() -> list[Reader[Any]]:
         importlib.import_module(module)
     elsewhere = [layout for layout in _READERS.values() if layout.__module__ not in own]
     here = [layout for layout in _READERS.values() if layout.__module__ in own]
-    here.sort(key=lambda layout: layout.__module__)  # whichever was imported first
+    here.sort(key=lambda layout: layout.__module__)  # not in the order of their imports, which varies
     return [layout() for layout in [*reversed(elsewhere), *here]]
 
 
