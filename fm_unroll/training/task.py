@@ -23,7 +23,7 @@ from fm_unroll.training.losses import build_loss
 
 
 class ReconstructionTask(LightningModule):
-    """Trains one method for one acceleration by the paper's recipe: Adam, SSIM loss, a learning-rate step."""
+    """Training of one method by the paper's recipe: Adam, SSIM loss, a learning rate that falls in steps."""
 
     def __init__(
         self,
@@ -43,22 +43,22 @@ class ReconstructionTask(LightningModule):
         """Build the network.
 
         Args:
-            method: See :func:`fm_unroll.models.build_model`.
-            loss: Name of the training loss, see :mod:`fm_unroll.training.losses`.
-            learning_rate: Adam's.
-            learning_rate_step: Epochs after which the learning rate is multiplied once more by the factor.
-            learning_rate_factor: That factor.
-            any_encoder: Load checkpoints although they were trained over another encoder.
-            compile: Compile the denoisers for training by ``torch.compile``; the first steps take minutes.
-            num_cascades: See :func:`fm_unroll.models.build_model`, as the following.
-            sens_chans: Channels of the sensitivity estimator's first convolution.
-            sens_pools: Pooling layers of the sensitivity estimator.
-            checkpoint_cascades: Cascades that trade time for memory in training: ``all``, ``none``, or one in
-                every so many.
-            options: Options of the method's denoiser.
+            method: see :func:`fm_unroll.models.build_model`.
+            loss: name of the training loss, see :mod:`fm_unroll.training.losses`.
+            learning_rate: learning rate of Adam at the start.
+            learning_rate_step: number of epochs between two multiplications of the learning rate.
+            learning_rate_factor: what it is multiplied by.
+            any_encoder: load checkpoints even if they were trained over another encoder.
+            compile: compile the denoisers for training by ``torch.compile``; the first steps take minutes.
+            num_cascades: number of unrolled iterations.
+            sens_chans: channels of the sensitivity estimator's first convolution.
+            sens_pools: pooling layers of the sensitivity estimator.
+            checkpoint_cascades: ``all``, ``none``, or a number n for every n-th cascade: these trade time for
+                memory in training.
+            options: options of the method's denoiser.
 
         Raises:
-            InputError: The method, the loss or an option is unknown or cannot be used.
+            InputError: the method, the loss or an option is unknown or cannot be used.
         """
         super().__init__()
         options = effective_options(method, options)
@@ -68,14 +68,10 @@ class ReconstructionTask(LightningModule):
         self.network = build_model(
             method, num_cascades, sens_chans, sens_pools, checkpoint_cascades, **options
         )
+        keep_constants_local(self)
+        # per slice, of the epoch under way
         self.scores: dict[tuple[str, int, int], dict[str, Tensor]] = {}
-        # What never changes need not be sent between processes. Sending buffers would even stall validation,
-        # in which processes differ in their number of batches.
-        constants = [name for name, parameter in self.named_parameters() if not parameter.requires_grad]
-        constants += [name for name, _ in self.named_buffers()]
-        # private: torch has no public way
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, constants)  # type: ignore[no-untyped-call]
-        # of the last validation or test
+        # per volume, of the last validation or test
         self.volume_scores: dict[str, dict[str, float]] = {}
 
     def forward(self, batch: KSpaceBatch) -> Tensor:
@@ -101,13 +97,13 @@ class ReconstructionTask(LightningModule):
                 self.log(f"fusion/cascade_{cascade}_block_{block}", weight)
 
     def training_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
-        """The loss of one batch."""
+        """Compute the loss of one batch."""
         loss: Tensor = self.loss(self(batch), require_target(batch), batch.data_range)
         self.log("train/loss", loss, batch_size=len(batch), prog_bar=True)
         return loss
 
     def validation_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
-        """Score every slice; returns the reconstructions for the image panels."""
+        """Score every slice, and return the reconstructions for the image panels."""
         target = require_target(batch)
         reconstruction = self.predict_step(batch, batch_idx)
         scores = score_slices(reconstruction, target, batch.data_range)
@@ -130,7 +126,7 @@ class ReconstructionTask(LightningModule):
         self.log_scores("test")
 
     def log_scores(self, stage: str) -> None:
-        """Put the slices of all processes together and log both conventions, the mean over volumes each."""
+        """Log the mean over slices and the mean over volumes of every metric, over all processes."""
         scores = gather(self.scores)
         self.scores = {}
         slices = {name: torch.stack([score[name] for score in scores.values()]) for name in METRICS}
@@ -187,8 +183,24 @@ class ReconstructionTask(LightningModule):
 METRICS = ("ssim", "psnr", "nmse")
 
 
+def keep_constants_local(module: LightningModule) -> None:
+    """Keep frozen parameters and buffers out of what distributed processes send to each other.
+
+    They never change. Sending buffers would even stall validation, in which processes differ in their number
+    of batches.
+    """
+    constants = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
+    constants += [name for name, _ in module.named_buffers()]
+    # private: torch has no public way
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, constants)  # type: ignore[no-untyped-call]
+
+
 def require_target(batch: KSpaceBatch) -> Tensor:
-    """Return the target of a batch; refuse to train or score on scans that have none."""
+    """Return the target of a batch.
+
+    Raises:
+        InputError: the batch holds undersampled scans, which have none.
+    """
     if batch.target is None:
         raise InputError(
             f"{batch.volume[0]} is undersampled and has no target: "

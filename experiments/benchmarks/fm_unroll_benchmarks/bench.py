@@ -11,17 +11,10 @@ import torch
 from fm_unroll.files import write_json
 from fm_unroll.precision import has_bfloat16
 from fm_unroll.provenance import provenance
+from fm_unroll.training.memory import ProblemSize, SimulatedBatch, adam, our_step
 from fm_unroll_benchmarks import data, limits
 from fm_unroll_benchmarks.growth import exponents
-from fm_unroll_benchmarks.networks import (
-    ProblemSize,
-    SimulatedBatch,
-    adam,
-    foundation_network,
-    our_step,
-    precision_effect,
-    varnet_network,
-)
+from fm_unroll_benchmarks.networks import foundation_network, precision_effect, varnet_network
 from fm_unroll_benchmarks.page import line, machine, markdown
 from fm_unroll_benchmarks.rows import ROWS, Row, Setting
 from fm_unroll_benchmarks.timing import Ratio, seconds_of

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fm_unroll.models import build_model
-from fm_unroll_benchmarks.networks import ProblemSize, SimulatedBatch, Step, adam, our_step
+from fm_unroll.training.memory import ProblemSize, SimulatedBatch, Step, adam, our_step
 from fm_unroll_benchmarks.timing import seconds_of
 
 GROWN: dict[str, Callable[[ProblemSize, int], ProblemSize]] = {

@@ -9,8 +9,8 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from fm_unroll.training.memory import Step
 from fm_unroll_benchmarks.growth import bytes_kept
-from fm_unroll_benchmarks.networks import Step
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,13 @@ from typing import Literal
 import torch
 
 from fm_unroll.precision import has_bfloat16
-from fm_unroll.training.memory import peak_memory
+from fm_unroll.training.memory import ProblemSize, our_step, peak_memory
 from fm_unroll_benchmarks import data
 from fm_unroll_benchmarks.networks import (
-    ProblemSize,
     cascade_physics,
     distance,
     foundation_network,
     foundation_step,
-    our_step,
     peer_step,
     straightforward_network,
     varnet_step,

@@ -95,7 +95,7 @@ def _projection_kernels(kspace: Tensor, num_acs: int) -> Tensor:
                 slice(width - 1 - column, 2 * width - 1 - column),
             )
             kernels[:, :, *shifts] += projector[..., row, column].movedim(-1, 1)
-    return kernels / (height * width)
+    return torch.div(kernels, height * width)
 
 
 def _pixel_matrices(kernels: Tensor, readout: int, phase: int) -> Tensor:
@@ -103,8 +103,8 @@ def _pixel_matrices(kernels: Tensor, readout: int, phase: int) -> Tensor:
     coils, _, rows, columns = kernels.shape
     # few shifts and many pixels: two small dense products are cheaper than padding to the FFT's size
     along_readout = _harmonics(readout, rows, kernels) @ kernels.permute(2, 3, 0, 1).flatten(1)
-    matrices = _harmonics(phase, columns, kernels) @ along_readout.unflatten(1, (columns, coils * coils))
-    return matrices.reshape(readout * phase, coils, coils)
+    matrices = _harmonics(phase, columns, kernels) @ along_readout.view(readout, columns, coils * coils)
+    return matrices.view(readout * phase, coils, coils)
 
 
 def _harmonics(num_pixels: int, num_shifts: int, like: Tensor) -> Tensor:
@@ -118,4 +118,4 @@ def _harmonics(num_pixels: int, num_shifts: int, like: Tensor) -> Tensor:
 def _normalise(vectors: Tensor, dim: int) -> Tensor:
     """Unit vectors; zero stays zero."""
     length = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
-    return vectors / length.masked_fill(length == 0, 1)
+    return torch.div(vectors, length.masked_fill(length == 0, 1))

@@ -1,6 +1,7 @@
 """The foundation-model denoiser: a frozen vision encoder and a small trainable decoder (paper, section 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ EncoderInput = Literal["magnitude", "magnitude_phase"]
 
 
 class FoundationDenoiser(nn.Module):
-    """Complex image to complex image through the features of a frozen vision encoder.
+    """Denoiser of complex images through the features of a frozen vision encoder.
 
     The encoder sees the image as a picture; the decoder climbs from its coarsest features to the image's own
     matrix in four stages, the last of which sees the complex image itself. All that is trained is here; the
@@ -108,10 +109,10 @@ class FoundationDenoiser(nn.Module):
 
 
 class TokenFusion(nn.Module):
-    """Token maps of several blocks, each layer-normalised, to one feature map."""
+    """One feature map from the layer-normalised token maps of several blocks."""
 
     def __init__(self, num_blocks: int, width: int, fusion: Fusion) -> None:
-        """Make one LayerNorm a block and, for ``softmax``, one weight a block."""
+        """Make one LayerNorm per block and, for ``softmax``, one learnable weight per block."""
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(num_blocks))
         if fusion == "softmax":
@@ -124,7 +125,7 @@ class TokenFusion(nn.Module):
             self.register_buffer("logits", last_only, persistent=False)
 
     def token_maps(self, tokens: list[Tensor], encoder: FrozenEncoder) -> list[Tensor]:
-        """Tokens ``(batch, prefix + patches, width)`` to normalised maps ``(batch, width, *grid)``."""
+        """Turn tokens ``(batch, prefix + patches, width)`` into normalised maps ``(batch, width, *grid)``."""
         return [
             norm(block[:, encoder.num_prefix_tokens :]).transpose(1, 2).unflatten(2, encoder.grid)
             for norm, block in zip(self.norms, tokens, strict=True)
@@ -193,7 +194,7 @@ def nonzero(divisor: Tensor) -> Tensor:
 
 
 def magnitude_range(image: Tensor, quantiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """Two quantiles of each image's magnitude, ``(batch, 1, 1)`` each."""
+    """Two quantiles of each image's magnitude, both of shape ``(batch, 1, 1)``."""
     magnitudes = image.abs().flatten(1)
     probabilities = torch.tensor(quantiles, dtype=magnitudes.dtype, device=image.device)
     low, high = torch.quantile(magnitudes, probabilities, dim=1)
@@ -220,21 +221,21 @@ def foundation(
     """Build denoisers around one frozen encoder.
 
     Args:
-        num_cascades: Number of denoisers.
-        encoder: Name of the encoder.
-        weights: File with the encoder's weights. None: from the hub's cache.
+        num_cascades: number of denoisers.
+        encoder: name of the encoder.
+        weights: file with the encoder's weights. None: from the hub's cache.
         pretrained: False for frozen random encoder weights (a control, no download).
-        blocks: The encoder's blocks whose tokens are used, counted from 1.
-        fusion: How the blocks' token maps become one.
-        encoder_gradient: Whether gradients flow through the frozen encoder to earlier cascades, or stop at it
-            (cheaper).
-        statistics: ImageNet's mean and deviation, as the paper says, or the encoder's own.
-        encoder_input: What the encoder's three channels show.
-        encoder_image_size: Side of the square that the encoder's picture is resized to.
-        decoder_widths: Channels of the four decoder stages.
-        shared_decoder: One decoder for all cascades instead of one each.
-        encoder_precision: Arithmetic of the frozen encoder. ``auto``: bfloat16 on GPUs that have it,
-            elsewhere what surrounds it.
+        blocks: numbers, from 1, of the encoder's blocks whose tokens are used.
+        fusion: how the blocks' token maps become one.
+        encoder_gradient: through: gradients reach earlier cascades through the frozen encoder; detach: they
+            stop at it, which is cheaper.
+        statistics: mean and deviation of ImageNet, as the paper says, or the encoder's own.
+        encoder_input: what the encoder's three channels show.
+        encoder_image_size: side of the square that the encoder's picture is resized to, in pixels.
+        decoder_widths: channels of the four decoder stages, coarse to fine.
+        shared_decoder: one decoder for all cascades instead of one per cascade.
+        encoder_precision: arithmetic of the frozen encoder. auto: bfloat16 on GPUs that have it, elsewhere
+            what surrounds it.
     """
     frozen = build_encoder(
         encoder,
@@ -246,13 +247,8 @@ def foundation(
         image_size=encoder_image_size,
         precision=encoder_precision,
     )
-
-    def denoiser() -> nn.Module:
-        return FoundationDenoiser(frozen, decoder_widths, encoder_input=encoder_input, fusion=fusion)
-
-    if shared_decoder:
-        return [denoiser()] * num_cascades
-    return [denoiser() for _ in range(num_cascades)]
+    denoiser = partial(FoundationDenoiser, frozen, decoder_widths, encoder_input=encoder_input, fusion=fusion)
+    return one_per_cascade(denoiser, num_cascades, shared_decoder)
 
 
 @register_denoiser("none")
@@ -262,10 +258,15 @@ def without_encoder(
     """Build the control without an encoder: the decoder's last stage alone.
 
     Args:
-        num_cascades: Number of denoisers.
-        decoder_widths: Channels of the four decoder stages; the last is used.
-        shared_decoder: One decoder for all cascades instead of one each.
+        num_cascades: number of denoisers.
+        decoder_widths: channels of the four decoder stages; the last is used.
+        shared_decoder: one decoder for all cascades instead of one per cascade.
     """
-    if shared_decoder:
-        return [FoundationDenoiser(None, decoder_widths)] * num_cascades
-    return [FoundationDenoiser(None, decoder_widths) for _ in range(num_cascades)]
+    return one_per_cascade(partial(FoundationDenoiser, None, decoder_widths), num_cascades, shared_decoder)
+
+
+def one_per_cascade(
+    build: Callable[[], FoundationDenoiser], num_cascades: int, shared: bool
+) -> list[nn.Module]:
+    """Build a denoiser for every cascade, or one that stands in all of them."""
+    return [build()] * num_cascades if shared else [build() for _ in range(num_cascades)]
