@@ -1,23 +1,30 @@
 """What happens beside training: the last checkpoint, image panels, written reconstructions."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 from torchvision.utils import save_image
 
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import rss_image
 from fm_unroll.reconstruction.writers import write_h5
-from fm_unroll.training.task import gather
+from fm_unroll.training.task import gather, require_target
 
 ERROR_GAIN = 5
+
+# Images of one volume, ``(row, column)``, by frame and slice.
+Images = dict[tuple[int, int], npt.NDArray[np.float32]]
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -38,10 +45,12 @@ class LastCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
 
-    def on_train_batch_end(self, trainer: Trainer, *args: object) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
+    ) -> None:
         """Save if it is time."""
         if not trainer.is_last_batch:
-            super().on_train_batch_end(trainer, *args)
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save, after validation and early stopping."""
@@ -58,7 +67,7 @@ class LastCheckpoint(ModelCheckpoint):
 
 
 class ImagePanels(Callback):
-    """Logs target, reconstruction, error (brightened) and zero-filled image of a few validation slices."""
+    """Pictures of a few validation slices: target, reconstruction, brightened error and zero-filled image."""
 
     def __init__(self, num_slices: int = 4) -> None:
         """Choose how many slices, spread over the validation set, are shown."""
@@ -69,7 +78,7 @@ class ImagePanels(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Tensor,
+        outputs: STEP_OUTPUT,
         batch: KSpaceBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -78,7 +87,7 @@ class ImagePanels(Callback):
         batches = trainer.num_val_batches[dataloader_idx]
         stride = max(int(batches) // self.num_slices, 1)
         if batch_idx % stride == 0 and len(self.rows) < self.num_slices:
-            self.rows.append(panel(outputs, batch).cpu())
+            self.rows.append(panel(cast(Tensor, outputs), batch).cpu())
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the panel and save it beside the run's metrics."""
@@ -105,14 +114,14 @@ class ImagePanels(Callback):
 def panel(reconstruction: Tensor, batch: KSpaceBatch) -> Tensor:
     """Target, reconstruction, error and zero-filled image of a batch's first slice, side by side in 0..1."""
     zero_filled = rss_image(batch.kspace[:1], batch.crop)
-    target, prediction = batch.target[:1], reconstruction[:1].detach()
+    target, prediction = require_target(batch)[:1], reconstruction[:1].detach()
     error = ERROR_GAIN * (prediction - target).abs()
     row = torch.cat([target, prediction, error, zero_filled], dim=-1)[0]
     return (row / target.max()).clamp(0, 1).float()
 
 
 class ReconstructionWriter(BasePredictionWriter):
-    """Writes predicted volumes as ``RUN_DIR/reconstructions/VOLUME.h5``, one data set ``reconstruction``.
+    """Writer of predicted volumes: ``RUN_DIR/reconstructions/VOLUME.h5``, one data set ``reconstruction``.
 
     Its shape is ``(slice, row, column)``, fastMRI's submission layout, or ``(frame, slice, row, column)``
     where a volume has several frames.
@@ -121,16 +130,23 @@ class ReconstructionWriter(BasePredictionWriter):
     def __init__(self) -> None:
         """Collect slices batch by batch; a volume is written when its last slice has come."""
         super().__init__(write_interval="batch")
-        self.slices: dict[str, dict[tuple[int, int], np.ndarray]] = {}
+        self.slices: dict[str, Images] = {}
 
     def write_on_batch_end(
-        self, trainer, pl_module, prediction, batch_indices, batch: KSpaceBatch, batch_idx, dataloader_idx
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Tensor,
+        batch_indices: Sequence[int] | None,
+        batch: KSpaceBatch,
+        batch_idx: int,
+        dataloader_idx: int,
     ) -> None:
         """Collect one batch and write the volumes it completes."""
         images = prediction.float().cpu().numpy()
         sizes = {
             volume.name: volume.num_slices * volume.num_frames
-            for volume in trainer.datamodule.volumes("test")
+            for volume in trainer.datamodule.volumes("test")  # type: ignore[attr-defined]  # undeclared
             if volume.name in set(batch.volume)
         }
         for image, volume, slice_, frame in zip(images, batch.volume, batch.slice, batch.frame, strict=True):
@@ -140,19 +156,19 @@ class ReconstructionWriter(BasePredictionWriter):
                 self.write(trainer, volume, self.slices.pop(volume))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what is left: volumes that were limited, or that lie with several processes."""
+        """Write the volumes that are not complete in this process, or that were predicted in part."""
         volumes, self.slices = self.slices, {}
         rest = gather(
             {(volume, index): image for volume, images in volumes.items() for index, image in images.items()}
         )
-        together: dict[str, dict[tuple[int, int], np.ndarray]] = {}
+        together: dict[str, Images] = {}
         for (volume, index), image in rest.items():
             together.setdefault(volume, {})[index] = image
         for volume, images in together.items() if trainer.is_global_zero else ():
             self.write(trainer, volume, images)
 
     @staticmethod
-    def write(trainer: Trainer, volume: str, slices: dict[tuple[int, int], np.ndarray]) -> None:
+    def write(trainer: Trainer, volume: str, slices: Images) -> None:
         """Write the ``(frame, slice)`` images of one volume; slices that were not predicted stay NaN."""
         frames, depth = (1 + max(index) for index in zip(*slices, strict=True))
         image = np.full((frames, depth, *next(iter(slices.values())).shape), np.nan, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Where runs are recorded: CSV always, W&B where it can be reached without a question, else TensorBoard.
+"""Where runs are recorded: CSV always, beside it W&B or TensorBoard.
 
 The one file that knows W&B.
 """
@@ -9,28 +9,31 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import wandb
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.trainer.states import TrainerFn
+
+from fm_unroll.training.task import ReconstructionTask
 
 WANDB_RUN_ID = "wandb_run_id.txt"
 WANDB_PATIENCE = 600  # seconds after the end of a run; what is not sent by then stays on the disk
 
 
 def default_loggers(run_dir: Path) -> list[Logger]:
-    """The loggers of a run: W&B when it can be reached without a question, else TensorBoard; always CSV.
+    """Make the loggers of a run: CSV, and W&B if it logs without asking anything, else TensorBoard.
 
-    A run that goes on continues its W&B run, whose id stands in its folder.
+    A resumed run continues its W&B run, whose id stands in its folder.
     """
-    folder = {"save_dir": str(run_dir), "name": "", "version": ""}
     # first: it makes the folder, without which W&B would write elsewhere
-    metrics = ContinuedCSVLogger(**folder)
+    metrics = ContinuedCSVLogger(run_dir, name="", version="")
     if not wandb_is_ready():
-        return [metrics, TensorBoardLogger(**folder)]
+        return [metrics, TensorBoardLogger(run_dir, name="", version="")]
     recorded = run_dir / WANDB_RUN_ID
     return [
         metrics,
@@ -55,7 +58,7 @@ def wandb_is_ready() -> bool:
 
 
 class ContinuedCSVLogger(CSVLogger):
-    """A CSVLogger that goes on in the ``metrics.csv`` of an interrupted run; Lightning's own deletes it.
+    """CSVLogger that goes on in the ``metrics.csv`` of an interrupted run; Lightning's own deletes it.
 
     Steps between the last checkpoint and the interruption appear twice.
     """
@@ -66,7 +69,7 @@ class ContinuedCSVLogger(CSVLogger):
         """The writer, which has the rows of the interrupted run already."""
         if self._experiment is None:
             path = Path(self.log_dir, ExperimentWriter.NAME_METRICS_FILE)
-            rows: list[dict] = []
+            rows: list[dict[str, Any]] = []
             if path.exists():
                 with path.open(newline="") as file:
                     rows = [
@@ -75,11 +78,11 @@ class ContinuedCSVLogger(CSVLogger):
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Experiment logs directory")
                 super().experiment.metrics.extend(rows)
-        return super().experiment
+        return cast(ExperimentWriter, super().experiment)
 
 
 class LooseWandbLogger(WandbLogger):
-    """A WandbLogger whose run does not hang on W&B being there.
+    """WandbLogger whose run goes on without W&B.
 
     If W&B cannot be reached at the start, or refuses the key, the run is recorded on disk, as in offline
     mode. If it goes away later, W&B's own process keeps what it could not send, and gives up trying some time
@@ -91,24 +94,26 @@ class LooseWandbLogger(WandbLogger):
     def experiment(self) -> "wandb.Run":
         """The W&B run."""
         try:
-            return super().experiment
+            return cast("wandb.Run", super().experiment)
         except wandb.errors.CommError as error:
             reason = str(error).splitlines()[0]
             warnings.warn(f"W&B: {reason}: recorded offline, `wandb sync` sends it later", stacklevel=2)
+            # private: the logger takes options of wandb.init once only, when it is made
             self._wandb_init["mode"] = "offline"
-            return super().experiment
+            return cast("wandb.Run", super().experiment)
 
 
 class WandbRecord(Callback):
-    """Completes a run's record at W&B: metrics of every volume, the best checkpoint; nothing without W&B.
+    """What a run's record at W&B has besides: metrics of every volume, the best checkpoint.
 
-    Panels and metrics come there by themselves, the facts about the run by :func:`describe_at_wandb`.
+    Without W&B it does nothing. Panels come from :class:`~fm_unroll.training.callbacks.ImagePanels`, facts
+    about the run from :func:`describe_at_wandb`.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the run's summary show the best epoch of the metric that checkpoints are chosen by."""
+        """Make the run's summary show the best epoch of the metric that checkpoints are chosen by."""
         chosen_by = trainer.checkpoint_callback
-        if chosen_by is None or chosen_by.monitor is None:
+        if not isinstance(chosen_by, ModelCheckpoint) or chosen_by.monitor is None:
             return
         for run in wandb_runs(trainer):
             run.define_metric(
@@ -118,47 +123,48 @@ class WandbRecord(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the metrics of every validation volume, epoch by epoch."""
         if not trainer.sanity_checking:
-            self.log_volumes(trainer, "val/volumes", pl_module.volume_scores)
+            self.log_volumes(trainer, "val/volumes", pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the metrics of every test volume."""
-        self.log_volumes(trainer, "test/volumes", pl_module.volume_scores)
+        self.log_volumes(trainer, "test/volumes", pl_module)
 
-    def log_volumes(self, trainer: Trainer, key: str, volumes: dict[str, dict[str, float]]) -> None:
-        """Log a table with one row a volume."""
+    def log_volumes(self, trainer: Trainer, key: str, pl_module: LightningModule) -> None:
+        """Log a table with one row per volume."""
+        volumes = cast(ReconstructionTask, pl_module).volume_scores
         for run in wandb_runs(trainer):
-            columns = ["volume", *next(iter(volumes.values()))]
+            columns: list[str | int] = ["volume", *next(iter(volumes.values()))]
             rows = [[volume, *scores.values()] for volume, scores in volumes.items()]
             table = wandb.Table(columns=columns, data=rows)
             with missed_by_wandb(f"the table {key}"):
                 run.log({key: table, "trainer/global_step": trainer.global_step})
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the best checkpoint, which names the frozen encoder instead of holding its weights."""
+        """Log the best checkpoint, which holds the frozen encoder's name and hash, not its weights."""
         kept = trainer.checkpoint_callback
-        if kept is None or kept.best_model_score is None:
+        if not isinstance(kept, ModelCheckpoint) or kept.best_model_score is None:
             return
         for run in wandb_runs(trainer):
-            best = {kept.monitor: float(kept.best_model_score)}
+            best = {str(kept.monitor): float(kept.best_model_score)}
             artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata=best)
             artifact.add_file(kept.best_model_path, name=Path(kept.best_model_path).name)
             with missed_by_wandb(kept.best_model_path):
                 run.log_artifact(artifact, aliases=["best"])
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """End the W&B run: a next one in the same process is another."""
+        """End the W&B run, so that the next run of this process is recorded as another."""
         for run in wandb_runs(trainer):
             run.finish()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """End the W&B run as one that failed; if it is resumed, it goes on."""
+        """End the W&B run as failed; a resumed run goes on with it."""
         for run in wandb_runs(trainer):
             run.finish(exit_code=1)
 
 
 @contextmanager
 def missed_by_wandb(what: str) -> Iterator[None]:
-    """Warn where W&B has gone: metrics wait on the disk until it is back, tables and files do not."""
+    """Warn that a table or file is lost where W&B has gone; metrics wait on the disk until it is back."""
     try:
         yield
     except wandb.errors.CommError as error:
@@ -172,14 +178,14 @@ def wandb_runs(trainer: Trainer) -> list["wandb.Run"]:
     return [logger.experiment for logger in trainer.loggers if isinstance(logger, WandbLogger)]
 
 
-def describe_at_wandb(trainer: Trainer, facts: dict) -> None:
+def describe_at_wandb(trainer: Trainer, facts: dict[str, Any]) -> None:
     """Put facts into the configuration of the W&B run; while training, note its id in the run folder.
 
     Args:
-        trainer: with its loggers.
-        facts: resolved config, commit, split: plain values, by name.
+        trainer: the trainer, with its loggers.
+        facts: resolved config, commit and split, as plain values by name.
     """
     for run in wandb_runs(trainer):
-        run.config.update(facts, allow_val_change=True)
+        run.config.update(facts, allow_val_change=True)  # type: ignore[no-untyped-call]  # untyped in W&B
         if trainer.state.fn == TrainerFn.FITTING:
             Path(trainer.default_root_dir, WANDB_RUN_ID).write_text(run.id)

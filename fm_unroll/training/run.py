@@ -4,14 +4,17 @@ import os
 import warnings
 from argparse import ArgumentError
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from fm_unroll.config_files import CONFIG_MODE
 from fm_unroll.data.modules import KSpaceData
@@ -36,7 +39,7 @@ def run(args: list[str]) -> None:
     """Run one of Lightning's verbs.
 
     Args:
-        args: The command line from the verb on.
+        args: the command line from the verb on.
     """
     start(ReconstructionCLI, args)
 
@@ -45,7 +48,7 @@ def check(args: list[str]) -> None:
     """Parse a command line of one of Lightning's verbs as :func:`run` would, without running it.
 
     Raises:
-        InputError: An option or value that does not exist, an unknown method, a file that is missing.
+        InputError: an option or value does not exist, the method is unknown, or a file is missing.
     """
     try:
         start(CommandCheck, args)
@@ -86,11 +89,11 @@ class ReconstructionCLI(LightningCLI):
         parser.set_defaults({"data": "fm_unroll.data.CMRxReconData"})
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=seed_of)
 
-    def init_parser(self, **kwargs) -> LightningArgumentParser:
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Make a parser that raises its errors, for the command line to show in one line."""
         return super().init_parser(exit_on_error=False, parser_mode=CONFIG_MODE, **kwargs)
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: list[str]) -> None:
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, and refuse a checkpoint that cannot be read before Lightning tries to."""
         super().parse_arguments(parser, args)
         checkpoint = self.config[self.config.subcommand].ckpt_path
@@ -106,7 +109,7 @@ class ReconstructionCLI(LightningCLI):
         config = self.config[self.subcommand]
         named = read_checkpoint(Path(config.ckpt_path))["hyper_parameters"] if config.ckpt_path else None
         check_loss(config.model.loss)
-        config.model = Namespace(settle_options(config.model.as_dict(), named))
+        config.model = Namespace(settle_options(config.model.as_dict(), named))  # type: ignore[no-untyped-call]  # untyped there
 
     def before_instantiate_classes(self) -> None:
         """Settle the model, the run folder and where checkpoints go."""
@@ -129,8 +132,8 @@ class ReconstructionCLI(LightningCLI):
             trainer.callbacks = [c for c in callbacks if not c.class_path.endswith("Checkpoint")]
             trainer.enable_checkpointing = False
 
-    def instantiate_trainer(self, **kwargs) -> Trainer:
-        """The trainer, with loggers and checkpoints in the run's folder where something is to be kept.
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer, with loggers and checkpoints in the run's folder where something is to be kept.
 
         They are settled here and not in the config: a config that is copied to another run or machine must
         not write into this one's.
@@ -146,7 +149,8 @@ class ReconstructionCLI(LightningCLI):
             trainer = super().instantiate_trainer(**kwargs)
             checkpoints = Path(trainer.default_root_dir, "checkpoints").resolve()
             for keeper in trainer.checkpoint_callbacks:
-                keeper.dirpath = keeper.dirpath or str(checkpoints)
+                if isinstance(keeper, ModelCheckpoint):
+                    keeper.dirpath = keeper.dirpath or str(checkpoints)
             # in Lightning's order; it asks itself only later, and not at all when it sees a single device
             for environment in (TorchElasticEnvironment, SLURMEnvironment):
                 if environment.detect():
@@ -166,7 +170,7 @@ class ReconstructionCLI(LightningCLI):
 
     def write_metrics(self) -> None:
         """Write what was measured, and of which checkpoint, as ``validate.json`` or ``test.json``."""
-        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+        if self.trainer.is_global_zero and not self.config[self.subcommand].trainer.fast_dev_run:
             checkpoint = self.config[self.subcommand].ckpt_path
             metrics = {name: value.item() for name, value in self.trainer.callback_metrics.items()}
             content = {"metrics": metrics, "checkpoint": checkpoint, "provenance": provenance()}
@@ -178,9 +182,9 @@ class ReconstructionCLI(LightningCLI):
 
 
 class CommandCheck(ReconstructionCLI):
-    """Parses a command line and settles the model; instantiates and runs nothing."""
+    """Command line that is parsed, and whose model is settled; nothing is made or run."""
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: list[str]) -> None:
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; without a run there is nothing to seed."""
         super().parse_arguments(parser, args)
         self.config[self.config.subcommand].seed_everything = False
@@ -194,17 +198,17 @@ class CommandCheck(ReconstructionCLI):
         self.subcommand = None
 
     def instantiate_classes(self) -> None:
-        """Leave it at that."""
+        """Make nothing."""
 
 
 class SaveRun(SaveConfigCallback):
-    """Saves resolved config, provenance and split into the run folder, beside checkpoints and metrics."""
+    """Resolved config, provenance and split in the run folder, beside checkpoints and metrics."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write before the first step."""
         if not trainer.is_global_zero:
             return
-        data = trainer.datamodule
+        data: KSpaceData = trainer.datamodule  # type: ignore[attr-defined]  # Lightning does not declare it
         resolved = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
         facts = {"commit": commit(), "split_sha256": split_sha256(data.subjects)}
         describe_at_wandb(trainer, {**resolved, **facts})
@@ -220,9 +224,9 @@ class SaveRun(SaveConfigCallback):
 
 
 def run_folder(config: Namespace) -> Path:
-    """The given folder, else ``runs/<method>_x<acceleration>/seed<seed>``.
+    """Name the folder of a run: the given one, else ``runs/<method>_x<acceleration>/seed<seed>``.
 
-    The runs of a sweep share most of their command: each has a folder of its own, named by its id.
+    The runs of a sweep share most of their command: each has a folder below, named by its id.
     """
     given, sweep_run = config.trainer.default_root_dir, os.environ.get(SWEEP_RUN)
     if given:
@@ -233,21 +237,22 @@ def run_folder(config: Namespace) -> Path:
 
 
 def data_module(config: Namespace) -> KSpaceData:
-    """The data of a resolved config, before anything else of it is made; no file is read."""
+    """Make the data module of a resolved config, and nothing else of it; no file is read."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(KSpaceData, "data")
-    data: KSpaceData = parser.instantiate(Namespace(data=config.data)).data
+    given = Namespace(data=config.data)  # type: ignore[no-untyped-call]  # untyped in jsonargparse
+    data: KSpaceData = parser.instantiate(given).data
     return data
 
 
 def seed_of(seed_everything: bool | int) -> int:
-    """The seed that ``seed_everything`` stands for: true and false leave it to Lightning, which takes 0."""
+    """Give the seed that ``seed_everything`` stands for: true and false stand for Lightning's own, 0."""
     return 0 if isinstance(seed_everything, bool) else seed_everything
 
 
 @rank_zero_only
 def refuse_overwriting(checkpoints: Path) -> None:
-    """A finished or interrupted run is never trained over."""
+    """Refuse to train over a finished or interrupted run."""
     if any(checkpoints.glob("*.ckpt")):
         run_dir = checkpoints.parent
         raise InputError(
@@ -257,10 +262,10 @@ def refuse_overwriting(checkpoints: Path) -> None:
 
 
 def latest_checkpoint(run_dir: Path) -> Path:
-    """The checkpoint of a run that has seen most training steps; one that cannot be read is passed over.
+    """Find the checkpoint of a run that has seen most training steps; those that cannot be read do not count.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none that can be read.
     """
     readable = []
     for path in [*run_dir.glob("checkpoints/*.ckpt"), *run_dir.glob("hpc_ckpt_*.ckpt")]:

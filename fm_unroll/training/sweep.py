@@ -1,7 +1,7 @@
-"""The runs of a W&B sweep on one machine, one after another, for those without a W&B server.
+"""The runs of a W&B sweep on one machine, one after another, without a W&B server.
 
-The sampling is W&B's own (package ``sweeps``), and so is the way from a point to a command line. A run is
-told its id as ``wandb agent`` tells it: one file serves both.
+W&B's own packages choose the points (``sweeps``) and make their command lines. A run is told its id as
+``wandb agent`` tells it, so that one sweep file serves both.
 """
 
 import json
@@ -14,6 +14,8 @@ import warnings
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,9 @@ from fm_unroll.errors import InputError
 from fm_unroll.files import write_json
 from fm_unroll.training.run import SWEEP_RUN, check
 from fm_unroll.training.task import METRICS
+
+# A sweep file, a point of it or the record of one run, by name.
+Content = dict[str, Any]
 
 SWEPT_VERBS = ("fit", "validate", "test")
 
@@ -58,7 +63,7 @@ def run_sweep(file: Path, max_runs: int | None, output: Path) -> None:
 class Record:
     """The runs of a sweep so far, kept in a file: id, parameters, state and metric of each."""
 
-    def __init__(self, path: Path, config: dict) -> None:
+    def __init__(self, path: Path, config: Content) -> None:
         """Load the record, or begin one.
 
         Raises:
@@ -66,7 +71,7 @@ class Record:
         """
         self.path = path
         self.config = config
-        self.runs: list[dict] = []
+        self.runs: list[Content] = []
         if path.is_file():
             recorded = json.loads(path.read_text())
             if recorded["sweep"] != config:
@@ -77,7 +82,7 @@ class Record:
             self.runs = recorded["runs"]
 
     def left(self, max_runs: int | None) -> int | None:
-        """How many runs are still to be done, at most; None: there is no end."""
+        """Count the runs that are still to be done, at most; None for a sweep without an end."""
         unfinished = sum(run["state"] != "finished" for run in self.runs)
         limits = [] if max_runs is None else [max_runs]
         if "run_cap" in self.config:
@@ -86,8 +91,8 @@ class Record:
             limits.append(sum(1 for _ in sample(self.config, self.runs)) + unfinished)
         return max(min(limits), 0) if limits else None
 
-    def next(self) -> dict:
-        """The run to do now: one that was interrupted or failed, else a new one."""
+    def next(self) -> Content:
+        """Choose the run to do now: one that was interrupted or failed, else a new one."""
         tried = next((run for run in self.runs if run["state"] == "running"), None)
         tried = tried or next((run for run in self.runs if run["state"] == "failed"), None)
         if tried is None:
@@ -97,7 +102,7 @@ class Record:
         self.save()
         return tried
 
-    def finish(self, run: dict, failed: bool, metric: float | None) -> None:
+    def finish(self, run: Content, failed: bool, metric: float | None) -> None:
         """Note how a run ended."""
         run |= {"state": "failed" if failed else "finished", "metric": metric}
         self.save()
@@ -107,8 +112,8 @@ class Record:
         write_json(self.path, {"sweep": self.config, "runs": self.runs})
 
 
-def read_sweep(file: Path) -> dict:
-    """A sweep file, checked by W&B's own schema.
+def read_sweep(file: Path) -> Content:
+    """Read a sweep file and check it by W&B's own schema.
 
     Raises:
         InputError: no such file, not a sweep, or one whose command is not a verb of this program.
@@ -142,8 +147,8 @@ def read_sweep(file: Path) -> dict:
     return config
 
 
-def sampler():
-    """W&B's package of sampling algorithms.
+def sampler() -> ModuleType:
+    """Import W&B's package of sampling algorithms.
 
     Raises:
         InputError: it is not installed.
@@ -158,13 +163,13 @@ def sampler():
     return sweeps
 
 
-def known_to_sampler(config: dict) -> dict:
-    """A sweep without ``run_cap``, which W&B has but its published schema does not."""
+def known_to_sampler(config: Content) -> Content:
+    """Leave ``run_cap`` out of a sweep: W&B has it, but its published schema does not."""
     return {key: value for key, value in config.items() if key != "run_cap"}
 
 
-def sample(config: dict, runs: list[dict]) -> Iterator[dict]:
-    """Points that W&B's sampler would try after some runs, one after another, as plain values."""
+def sample(config: Content, runs: list[Content]) -> Iterator[Content]:
+    """Yield the points that W&B's sampler would try after some runs, as plain values."""
     sweeps = sampler()
     tried = []
     for run in runs:
@@ -189,8 +194,8 @@ def sample(config: dict, runs: list[dict]) -> Iterator[dict]:
         }
 
 
-def points_to_check(config: dict) -> Iterator[dict]:
-    """A few points as they are sampled, and points in which every listed value of every parameter occurs."""
+def points_to_check(config: Content) -> Iterator[Content]:
+    """Yield a few sampled points, and points in which every listed value of every parameter occurs."""
     sampled = list(islice(sample(config, []), 3))
     yield from sampled
     for name, parameter in config["parameters"].items():
@@ -198,15 +203,15 @@ def points_to_check(config: dict) -> Iterator[dict]:
             yield {**sampled[0], name: value}
 
 
-def command(config: dict, parameters: dict) -> list[str]:
-    """The command line of one point, as ``wandb agent`` makes it: python, ``-m fm_unroll VERB``, options."""
+def command(config: Content, parameters: Content) -> list[str]:
+    """Make the command line of one point as ``wandb agent`` does: python, ``-m fm_unroll VERB``, options."""
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
     macros = create_sweep_command_args(
         {"args": {name: {"value": value} for name, value in parameters.items()}}
     )
     macros |= {"env": [], "interpreter": [sys.executable], "program": [config.get("program", "")]}
-    words = []
+    words: list[str] = []
     for word in map(str, create_sweep_command(list(config["command"]))):
         is_macro = word.startswith("${") and word.endswith("}")
         words += macros.get(word[2:-1], []) if is_macro else [word]
@@ -227,15 +232,15 @@ def execute(words: list[str], run_id: str) -> int:
         signal.signal(signal.SIGTERM, previous)
 
 
-def best(metrics: Path, config: dict) -> float | None:
-    """The best value of the sweep's metric in a run; None if the sweep has no metric."""
+def best(metrics: Path, config: Content) -> float | None:
+    """Read the best value of the sweep's metric in a run; None if the sweep has no metric."""
     if "metric" not in config:
         return None
     logged = pd.read_csv(metrics)[config["metric"]["name"]]
     return float(logged.max() if config["metric"].get("goal") == "maximize" else logged.min())
 
 
-def print_runs(runs: list[dict], config: dict) -> None:
+def print_runs(runs: list[Content], config: Content) -> None:
     """Print all runs with the parameters that differ between them, the best first."""
     table = pd.DataFrame([{"id": run["id"], **run["parameters"]} for run in runs])
     table = table.loc[:, [name == "id" or table[name].astype(str).nunique() > 1 for name in table]]

@@ -103,8 +103,8 @@ def _pixel_matrices(kernels: Tensor, readout: int, phase: int) -> Tensor:
     coils, _, rows, columns = kernels.shape
     # few shifts and many pixels: two small dense products are cheaper than padding to the FFT's size
     along_readout = _harmonics(readout, rows, kernels) @ kernels.permute(2, 3, 0, 1).flatten(1)
-    matrices = _harmonics(phase, columns, kernels) @ along_readout.view(readout, columns, coils * coils)
-    return matrices.view(readout * phase, coils, coils)
+    matrices = _harmonics(phase, columns, kernels) @ along_readout.reshape(readout, columns, coils * coils)
+    return matrices.reshape(readout * phase, coils, coils)
 
 
 def _harmonics(num_pixels: int, num_shifts: int, like: Tensor) -> Tensor:
