@@ -4,7 +4,6 @@ import errno
 import importlib
 import inspect
 import os
-import re
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
@@ -79,11 +78,7 @@ def main(args: Sequence[str] | None = None) -> None:
         print(__version__)
         return
     try:
-        try:
-            run(args)
-        except ConnectionResetError as error:
-            # the pipe of a reading process broke; PyTorch says so itself, at any moment from here on
-            raise RuntimeError("DataLoader worker exited") from error
+        run(args)
     except (InputError, ArgumentError) as error:
         if debug:
             raise
@@ -106,9 +101,7 @@ def innermost(error: ArgumentError) -> str:
 
     It raises one error out of the other: each names an option or class in its first line, the last the fault.
     """
-    chain: list[BaseException] = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(cause)
+    chain = chain_of(error)
     if len(chain) == 1:
         return " ".join(str(error).split())
     *introductions, reason = (str(link).strip().partition("\n")[0] for link in chain)
@@ -116,19 +109,26 @@ def innermost(error: ArgumentError) -> str:
 
 
 def fault(error: OSError | RuntimeError) -> str | None:
-    """What happened to the machine, not to the input, in one line; None if it is neither."""
-    reason = " ".join(str(error).split())
-    # HDF5 and torch give no error number, but HDF5 writes it into its message
-    number = error.errno if isinstance(error, OSError) else None
-    number = number or int((re.search(r"errno = (\d+)", reason) or [0, 0])[1])
-    if number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} or "PytorchStreamWriter failed" in reason:
+    """Say what happened to the machine, not to the input, in one line; None if it is neither."""
+    numbers = {link.errno for link in chain_of(error) if isinstance(link, OSError)}
+    if numbers & {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        reason = " ".join(str(error).split())
         return f"the disk is full ({reason}): free some space, then give the same command or --resume"
-    if re.match(r"DataLoader worker.* (killed|exited)", reason):
+    # The pipe to the process breaks, or PyTorch finds it dead: a RuntimeError that only its text tells apart.
+    if isinstance(error, ConnectionResetError) or str(error).startswith("DataLoader worker"):
         return (
             "a reading process was killed, most often for want of memory: lower batch_size or num_workers, "
             "then give the same command or --resume"
         )
     return None
+
+
+def chain_of(error: BaseException) -> list[BaseException]:
+    """List an error and those that it was raised from, the first cause last."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    return chain
 
 
 def run(args: list[str]) -> None:
@@ -159,14 +159,13 @@ def call(function: Callable[..., None], args: list[str], prog: str) -> None:
     from jsonargparse import ArgumentParser
 
     import fm_unroll.commands.option_types  # noqa: F401
+    from fm_unroll.config_files import CONFIG_MODE
 
     parameters = inspect.signature(function).parameters
     # a function whose parameters are keyword-only has options alone, others have positionals
     positionals = all(p.kind is not p.KEYWORD_ONLY for p in parameters.values())
-    parser = ArgumentParser(
-        prog=prog, description=(inspect.getdoc(function) or prog).splitlines()[0], exit_on_error=False
-    )
-    parser.add_function_arguments(function, as_group=False, as_positional=positionals)
+    parser = ArgumentParser(prog=prog, exit_on_error=False, parser_mode=CONFIG_MODE)
+    parser.add_function_arguments(function, as_positional=positionals)
     if "config" not in parameters:
         parser.add_argument("--config", action="config", help="a YAML file with these options")
     options = parser.instantiate(parser.parse_args(spell_out(args, parameters)))
@@ -174,7 +173,10 @@ def call(function: Callable[..., None], args: list[str], prog: str) -> None:
 
 
 def spell_out(args: list[str], parameters: Mapping[str, inspect.Parameter]) -> list[str]:
-    """Let ``--max-runs`` stand for ``--max_runs``, and ``--json`` for ``--json true``."""
+    """Let ``--max-runs`` stand for ``--max_runs``, and ``--json`` for ``--json true``.
+
+    jsonargparse does neither for a function's parameters.
+    """
     spelled_out = []
     for arg, following in zip(args, [*args[1:], ""], strict=False):
         option, equals, value = arg.partition("=")
@@ -189,14 +191,14 @@ def spell_out(args: list[str], parameters: Mapping[str, inspect.Parameter]) -> l
 
 
 def load(target: str) -> Callable[..., None]:
-    """The function that ``module:name`` stands for."""
+    """Import the function that ``module:name`` stands for."""
     module, name = target.split(":")
     function: Callable[..., None] = getattr(importlib.import_module(module), name)
     return function
 
 
 def overview() -> str:
-    """The help page of the program itself."""
+    """Write the help page of the program itself."""
     lines = [f"fm_unroll {__version__}: MRI reconstruction with foundation models as priors", ""]
     lines += [f"  {verb:14}{text}" for verb, (_, text) in VERBS.items()]
     return "\n".join(
