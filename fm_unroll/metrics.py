@@ -3,13 +3,14 @@
 Three conventions, never mixed. *Slice*: every slice has its own figure; the data range is still its target
 volume's maximum. *Volume*: what ``fastmri.evaluate`` computes; errors are summed over the volume before the
 ratio is taken, SSIM is averaged over slices. *Challenge*: that of the CMRxRecon 2023 challenge, always under
-its own name, because it forgives errors of scale that the other two count.
+its own name, because it ignores errors of scale, which the other two count.
 """
 
 import torch
 from torch import Tensor
 
 from fm_unroll.errors import InputError
+from fm_unroll.metric_formulas import nmse_of_sums, psnr_of_sums
 
 # what `volume_metrics` returns, and what training logs
 VOLUME_METRICS = ("ssim", "psnr", "nmse")
@@ -36,8 +37,8 @@ def ssim(prediction: Tensor, target: Tensor, data_range: Tensor) -> Tensor:
     if min(target.shape[-2:]) < WINDOW:
         raise InputError(f"SSIM needs images of at least {WINDOW} x {WINDOW}, not {tuple(target.shape[-2:])}")
     data_range = torch.as_tensor(data_range, dtype=target.dtype, device=target.device).reshape(-1, 1, 1)
-    # Sum and difference of the images stand for the images: four means a window instead of five, and a small
-    # difference keeps its digits. Dividing by the range first keeps any unit far from float32's limits.
+    # Sum and difference of the images stand for the images: four means per window instead of five, and a
+    # small difference keeps its digits. Dividing by the range first keeps any unit far from float32's limits.
     total, difference = (prediction + target) / data_range, (prediction - target) / data_range
     total_mean, difference_mean = window_means(total).square(), window_means(difference).square()
     unbiased = WINDOW**2 / (WINDOW**2 - 1)
@@ -53,8 +54,8 @@ def ssim(prediction: Tensor, target: Tensor, data_range: Tensor) -> Tensor:
 def window_means(images: Tensor) -> Tensor:
     """Means over all windows inside the images: ``(batch, readout - 6, phase - 6)``.
 
-    Sums of two and four neighbours make those of seven: four additions an axis. On a CPU this takes a third
-    of the time of a pooling layer, which has 49 a window.
+    Sums of two and four neighbours make those of seven: four additions per axis. On a CPU this takes a third
+    of the time of a pooling layer, which makes 49 additions per window.
     """
     for axis in (-2, -1):
         windows = images.shape[axis] - WINDOW + 1
@@ -68,13 +69,14 @@ def window_means(images: Tensor) -> Tensor:
 
 def psnr(prediction: Tensor, target: Tensor, data_range: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each slice in dB: ``(batch,)``."""
+    # the mean is taken first: the last digit of the challenge's figures depends on the order
     mean_squared = energy(prediction - target) / target[0].numel()
-    return decibel(torch.as_tensor(data_range).to(mean_squared).square() / mean_squared)
+    return psnr_of_sums(mean_squared, 1, torch.as_tensor(data_range).to(mean_squared), torch.log10)
 
 
 def nmse(prediction: Tensor, target: Tensor, data_range: Tensor | None = None) -> Tensor:
     """Normalised mean squared error of each slice: ``(batch,)``. Needs no data range."""
-    return energy(prediction - target) / energy(target)
+    return nmse_of_sums(energy(prediction - target), energy(target))
 
 
 def energy(images: Tensor) -> Tensor:
@@ -83,13 +85,8 @@ def energy(images: Tensor) -> Tensor:
     return images.square().sum((-2, -1), dtype=precision)
 
 
-def decibel(power_ratio: Tensor) -> Tensor:
-    """10 log10."""
-    return 10 * torch.log10(power_ratio)
-
-
 def score_slices(prediction: Tensor, target: Tensor, data_range: Tensor) -> dict[str, Tensor]:
-    """All that is ever needed of each slice.
+    """The figures of each slice, and the sums from which those of its volume follow.
 
     Args:
         prediction: float, ``(batch, readout, phase)``.
@@ -102,7 +99,7 @@ def score_slices(prediction: Tensor, target: Tensor, data_range: Tensor) -> dict
         on the CPU.
     """
     data_range = torch.as_tensor(data_range, device=target.device)
-    # a CPU's cache holds what is computed for one slice, not for many
+    # the temporary images of one slice fit into a CPU's cache, those of a whole batch do not
     at_once = 1 if target.device.type == "cpu" else len(target)
     chunks = zip(*(torch.split(values, at_once) for values in (prediction, target, data_range)), strict=True)
     parts = [_score(*chunk) for chunk in chunks]
@@ -115,8 +112,8 @@ def _score(prediction: Tensor, target: Tensor, data_range: Tensor) -> dict[str, 
     pixels = torch.full_like(data_range, target[0].numel())
     return {
         "ssim": ssim(prediction, target, data_range).to(squared_error),
-        "psnr": decibel(data_range.square() * pixels / squared_error),
-        "nmse": squared_error / target_energy,
+        "psnr": psnr_of_sums(squared_error, pixels, data_range, torch.log10),
+        "nmse": nmse_of_sums(squared_error, target_energy),
         "squared_error": squared_error,
         "target_energy": target_energy,
         "pixels": pixels,
@@ -165,6 +162,6 @@ def volume_metrics(scores: dict[str, Tensor]) -> dict[str, Tensor]:
     squared_error, pixels = scores["squared_error"].sum(), scores["pixels"].sum()
     return {
         "ssim": scores["ssim"].mean(),
-        "psnr": decibel(scores["data_range"].max().square() * pixels / squared_error),
-        "nmse": squared_error / scores["target_energy"].sum(),
+        "psnr": psnr_of_sums(squared_error, pixels, scores["data_range"].max(), torch.log10),
+        "nmse": nmse_of_sums(squared_error, scores["target_energy"].sum()),
     }

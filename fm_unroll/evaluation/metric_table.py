@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from fm_unroll.errors import InputError
+from fm_unroll.metric_formulas import nmse_of_sums, psnr_of_sums
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,14 +98,17 @@ class Metric:
         return self.label + (" ↑" if self.higher_is_better else " ↓")
 
 
+def _log10(values: "pd.Series[float]") -> "pd.Series[float]":
+    with np.errstate(divide="ignore"):  # of an empty target: 0, whose logarithm is -inf
+        return cast("pd.Series[float]", np.log10(values))
+
+
 def _psnr(volumes: pd.DataFrame) -> "pd.Series[float]":
-    with np.errstate(divide="ignore"):
-        ratio = volumes.data_range**2 * volumes.pixels / volumes.squared_error
-        return cast("pd.Series[float]", 10 * np.log10(ratio))
+    return psnr_of_sums(volumes.squared_error, volumes.pixels, volumes.data_range, _log10)
 
 
 def _nmse(volumes: pd.DataFrame) -> "pd.Series[float]":
-    return volumes.squared_error / volumes.target_energy
+    return nmse_of_sums(volumes.squared_error, volumes.target_energy)
 
 
 _SLICES = Measure(
@@ -164,12 +168,12 @@ def register_metric(
 
 
 def measures() -> list[Measure]:
-    """What is measured of every slice: each measure once, in the order of the columns."""
+    """Everything that is measured of a slice: each measure once, in the order of the columns."""
     return list(dict.fromkeys(metric.measure for metric in METRICS.values()))
 
 
 def obstacles() -> dict[str, str]:
-    """The columns that this machine cannot compute: name -> why, and what would change it."""
+    """The columns that this machine cannot compute: name -> the reason, and what would change it."""
     reasons = {measure: measure.obstacle() for measure in measures() if measure.obstacle}
     return {column: reason for measure, reason in reasons.items() if reason for column in measure.columns}
 
