@@ -12,7 +12,7 @@ from torch import Tensor
 from fm_unroll.errors import InputError
 from fm_unroll.metric_formulas import nmse_of_sums, psnr_of_sums
 
-# what `volume_metrics` returns, and what training logs
+# what :func:`volume_metrics` returns, and what training logs
 VOLUME_METRICS = ("ssim", "psnr", "nmse")
 WINDOW = 7
 K1, K2 = 0.01, 0.03

@@ -1,4 +1,4 @@
-"""The verb ``reconstruct``: one file, one checkpoint, one image."""
+"""The verb ``reconstruct``: from one scan's file to its image."""
 
 import sys
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from fm_unroll.physics import Center, SamplingPattern
 from fm_unroll.reconstruction.domain import ScanFacts, choose_sampling, outside_training
 from fm_unroll.reconstruction.volume import Reconstruction, as_volume, reconstruct_scan
 from fm_unroll.reconstruction.writers import WRITERS, Format, Picture, planned_files
-from fm_unroll.report.trust_figure import write_trust
+from fm_unroll.report.trust_files import write_trust
 
-# the trust maps, with what their numbers are shares of
+# the trust maps, and what the number of each is a share of
 MEANINGS = {
     "residual": "of the measured signal is contradicted; noise removed rightly counts too",
     "prior": "of the energy lies in lines nobody measured: supported by the prior alone",
@@ -42,8 +42,8 @@ def reconstruct(
 ) -> None:
     """Reconstruct one file: fastMRI .h5, CMRxRecon .mat, Cartesian 2-D ISMRMRD .h5, or NumPy .npy.
 
-    A fully sampled file is masked first, and metrics are printed. There is a warning for everything that the
-    checkpoint was not trained on.
+    A fully sampled file is masked first, and metrics are printed. Whatever the checkpoint was not trained on
+    is warned of.
 
     Args:
         file: the file; its kind is recognised by its content.
@@ -59,7 +59,7 @@ def reconstruct(
         sampling: its pattern, such as RandomSampling. Default: the training's.
         trust: also write maps of data-consistency residual, prior's part and spread, with a picture.
         subsets: further reconstructions, from subsets of the lines, for the spread of one checkpoint.
-        seed: of those subsets.
+        seed: seed of those subsets.
         batch_size: slices at once; halved whenever the device's memory does not suffice.
         device: cpu, cuda, cuda:1, ...; auto: a GPU if there is one.
     """
@@ -78,10 +78,10 @@ def reconstruct(
 def check_options(
     checkpoint: list[Path] | Path | None, trust: bool, subsets: int, batch_size: int
 ) -> list[Path]:
-    """The checkpoints, if the options suit each other.
+    """The checkpoints, one or several, once the options are known to suit each other.
 
     Raises:
-        InputError: they do not.
+        InputError: an option is missing, too small, or needs another one.
     """
     checkpoints = [checkpoint] if isinstance(checkpoint, Path) else list(checkpoint or [])
     if not checkpoints:
@@ -96,7 +96,7 @@ def check_options(
 
 
 def check_checkpoints(paths: Sequence[Path], weights: Path | None) -> list[dict[str, Any]]:
-    """What checkpoints say of their training.
+    """The facts that checkpoints hold about their training, ``checkpoint["fm_unroll"]`` of each.
 
     Raises:
         InputError: one cannot be read, or weights are given for an encoder that it does not have.
@@ -122,7 +122,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def announce(scan: Scan, pattern: SamplingPattern | None, trained: Sequence[dict[str, Any]]) -> None:
-    """Print what was found in the file and how it is masked, and warn of what training did not see."""
+    """Print what the file holds and how it is masked; warn of whatever training did not see."""
     volume, seen = scan.volume, ScanFacts.of(scan, pattern)
     kind = f"{scan.kind}, synthetic" if volume.synthetic else scan.kind
     sampled = "undersampled" if pattern is None else f"fully sampled, masked by {pattern}"
@@ -138,8 +138,8 @@ def announce(scan: Scan, pattern: SamplingPattern | None, trained: Sequence[dict
 
 def write(result: Reconstruction, scan: Scan, files: Sequence[tuple[Format, Path]]) -> None:
     """Print the metrics, write the files and, where they were asked for, the trust maps."""
-    if result.target is not None:
-        print_metrics(result.metrics())
+    if metrics := result.metrics():
+        print_metrics(metrics)
     picture = Picture(as_volume(result.image, scan.volume), scan.volume, scan.geometry)
     for format, path in files:
         WRITERS[format](path, picture)
@@ -148,7 +148,7 @@ def write(result: Reconstruction, scan: Scan, files: Sequence[tuple[Format, Path
         numbers = result.trust.numbers()
         for name, meaning in MEANINGS.items():
             print(f"{name:34}{100 * numbers[name]:8.3g} %  {meaning}")
-        for path in write_trust(files[0][1], scan.volume, result, numbers):
+        for path in write_trust(files[0][1], scan.volume, picture.image, result.trust):
             print(f"written: {path}")
 
 

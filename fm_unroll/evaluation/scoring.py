@@ -18,7 +18,7 @@ from fm_unroll.evaluation.entrants import Entrant
 from fm_unroll.evaluation.metric_table import OF_THE_TARGET, Measure
 from fm_unroll.evaluation.records import SliceRecord
 from fm_unroll.physics import Center, SamplingPattern
-from fm_unroll.reconstruction.engine import accelerate, reconstruct
+from fm_unroll.reconstruction.engine import accelerate, reconstruct, require_target
 
 # 2: rows carry the challenge's metrics and say what the model was trained on.
 PROTOCOL_VERSION = 2
@@ -117,8 +117,7 @@ class Scorer:
         dataset = data.slices([volume])
         item = dataset.entries.tolist().index([0, slice_, frame])
         batch, images = self.reconstruct(KSpaceBatch.collate([dataset[item]]))
-        assert batch.target is not None, "files without a target are refused before"
-        return images[0].cpu(), batch.target[0].cpu()
+        return images[0].cpu(), require_target(batch)[0].cpu()
 
     def reconstruct(self, full: KSpaceBatch) -> tuple[KSpaceBatch, Tensor]:
         """Undersample some fully sampled slices and reconstruct them: float32, ``(batch, *crop)``."""
@@ -127,8 +126,7 @@ class Scorer:
 
     def score(self, volume: Volume, batch: KSpaceBatch, images: Tensor) -> Iterator[SliceRecord]:
         """The rows of some reconstructed slices of one volume."""
-        target = batch.target
-        assert target is not None, "files without a target are refused before"
+        target = require_target(batch)
         scores: dict[str, Tensor] = {}
         for measure in self.measures:
             scores |= measure(images, target, batch.data_range)

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import center_crop, undersample
+from fm_unroll.errors import InputError
 from fm_unroll.models.checkpoints import load_network
 from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.physics import SamplingPattern
 
 
 def accelerate(batch: KSpaceBatch, pattern: SamplingPattern | None) -> KSpaceBatch:
-    """What an accelerated scan would have measured of some slices.
+    """Mask some slices as an accelerated scan would have measured them.
 
     Args:
         batch: slices on their device.
@@ -41,6 +42,20 @@ def reconstruct(network: nn.Module, batch: KSpaceBatch) -> Tensor:
     """
     with torch.autocast(batch.kspace.device.type, enabled=False):
         return center_crop(network(batch.kspace, batch.mask, batch.num_acs), batch.crop)
+
+
+def require_target(batch: KSpaceBatch) -> Tensor:
+    """The target of some slices: float32, ``(batch, *crop)``.
+
+    Raises:
+        InputError: they are of an undersampled scan, which has none.
+    """
+    if batch.target is None:
+        raise InputError(
+            f"{batch.volume[0]} is undersampled and has no target: "
+            "training and metrics need fully sampled files, use `predict` for this one"
+        )
+    return batch.target
 
 
 class Reconstructor(nn.Module):

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -20,8 +21,18 @@ from fm_unroll.physics import SamplingPattern
 from fm_unroll.reconstruction.engine import accelerate, reconstruct
 from fm_unroll.reconstruction.trust import TrustMaps, leave_lines_out, trust_maps
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", covariant=True)
 Result = TypeVar("Result")
+
+
+class Indexed(Protocol[Item]):
+    """Items by number: a list, or a scan, which reads a slice when it is asked for."""
+
+    def __len__(self) -> int:
+        """Number of items."""
+
+    def __getitem__(self, item: int, /) -> Item:
+        """One item."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +41,9 @@ class Reconstruction:
 
     Attributes:
         image: float32, ``(slices, *crop)``.
-        zero_filled: the same without a network.
-        target: of a fully sampled scan, else None.
-        trust: the trust maps, if they were asked for.
+        zero_filled: the image without a network, of the same shape.
+        target: float32, ``(slices, *crop)``; None for an undersampled scan.
+        trust: the trust maps; None where they were not asked for.
     """
 
     image: Tensor
@@ -56,12 +67,14 @@ class Reconstruction:
         """SSIM, PSNR and NMSE of the volume as ``fastmri.evaluate`` computes them.
 
         Returns:
-            One row for ``reconstruction`` and one for ``zero-filled``.
+            One row for ``reconstruction`` and one for ``zero-filled``; no rows without a target.
         """
+        if self.target is None:
+            return {}
+        target, data_range = self.target, self.target.max().expand(len(self.target))
         rows = {"reconstruction": self.image, "zero-filled": self.zero_filled}
-        data_range = self.target.max().expand(len(self.target))
         scores = {
-            name: volume_metrics(score_slices(image, self.target, data_range)) for name, image in rows.items()
+            name: volume_metrics(score_slices(image, target, data_range)) for name, image in rows.items()
         }
         return {name: {key: value.item() for key, value in row.items()} for name, row in scores.items()}
 
@@ -83,9 +96,9 @@ def reconstruct_scan(
         sampling: masks a fully sampled scan, with the volume's name as seed; None for undersampled ones.
         device: where the networks are.
         batch_size: slices at once; halved whenever the device's memory does not suffice.
-        subsets: reconstructions from subsets of the acquired lines, for the spread of one network. 0 and a
-            single network: no trust maps.
-        seed: of those subsets.
+        subsets: number of reconstructions from subsets of the acquired lines, for the spread of one network;
+            0 with a single network: no trust maps.
+        seed: seed of those subsets.
 
     Raises:
         InputError: a slice cannot be used, its reconstruction holds NaN, or not even one fits into memory.
@@ -120,9 +133,9 @@ def reconstruct_batch(
 def measure_trust(
     image: Tensor, batch: KSpaceBatch, networks: Sequence[UnrolledNetwork], subsets: int, seed: int
 ) -> TrustMaps:
-    """Compare with the data, and with reconstructions that should agree.
+    """Compare an image with the data, and with reconstructions that should agree with it.
 
-    These are the images of all networks or, with a single one, those of subsets of the lines.
+    These are the images of all networks or, with a single network, those of subsets of the lines.
     """
     if len(networks) > 1:
         images = [image, *(finite_image(network, batch) for network in networks[1:])]
@@ -147,7 +160,7 @@ def finite_image(network: nn.Module, batch: KSpaceBatch) -> Tensor:
     return image
 
 
-def in_chunks(items: Sequence[Item], process: Callable[[list[Item]], Result], size: int) -> Iterator[Result]:
+def in_chunks(items: Indexed[Item], process: Callable[[list[Item]], Result], size: int) -> Iterator[Result]:
     """Apply a function to chunks of a sequence, in order; chunks are halved when memory does not suffice.
 
     Yields:
@@ -171,6 +184,7 @@ def in_chunks(items: Sequence[Item], process: Callable[[list[Item]], Result], si
         position += len(chunk)
 
 
-def as_volume(slices: Tensor, volume: Volume) -> np.ndarray:
+def as_volume(slices: Tensor, volume: Volume) -> NDArray[np.float32]:
     """``(frame * slice, row, column)`` to float32 ``(frame, slice, row, column)``."""
-    return slices.unflatten(0, (volume.num_frames, volume.num_slices)).numpy()
+    image: NDArray[np.float32] = slices.unflatten(0, (volume.num_frames, volume.num_slices)).numpy()
+    return image

@@ -18,8 +18,9 @@ from torchvision.utils import save_image
 
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import rss_image
+from fm_unroll.reconstruction.engine import require_target
 from fm_unroll.reconstruction.writers import write_h5
-from fm_unroll.training.task import gather, require_target
+from fm_unroll.training.task import gather
 
 ERROR_GAIN = 5
 

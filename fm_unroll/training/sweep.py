@@ -23,8 +23,8 @@ import yaml
 
 from fm_unroll.errors import InputError
 from fm_unroll.files import write_json
+from fm_unroll.metrics import VOLUME_METRICS
 from fm_unroll.training.run import SWEEP_RUN, check
-from fm_unroll.training.task import METRICS
 
 # A sweep file, a point of it or the record of one run, by name.
 Content = dict[str, Any]
@@ -139,7 +139,7 @@ def read_sweep(file: Path) -> Content:
             f"{file} would start {' '.join(started[:4])!r}: "
             f"only `python -m fm_unroll` with one of {', '.join(SWEPT_VERBS)} can be swept"
         )
-    measured = [f"{'test' if started[3] == 'test' else 'val'}/{name}" for name in METRICS]
+    measured = [f"{'test' if started[3] == 'test' else 'val'}/{name}" for name in VOLUME_METRICS]
     if "metric" in config and config["metric"]["name"] not in measured:
         raise InputError(
             f"{file}: `{started[3]}` has no metric {config['metric']['name']}: use {', '.join(measured)}"

@@ -11,14 +11,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import center_crop
-from fm_unroll.errors import InputError
-from fm_unroll.metrics import score_slices, volume_metrics
+from fm_unroll.metrics import VOLUME_METRICS, score_slices, volume_metrics
 from fm_unroll.models import build_model
 from fm_unroll.models.checkpoints import require_encoder
 from fm_unroll.models.compilation import compile_denoisers
 from fm_unroll.models.insight import learned_weights
 from fm_unroll.models.registry import effective_options
-from fm_unroll.reconstruction.engine import reconstruct
+from fm_unroll.reconstruction.engine import reconstruct, require_target
 from fm_unroll.training.losses import build_loss
 
 
@@ -129,7 +128,7 @@ class ReconstructionTask(LightningModule):
         """Log the mean over slices and the mean over volumes of every metric, over all processes."""
         scores = gather(self.scores)
         self.scores = {}
-        slices = {name: torch.stack([score[name] for score in scores.values()]) for name in METRICS}
+        slices = {name: torch.stack([score[name] for score in scores.values()]) for name in VOLUME_METRICS}
         for name, values in slices.items():
             self.log(f"{stage}/{name}_slice", values.mean().float(), rank_zero_only=True)
         volumes: dict[str, list[dict[str, Tensor]]] = {}
@@ -140,9 +139,10 @@ class ReconstructionTask(LightningModule):
             for volume, rows in volumes.items()
         }
         self.volume_scores = {
-            volume: {name: scores[name].item() for name in METRICS} for volume, scores in per_volume.items()
+            volume: {name: scores[name].item() for name in VOLUME_METRICS}
+            for volume, scores in per_volume.items()
         }
-        for name in METRICS:
+        for name in VOLUME_METRICS:
             mean = torch.stack([scores[name] for scores in per_volume.values()]).mean()
             # every process holds the same value: early stopping must decide alike on all
             self.log(f"{stage}/{name}", mean.float(), prog_bar=name != "nmse")
@@ -180,9 +180,6 @@ class ReconstructionTask(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
 
-METRICS = ("ssim", "psnr", "nmse")
-
-
 def keep_constants_local(module: LightningModule) -> None:
     """Keep frozen parameters and buffers out of what distributed processes send to each other.
 
@@ -193,20 +190,6 @@ def keep_constants_local(module: LightningModule) -> None:
     constants += [name for name, _ in module.named_buffers()]
     # private: torch has no public way
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, constants)  # type: ignore[no-untyped-call]
-
-
-def require_target(batch: KSpaceBatch) -> Tensor:
-    """Return the target of a batch.
-
-    Raises:
-        InputError: the batch holds undersampled scans, which have none.
-    """
-    if batch.target is None:
-        raise InputError(
-            f"{batch.volume[0]} is undersampled and has no target: "
-            "training and metrics need fully sampled files, use `predict` for this one"
-        )
-    return batch.target
 
 
 def gather(scores: dict[Any, Any]) -> dict[Any, Any]:

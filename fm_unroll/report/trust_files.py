@@ -1,4 +1,4 @@
-"""Trust maps, written as numbers and drawn."""
+"""The two files of trust maps: the numbers of all slices, and a picture of one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,11 +8,13 @@ from matplotlib.figure import Figure
 
 from fm_unroll.data.volume import Volume
 from fm_unroll.files import whole_file
-from fm_unroll.reconstruction.volume import Reconstruction, as_volume
+from fm_unroll.reconstruction.trust import TrustMaps
+from fm_unroll.reconstruction.volume import as_volume
 from fm_unroll.reconstruction.writers import DISPLAY_PERCENTILE, SUFFIXES, write_h5
 from fm_unroll.report.contact_sheet import Image
 
 INCHES = 2.6  # height of a panel
+# of the panels; the number of each map goes in
 TITLES = {
     "reconstruction": "reconstruction\n",
     "residual": "data-consistency residual\n{:.3g} % of the measured signal",
@@ -53,16 +55,14 @@ def draw_trust(
         figure.savefig(part, format="png")
 
 
-def write_trust(
-    beside: Path, volume: Volume, result: Reconstruction, numbers: dict[str, float]
-) -> tuple[Path, Path]:
+def write_trust(beside: Path, volume: Volume, image: Image, trust: TrustMaps) -> tuple[Path, Path]:
     """Write ``NAME_trust.h5`` with the maps and ``NAME_trust.png`` with the middle slice of the first frame.
 
     Args:
         beside: the reconstruction's file.
         volume: the scan's volume.
-        result: its reconstruction.
-        numbers: one per map.
+        image: its reconstruction, float32 ``(frame, slice, row, column)``.
+        trust: the maps of all its slices.
 
     Returns:
         The paths of both.
@@ -70,10 +70,11 @@ def write_trust(
     suffix = next(suffix for suffix in SUFFIXES if beside.name.lower().endswith(suffix))
     stem = beside.name[: -len(suffix)]
     table, figure = (beside.with_name(f"{stem}_trust.{kind}") for kind in ("h5", "png"))
-    maps = {name: as_volume(getattr(result.trust, name), volume) for name in numbers}
-    image = as_volume(result.image, volume)
+    numbers = trust.numbers()
+    maps = {name: as_volume(getattr(trust, name), volume) for name in numbers}
     write_h5(table, image, extra=maps, attributes=numbers)
     middle = volume.num_slices // 2
     title = f"{volume.name}, slice {middle}, frame 0"
-    draw_trust(figure, image[0, middle], {k: v[0, middle] for k, v in maps.items()}, numbers, title)
+    shown = {name: values[0, middle] for name, values in maps.items()}
+    draw_trust(figure, image[0, middle], shown, numbers, title)
     return table, figure
