@@ -110,8 +110,14 @@ def test_every_answer_names_tests_that_exist(question: str):
         assert name in tests, f"{path}::{name}"
 
 
-def test_all_questions_are_there():
-    assert len(QUESTIONS) == 24
+def test_every_part_of_the_guide_to_extensions_has_its_example():
+    page = (DOCS / "extending.md").read_text()
+    table, *sections = re.split(r"^## (?=An? )", page, flags=re.MULTILINE)
+    titles = [section.splitlines()[0].lower() for section in sections]
+    assert re.findall(r"^\| \[(an? [\w ]+)\]", table, flags=re.MULTILINE) == titles
+    shown = [re.findall(r'"docs/notebooks/(new_\w+)\.py:', section) for section in sections]
+    assert all(shown)
+    assert {name for names in shown for name in names} == {path.stem for path in DOCS.glob("notebooks/new_*.py")}
 
 
 def run_notebook(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
