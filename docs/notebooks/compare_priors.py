@@ -20,13 +20,11 @@ from fm_unroll.physics import UniformSampling
 folder = TemporaryDirectory()
 synthesize(Path(folder.name), size="tiny", hearts=1, knees=0, heads=0)
 sampling = UniformSampling(4, acs_lines=8)
-
-
 scan = open_scan(next(Path(folder.name).rglob("cine_sax.mat")))
 
 
 def load(frame: int) -> KSpaceBatch:
-    """All slices of one frame, undersampled; k-space in, target and mask added."""
+    """All slices of one frame, undersampled, with target and mask."""
     items = range(frame * scan.volume.num_slices, (frame + 1) * scan.volume.num_slices)
     slices = KSpaceBatch.collate([scan[item] for item in items])
     return undersample(slices, sampling, slices.volume)
@@ -70,7 +68,7 @@ for name, prior in priors.items():
     print(f"{name}: {sum(parameter.numel() for parameter in trained):,} trained parameters")
 
 # %% [markdown]
-# The other frame, with its zero-filled image as the bar that every method must pass:
+# The other frame. Every method must be better than its zero-filled image:
 
 # %%
 from fm_unroll.metrics import ssim

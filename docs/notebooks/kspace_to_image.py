@@ -2,7 +2,7 @@
 # # From k-space to image
 #
 # The scan is synthetic: a drawn heart, written as a CMRxRecon file. Put the path of a real fastMRI, CMRxRecon
-# or ISMRMRD file in its place; files are recognised by their content.
+# or ISMRMRD file in its place: files are recognised by their content.
 
 # %%
 from pathlib import Path
@@ -33,7 +33,7 @@ image = CGSense()(*measured)
 # Networks are called in the same way: `build_model("dinov2")(*measured)`, or, trained,
 # `ReconstructionTask.from_checkpoint(path).network(*measured)`.
 #
-# How good are they? The data range is the target's maximum; in a data set, that of the whole volume.
+# How good are they? The data range is the maximum of the target; in a data set, that of the whole volume.
 
 # %%
 from fm_unroll.metrics import ssim

@@ -12,7 +12,7 @@ from fm_unroll.models.registry import register_denoiser
 
 
 class ResidualDenoiser(nn.Module):
-    """A few convolutions that estimate what is wrong with an image (as DnCNN, Zhang et al. 2017)."""
+    """A few convolutions that estimate the error of an image, as DnCNN does (Zhang et al. 2017)."""
 
     def __init__(self, channels: int, depth: int) -> None:
         """Build the convolutions."""
@@ -36,9 +36,9 @@ def dncnn(num_cascades: int, *, channels: int = 64, depth: int = 5) -> list[nn.M
     """Build plain convolutional denoisers.
 
     Args:
-        num_cascades: Number of denoisers.
-        channels: Channels of the layers between the first and the last.
-        depth: Number of convolutions.
+        num_cascades: number of denoisers.
+        channels: channels of the layers between the first and the last.
+        depth: number of convolutions.
     """
     return [ResidualDenoiser(channels, depth) for _ in range(num_cascades)]
 

@@ -34,33 +34,33 @@ class LabReader(HDF5Reader):
     misplaced: ClassVar[str] = "but its name does not end in .h5; rename it"
 
     def recognises(self, file: h5py.File) -> bool:
-        """By the name of the k-space."""
+        """Recognise a file by the name of its k-space."""
         return "raw" in file
 
     def parse(self, file: h5py.File, path: Path) -> Volume:
-        """One file is one subject's only scan, fully sampled."""
+        """Describe a file: the only scan of one subject, fully sampled."""
         slices, coils, phase, readout = get_kspace(file, ["raw"], AXES).shape
         contrast = get_text(file, "protocol", default="unknown")
         return Volume.of_array(path, (1, slices, coils, readout, phase), contrast=contrast)
 
     def read(self, file: h5py.File, volume: Volume, slice: int, frame: int) -> Images:
-        """One slice, axes in order; no reconstruction is stored."""
+        """Read one slice with its axes in order; the files hold no reconstructions."""
         kspace = to_complex64(get_kspace(file, ["raw"], AXES)[slice])
         return np.ascontiguousarray(kspace.swapaxes(-1, -2)), None
 
     def find(self, root: Path) -> tuple[list[Path], list[str]]:
-        """Every file in the folder; none is missing, because nobody says which there should be."""
+        """List the files of a folder; none is missing, because no list says which there should be."""
         files = sorted(root.glob("*.h5"))
         if not files:
             raise InputError(f"{root}: no files of the laboratory; expected {root / 'SUBJECT.h5'}")
         return files, []
 
     def parts(self, scans: Sequence[Path]) -> Iterator[tuple[Path, "LabReader"]]:
-        """Every folder that holds scans is a data set."""
+        """Take every folder that holds scans for a data set."""
         return ((folder, self) for folder in sorted({path.parent for path in scans}))
 
     def anatomy(self, file: h5py.File, volume: Volume) -> str:
-        """The laboratory scans knees."""
+        """Name the anatomy: the laboratory scans knees."""
         return "knee"
 
 
@@ -94,7 +94,7 @@ class LabData(KSpaceData):
 
         Args:
             root: folder of the files.
-            sampling: the masks; None: every fourth line and 8 % of them in the centre.
+            sampling: pattern of the masks; None: every fourth line, 8 % of them in the centre.
             split: fractions of subjects for training, validation and test; None: the data set's own.
             split_seed: seed of the split.
             batch_size: slices per batch.
@@ -128,7 +128,5 @@ if __name__ == "__main__":
     with TemporaryDirectory() as folder:
         written = write_lab(Path(folder, "anna.h5"))
         scan = open_scan(Path(folder, "anna.h5"))
-        print(
-            scan
-        )  # Scan(anna.h5: Lab knee, 3 slices x 1 frame, 2 coils x 16 readout x 12 phase, fully sampled)
+        print(scan)
         np.testing.assert_array_equal(scan[1].kspace, written[1].swapaxes(-1, -2))

@@ -3,14 +3,17 @@
 
 # %%
 # --8<-- [start:metric]
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from fm_unroll.evaluation.metric_table import register_metric
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 @register_metric("mae", label="MAE", direction="lower", group="perceptual", convention="mean over slices")
-def mean_absolute_error(prediction: Tensor, target: Tensor, data_range: Tensor) -> Tensor:
-    """Mean absolute error of each slice over the maximum of its volume: ``(batch,)``."""
+def mean_absolute_error(prediction: "Tensor", target: "Tensor", data_range: "Tensor") -> "Tensor":
+    """Mean absolute error of each slice, divided by the maximum of its volume: ``(batch,)``."""
     return (prediction - target).abs().mean((-2, -1)) / data_range
 
 

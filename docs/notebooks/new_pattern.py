@@ -21,10 +21,10 @@ class GaussianSampling(CenterFractionSampling):
     width: float = 1 / 6
 
     def outer_lines(self, num_lines: int, num_acs: int, random: np.random.RandomState) -> Lines:
-        """As many lines as the centre leaves of the budget, by a Gaussian density."""
+        """Draw as many lines as the centre leaves of the budget, by a Gaussian density."""
         distance = np.arange(num_lines) - num_lines // 2
         density = np.exp(-0.5 * (distance / (num_lines * self.width)) ** 2)
-        # the first to arrive: a draw without replacement by the density
+        # exponential arrival times: the first to arrive are a draw by the density, without replacement
         arrival = random.exponential(size=num_lines) / density
         arrival[center_lines(num_lines, num_acs)] = np.inf
         count = round(self.outer_budget(num_lines, num_acs))
