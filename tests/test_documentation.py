@@ -117,7 +117,8 @@ def test_every_part_of_the_guide_to_extensions_has_its_example():
     assert re.findall(r"^\| \[(an? [\w ]+)\]", table, flags=re.MULTILINE) == titles
     shown = [re.findall(r'"docs/notebooks/(new_\w+)\.py:', section) for section in sections]
     assert all(shown)
-    assert {name for names in shown for name in names} == {path.stem for path in DOCS.glob("notebooks/new_*.py")}
+    examples = {path.stem for path in (DOCS / "notebooks").glob("new_*.py")}
+    assert {name for names in shown for name in names} == examples
 
 
 def run_notebook(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
