@@ -20,7 +20,7 @@ def list_() -> None:
     for row in [{column: column for column in widths}, *rows]:
         print("  ".join(row[column].ljust(width) for column, width in widths.items()).rstrip())
     print(
-        "\nAny plain vision transformer of timm is an encoder too: timm/<name>.\n"
+        "\nAny plain vision transformer of timm is an encoder too: timm/NAME.\n"
         "A download is checked against the SHA-256 that the hub states for it, and against the pinned one."
     )
 
@@ -29,7 +29,7 @@ def fetch(name: str) -> None:
     """Download an encoder's published weights into the Hugging Face hub's cache, and check them.
 
     Args:
-        name: an encoder of `encoders list`, or timm/<name>
+        name: an encoder of `encoders list`, or timm/NAME
     """
     path = fetch_weights(find_encoder(name))
     print(f"{name}: {path} (SHA-256 {file_sha256(path)})")
@@ -39,7 +39,7 @@ def verify(target: str, encoder: str | None = None) -> None:
     """Load an encoder strictly, count and hash its tensors and run one image through it.
 
     Args:
-        target: an encoder of `encoders list`, timm/<name>, or the path of a weights file or of its folder
+        target: an encoder of `encoders list`, timm/NAME, or the path of a weights file or of its folder
         encoder: for a path: the encoder that the file is for; by default it is recognised by its tensors
     """
     named = target in list_encoders() or target.startswith("timm/")
@@ -83,7 +83,7 @@ def recognise_encoder(path: Path) -> list[str]:
             continue
         fitting.append(spec.name)
     if not fitting:
-        raise InputError(f"{path}: fits no registered encoder: name one by --encoder, such as timm/<name>")
+        raise InputError(f"{path}: fits no registered encoder: name one by --encoder, such as timm/NAME")
     return fitting
 
 
