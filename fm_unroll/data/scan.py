@@ -112,6 +112,8 @@ def open_scan(path: Path | str, axes: Sequence[str] = ()) -> Scan:
             own order.
     """
     path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} is not a file")
     reader = recognise(path)
     if axes:
         try:

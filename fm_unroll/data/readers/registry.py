@@ -55,11 +55,12 @@ def recognise(path: Path) -> Reader[Any]:
     Raises:
         InputError: the file cannot be opened, or is of no known layout.
     """
-    if not path.is_file():
-        raise InputError(f"{path} is not a file")
     readers = list_readers()
-    with reading(path), path.open("rb") as content:
-        start = content.read(MAGIC_BYTES)
+    try:
+        with path.open("rb") as content:
+            start = content.read(MAGIC_BYTES)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
     for reader in readers:
         if reader.magic and start.startswith(reader.magic):
             return reader
