@@ -9,6 +9,8 @@ import yaml
 from fm_unroll.cli import main
 from fm_unroll.encoders import list_encoders
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parents[1] / "configs"
 FIT = sorted(path for path in CONFIGS.rglob("*.yaml") if "model" in yaml.safe_load(path.read_text()))
 

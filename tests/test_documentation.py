@@ -23,6 +23,8 @@ from fm_unroll.physics import count_acs_lines
 from fm_unroll.training import losses
 from training_runs import config_for
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")

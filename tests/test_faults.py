@@ -23,6 +23,8 @@ from fm_unroll.training import loggers
 from wandb_files import logged, wandb_records
 from wandb_server import WandbServer
 
+pytestmark = pytest.mark.slow
+
 
 def protocol(folder: Path, synthetic: Path, **options: object) -> list[str]:
     """The command that scores a classical method on the synthetic hearts."""

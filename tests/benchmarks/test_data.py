@@ -8,6 +8,8 @@ import torch
 
 from fm_unroll_benchmarks import data
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("chunks", [data.COIL_IMAGES, data.SPANNING])
 def test_everyone_reads_the_same(tmp_path: Path, chunks: tuple[int, ...]):

@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from fm_unroll_benchmarks.growth import bytes_kept, exponents
 from fm_unroll_benchmarks.networks import ProblemSize, SimulatedBatch, adam, foundation_network, our_step
 from fm_unroll_benchmarks.page import LARGEST_EXPONENT
+
+pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
 TINY = ProblemSize(coils=2, readout=64, phase=72, cascades=1)

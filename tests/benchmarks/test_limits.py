@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import nn
 
 from fm_unroll_benchmarks.limits import Work, draw_profile
 from fm_unroll_benchmarks.networks import ProblemSize, SimulatedBatch, adam, our_step, varnet_network
+
+pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
 TINY = ProblemSize(coils=2, readout=64, phase=72, cascades=1)

@@ -16,6 +16,8 @@ from fm_unroll_benchmarks.networks import (
     varnet_step,
 )
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 TINY = ProblemSize(coils=2, readout=64, phase=72, cascades=1)
 

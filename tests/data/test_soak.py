@@ -15,6 +15,8 @@ from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.sampler import EqualShapeBatchSampler
 from simulate import write_cmrxrecon
 
+pytestmark = pytest.mark.slow
+
 WARM_UP = 40  # forked workers make pages their own as they touch them
 EPOCHS = 60
 SHAPE = (128, 96, 4, 2, 1)  # kx, ky, coil, z, t: a slice has 0.4 MiB

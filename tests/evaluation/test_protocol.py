@@ -35,6 +35,8 @@ from fm_unroll.evaluation.selection import PLACE, shown_runs, typical
 from fm_unroll.physics import Center, EquispacedSampling, RandomSampling, ifft2c, rss
 from fm_unroll.report.pictures import read_slices
 
+pytestmark = pytest.mark.slow
+
 SPLIT = (0.5, 0.25, 0.25)
 ACS8, FIFTH, TENTH = Center(lines=8), Center(fraction=0.2), Center(fraction=0.1)
 

@@ -169,6 +169,7 @@ def test_one_level_of_shrinkage_is_cycle_spinning():
     torch.testing.assert_close(WaveletCS(threshold=0.3, levels=1).shrink(image), spun)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method, acceleration, center_fraction, gain",
     [(CGSense, 4, 0.08, 2.5), (CGSense, 8, 0.04, 2.5), (WaveletCS, 4, 0.08, 5)],

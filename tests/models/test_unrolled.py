@@ -44,6 +44,7 @@ def test_varnet_gives_fastmri_images(readout, phase):
     assert (ours(*scan) - expected).norm() / expected.norm() < 1e-5
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_full_varnet_gives_fastmri_images_of_a_real_brain(shared):
     ours, theirs = fastmri_pair(num_cascades=12)

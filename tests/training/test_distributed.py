@@ -21,6 +21,8 @@ from fm_unroll.models.checkpoints import load_network
 from fm_unroll.training.task import ReconstructionTask
 from training_runs import config_for, weights
 
+pytestmark = pytest.mark.slow
+
 
 def launch(processes: int, *args: str) -> None:
     """Run a verb under torchrun, as on a cluster."""

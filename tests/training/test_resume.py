@@ -20,6 +20,8 @@ from fm_unroll.errors import InputError
 from fm_unroll.training.run import latest_checkpoint
 from training_runs import config_for, same_weights
 
+pytestmark = pytest.mark.slow
+
 RECIPE_CALLBACKS = [
     {
         "class_path": "lightning.pytorch.callbacks.EarlyStopping",

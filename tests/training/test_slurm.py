@@ -15,6 +15,8 @@ import yaml
 
 from fm_unroll.cli import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "experiments/slurm/fit.sbatch"
 

@@ -23,6 +23,8 @@ from fm_unroll.training import sweep as local
 from fm_unroll.training.run import check
 from wandb_files import WandbRecord, logged, wandb_records
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SWEEPS = [path for path in (ROOT / "experiments/sweeps").glob("*.yaml") if "method" in path.read_text()]
 SWEEPS = [path for path in SWEEPS if "command" in yaml.safe_load(path.read_text())]

@@ -21,6 +21,8 @@ from fm_unroll.precision import default_precision
 from fm_unroll.reconstruction.engine import reconstruct
 from training_runs import config_for, same_weights
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run_dir(synthetic, tmp_path_factory) -> Path:
