@@ -5,6 +5,7 @@ Those of former versions are brought up to date as a parser reads them, in the m
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonargparse import get_loader, set_loader
@@ -31,11 +32,11 @@ def given_configs(args: Sequence[str]) -> Iterator[Path]:
             yield path
 
 
-def check_classes(path: Path) -> None:
-    """Refuse a config that names classes outside the allowed packages, before any of them is imported.
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a config file as it stands.
 
     Raises:
-        InputError: not plain YAML, or a class from elsewhere.
+        InputError: it is not plain YAML, or holds something else than options.
     """
     try:
         config = yaml.safe_load(path.read_text())
@@ -44,7 +45,16 @@ def check_classes(path: Path) -> None:
         raise InputError(f"{path} is not plain YAML: {reason}") from None
     if not isinstance(config, dict | None):
         raise InputError(f"{path} holds a {type(config).__name__}, not options with their values")
-    for class_path in named_classes(config):
+    return config or {}
+
+
+def check_classes(path: Path) -> None:
+    """Refuse a config that names classes outside the allowed packages, before any of them is imported.
+
+    Raises:
+        InputError: not plain YAML, or a class from elsewhere.
+    """
+    for class_path in named_classes(read_config(path)):
         if class_path.split(".")[0] not in ALLOWED_PACKAGES and "." in class_path:
             raise InputError(
                 f"{path} names the class {class_path}: only {', '.join(ALLOWED_PACKAGES)} may be used"

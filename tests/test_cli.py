@@ -61,6 +61,16 @@ def test_a_wrong_value_of_a_data_set_is_said_without_all_types_that_it_is_not(ca
     assert "NoneType" not in line and len(line) < 200
 
 
+def test_a_seed_of_the_data_alone_is_refused(tmp_path, capsys):
+    demo = ROOT / "configs/demo/varnet.yaml"
+    words = "give --seed_everything instead"
+    assert words in run_and_fail(capsys, "fit", "--config", demo, "--data.seed", 5)
+    assert words in run_and_fail(capsys, "fit", "--config", demo, "--data.init_args.seed=5")
+    config = tmp_path / "config.yaml"
+    config.write_text("data: {class_path: CMRxReconData, init_args: {root: x, seed: 5}}")
+    assert words in run_and_fail(capsys, "fit", "--config", config)
+
+
 def test_memory_of_a_training_step(tmp_path, capsys):
     config = tmp_path / "tiny.yaml"
     config.write_text("model: {num_cascades: 3, chans: 4, pools: 2, sens_chans: 2, sens_pools: 2}")

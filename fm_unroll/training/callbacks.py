@@ -14,7 +14,8 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
-from torchvision.utils import save_image
+from torchvision.transforms.functional import center_crop
+from torchvision.utils import make_grid, save_image
 
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import rss_image
@@ -95,16 +96,14 @@ class ImagePanels(Callback):
         rows, self.rows = self.rows, []
         if trainer.sanity_checking or not trainer.is_global_zero or not rows:
             return
-        height, width = max(row.shape[0] for row in rows), max(row.shape[1] for row in rows)
-        padded = [
-            torch.nn.functional.pad(row, (0, width - row.shape[1], 0, height - row.shape[0])) for row in rows
-        ]
-        image = torch.cat(padded)
+        # slices of several sizes: smaller ones get a black border
+        size = [max(row.shape[axis] for row in rows) for axis in (-2, -1)]
+        image = make_grid(torch.cat([center_crop(row, size) for row in rows])[:, None], nrow=4)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("val/panel", image[None], trainer.global_step)
+                logger.experiment.add_image("val/panel", image, trainer.global_step)
             elif isinstance(logger, WandbLogger):
-                logger.log_image("val/panel", [image.numpy()], step=trainer.global_step)
+                logger.log_image("val/panel", [image.movedim(0, -1).numpy()], step=trainer.global_step)
         if trainer.loggers:
             # not log_dir, which all processes would have to ask for together
             folder = Path(trainer.default_root_dir, "panels")
@@ -113,11 +112,15 @@ class ImagePanels(Callback):
 
 
 def panel(reconstruction: Tensor, batch: KSpaceBatch) -> Tensor:
-    """Target, reconstruction, error and zero-filled image of a batch's first slice, side by side in 0..1."""
+    """Picture the first slice of a batch.
+
+    Returns:
+        Target, reconstruction, error times ``ERROR_GAIN`` and zero-filled image: ``(4, row, column)``, 0..1.
+    """
     zero_filled = rss_image(batch.kspace[:1], batch.crop)
     target, prediction = require_target(batch)[:1], reconstruction[:1].detach()
     error = ERROR_GAIN * (prediction - target).abs()
-    row = torch.cat([target, prediction, error, zero_filled], dim=-1)[0]
+    row = torch.cat([target, prediction, error, zero_filled])
     return (row / target.max()).clamp(0, 1).float()
 
 

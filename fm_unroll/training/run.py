@@ -3,8 +3,9 @@
 import os
 import warnings
 from argparse import ArgumentError
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
@@ -16,7 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
 
-from fm_unroll.config_files import CONFIG_MODE
+from fm_unroll.config_files import CONFIG_MODE, given_configs, read_config
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.split import split_sha256, write_split
 from fm_unroll.errors import InputError
@@ -94,7 +95,12 @@ class ReconstructionCLI(LightningCLI):
         return super().init_parser(exit_on_error=False, parser_mode=CONFIG_MODE, **kwargs)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, and refuse a checkpoint that cannot be read before Lightning tries to."""
+        """Parse, and refuse a checkpoint that cannot be read before Lightning tries to.
+
+        Raises:
+            InputError: the checkpoint cannot be read, or the data are given a seed of their own.
+        """
+        refuse_data_seed(cast(list[str], args))
         super().parse_arguments(parser, args)
         checkpoint = self.config[self.config.subcommand].ckpt_path
         if checkpoint:
@@ -248,6 +254,19 @@ def data_module(config: Namespace) -> KSpaceData:
 def seed_of(seed_everything: bool | int) -> int:
     """Give the seed that ``seed_everything`` stands for: true and false stand for Lightning's own, 0."""
     return 0 if isinstance(seed_everything, bool) else seed_everything
+
+
+def refuse_data_seed(args: Sequence[str]) -> None:
+    """Refuse a seed for the data alone, in whose place the run's would be taken without a word."""
+    given = any(arg.partition("=")[0] in {"--data.seed", "--data.init_args.seed"} for arg in args)
+    for config in given_configs(args):
+        data = read_config(config).get("data")
+        options = data.get("init_args") if isinstance(data, dict) else None
+        given |= isinstance(options, dict) and "seed" in options
+    if given:
+        raise InputError(
+            "data.seed: order and masks follow the seed of the run, give --seed_everything instead"
+        )
 
 
 @rank_zero_only

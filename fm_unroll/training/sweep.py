@@ -160,7 +160,8 @@ def sampler() -> ModuleType:
             import sweeps
     except ImportError:
         raise InputError("W&B's sampler is not installed: pip install 'fm_unroll[sweeps]'") from None
-    return sweeps
+    module: ModuleType = sweeps
+    return module
 
 
 def known_to_sampler(config: Content) -> Content:
