@@ -9,7 +9,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        """Take a message; what cannot be printed, as names in a damaged file may hold it, is escaped.
+        """Take a message and escape unprintable characters, which names in a damaged file may hold.
 
         Line breaks stay: PyTorch puts the traceback of a reading process before the message.
         """

@@ -12,7 +12,7 @@ from fm_unroll.errors import InputError
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to that becomes ``path`` once all went well; else ``path`` stays as it was.
+    """A path to write to, which becomes ``path`` once all went well; else ``path`` stays as it was.
 
     Its suffix is ``.part``, so that nobody who looks for files like ``path`` takes half of one.
     """

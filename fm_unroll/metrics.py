@@ -71,12 +71,14 @@ def psnr(prediction: Tensor, target: Tensor, data_range: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each slice in dB: ``(batch,)``."""
     # the mean is taken first: the last digit of the challenge's figures depends on the order
     mean_squared = energy(prediction - target) / target[0].numel()
-    return psnr_of_sums(mean_squared, 1, torch.as_tensor(data_range).to(mean_squared), torch.log10)
+    ratio: Tensor = psnr_of_sums(mean_squared, 1, torch.as_tensor(data_range).to(mean_squared), torch.log10)
+    return ratio
 
 
 def nmse(prediction: Tensor, target: Tensor, data_range: Tensor | None = None) -> Tensor:
     """Normalised mean squared error of each slice: ``(batch,)``. Needs no data range."""
-    return nmse_of_sums(energy(prediction - target), energy(target))
+    ratio: Tensor = nmse_of_sums(energy(prediction - target), energy(target))
+    return ratio
 
 
 def energy(images: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ PACKAGES = ("torch", "lightning", "timm", "open_clip_torch", "fastmri", "numpy")
 
 
 def provenance() -> dict[str, Any]:
-    """Facts about this process that a reader needs to repeat its result."""
+    """Facts about this process that are needed to repeat its result."""
     import torch
 
     from fm_unroll import __version__

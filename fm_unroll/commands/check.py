@@ -9,7 +9,7 @@ from typing import Any
 from fm_unroll.curation.inventory import count, pictures, read_all
 from fm_unroll.curation.survey import DataSet, survey
 from fm_unroll.errors import InputError
-from fm_unroll.report.contact_sheet import COLUMNS, Labelled, draw_contact_sheet
+from fm_unroll.report.contact_sheet import IMAGES_PER_ROW, GrayImage, draw_contact_sheet
 
 
 def check(root: Path, json: bool = False, contact_sheet: Path | None = None, read: bool = False) -> None:
@@ -44,10 +44,10 @@ def check(root: Path, json: bool = False, contact_sheet: Path | None = None, rea
 
 def draw(data_sets: Sequence[DataSet], path: Path) -> list[str]:
     """Draw the contact sheet, and return one line for each volume that cannot be shown."""
-    rows: dict[str, list[Labelled]] = {}
+    rows: dict[str, list[tuple[str, GrayImage]]] = {}
     problems = []
     for data_set in data_sets:
-        for volume, image in pictures(data_set, per_contrast=COLUMNS):
+        for volume, image in pictures(data_set, per_contrast=IMAGES_PER_ROW):
             if isinstance(image, InputError):
                 problems.append(str(image))
                 continue

@@ -6,7 +6,7 @@ from pathlib import Path
 from fm_unroll.phantoms.data_set import SyntheticData
 from fm_unroll.phantoms.examples import example_images
 from fm_unroll.phantoms.sizes import SizeName
-from fm_unroll.report.contact_sheet import COLUMNS, draw_contact_sheet
+from fm_unroll.report.contact_sheet import IMAGES_PER_ROW, draw_contact_sheet
 
 
 def synthesize(
@@ -42,5 +42,5 @@ def synthesize(
     SyntheticData(size, hearts, knees, heads, tuple(accelerations), seed).write(root, workers)
     picture = root / "contact_sheet.png"
     title = "Synthetic data: procedural phantoms, nobody was scanned"
-    draw_contact_sheet(example_images(root, COLUMNS), title, picture)
+    draw_contact_sheet(example_images(root, IMAGES_PER_ROW), title, picture)
     print(f"{root}: written; {picture} shows some of it")

@@ -236,7 +236,7 @@ def build_encoder(
     """Build a frozen encoder; only its first ``max(blocks)`` blocks are ever built.
 
     Args:
-        name: A name of ``list_encoders()``, or ``timm/<name>`` for any plain vision transformer of timm.
+        name: a name of ``list_encoders()``, or ``timm/<name>`` for any plain vision transformer of timm.
         weights: weights file, or a folder that holds one as the hub lays it out. None takes the published
             weights, from the hub on first use.
         pretrained: ``False`` gives frozen random weights in the same architecture.
@@ -248,7 +248,7 @@ def build_encoder(
         precision: arithmetic of the blocks, see :class:`FrozenEncoder`.
 
     Raises:
-        InputError: A value cannot be used, or the weights do not fit or are not to be had.
+        InputError: a value cannot be used, or the weights do not fit or cannot be fetched.
     """
     spec = find_encoder(name)
     blocks = tuple(blocks)

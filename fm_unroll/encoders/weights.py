@@ -54,13 +54,13 @@ class WeightsFormat:
         return [self.prefix + name for name in names]
 
 
-TIMM = WeightsFormat(
+TIMM_FORMAT = WeightsFormat(
     name="timm",
     renames=(),
     queries_keys_values=(),
     unused=r"(norm|fc_norm|head|head_dist|attn_pool|pre_logits)\..+|mask_token",
 )
-OPENAI_CLIP = WeightsFormat(
+OPENAI_CLIP_FORMAT = WeightsFormat(
     name="OpenAI CLIP",
     renames=(
         ("cls_token", "class_embedding"),
@@ -79,7 +79,7 @@ OPENAI_CLIP = WeightsFormat(
     unused=r"ln_post\..+|proj",
     prefix="visual.",
 )
-HUGGING_FACE_CLIP = WeightsFormat(
+HUGGING_FACE_CLIP_FORMAT = WeightsFormat(
     name="Hugging Face CLIPVisionModel",
     renames=(
         ("cls_token", "embeddings.class_embedding"),
@@ -94,7 +94,7 @@ HUGGING_FACE_CLIP = WeightsFormat(
     queries_keys_values=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     unused=r"post_layernorm\..+|embeddings\.position_ids",
 )
-HUGGING_FACE_DINOV2 = WeightsFormat(
+HUGGING_FACE_DINOV2_FORMAT = WeightsFormat(
     name="Hugging Face Dinov2Model",
     renames=(
         ("cls_token", "embeddings.cls_token"),
@@ -109,12 +109,12 @@ HUGGING_FACE_DINOV2 = WeightsFormat(
     unused=r"layernorm\..+|embeddings\.mask_token",
 )
 FORMATS = (
-    TIMM,
-    replace(TIMM, name="open_clip with a timm tower", prefix="visual.trunk."),
-    OPENAI_CLIP,
-    HUGGING_FACE_CLIP,
-    replace(HUGGING_FACE_CLIP, prefix="vision_model."),
-    HUGGING_FACE_DINOV2,
+    TIMM_FORMAT,
+    replace(TIMM_FORMAT, name="open_clip with a timm tower", prefix="visual.trunk."),
+    OPENAI_CLIP_FORMAT,
+    HUGGING_FACE_CLIP_FORMAT,
+    replace(HUGGING_FACE_CLIP_FORMAT, prefix="vision_model."),
+    HUGGING_FACE_DINOV2_FORMAT,
 )
 
 
@@ -140,7 +140,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Both kinds of file are mapped into memory, so tensors that nobody asks for are never loaded.
 
     Args:
-        path: A safetensors file (``.safetensors``), or one of torch's (``.pt``, ``.pth``, ``.bin``).
+        path: a safetensors file (``.safetensors``), or one of torch's (``.pt``, ``.pth``, ``.bin``).
 
     Raises:
         InputError: the file is damaged, holds anything but tensors, or is of another kind.
@@ -186,7 +186,7 @@ def _read_torch_file(path: Path) -> dict[str, Tensor]:
 
 
 def _is_torchscript(path: Path) -> bool:
-    """Tell whether an archive carries code."""
+    """Whether an archive carries code."""
     with zipfile.ZipFile(path) as archive:
         return any("/code/" in name for name in archive.namelist())
 
@@ -203,7 +203,7 @@ def load_weights(vit: "PlainViT", path: Path, spec: EncoderSpec) -> None:
         spec: the encoder that the file must fit.
 
     Raises:
-        InputError: A tensor is missing, surplus or of another shape, or the file is not readable.
+        InputError: a tensor is missing, surplus or of another shape, or the file is not readable.
     """
     config = path.parent / OPEN_CLIP_CONFIG
     if path.name in OPEN_CLIP_FILES and config.is_file():
@@ -243,7 +243,7 @@ def to_timm(
         path: the file, for messages.
 
     Raises:
-        InputError: A tensor is missing, surplus or of another shape.
+        InputError: a tensor is missing, surplus or of another shape.
     """
     converted, used = {}, set()
     for name, expected in vit.state_dict().items():
@@ -324,7 +324,7 @@ def _reshape(tensor: Tensor, shape: tuple[int, ...], spec: EncoderSpec, what: st
 def _check_unused(
     key: str, weights_format: WeightsFormat, num_blocks: int, spec: EncoderSpec, path: Path
 ) -> None:
-    """Let pass what comes after the blocks in use: the later blocks, the last norm, the head."""
+    """Refuse tensors that are no part of the encoder; later blocks, last norm and head are."""
     if re.fullmatch(weights_format.unused, key.removeprefix(weights_format.prefix)):
         return
     block = re.match(re.escape(weights_format.keys("blocks.")[0]) + r"(\d+)\.", key)

@@ -45,7 +45,7 @@ _PLACES = {method: place for place, method in enumerate(LOOKS)}
 @total_ordering
 @dataclass(frozen=True)
 class Arm:
-    """One thing that is compared, apart from its seed and the acceleration it was trained for.
+    """What is compared as one, whatever its seed and the acceleration it was trained for.
 
     Arms sort as tables list them.
 
@@ -99,7 +99,7 @@ class Arm:
     def label(self) -> str:
         """Its name as printed: ``CLIP``, ``CLIP (random weights)``.
 
-        Long names of files lose their middle; what the file is stands in full below the tables.
+        The middle of a long file name is left out; the report's notices give it in full.
         """
         look = LOOKS.get(self.method)
         name = look.label if look and look.label else encoder_label(self.method)
@@ -117,5 +117,5 @@ class Arm:
 
 
 BASELINE = Arm("varnet")
-# what is left of a prior without pretraining, and without an encoder
+# a prior without pretraining, and one without an encoder
 CONTROLS = (Arm("random", encoder="random", weights=RANDOM), Arm("none"))

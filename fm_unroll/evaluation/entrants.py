@@ -24,11 +24,11 @@ CLASSICAL: dict[str, Callable[[], nn.Module]] = {
 
 @dataclass(frozen=True)
 class Entrant:
-    """One column of every comparison, with its loader.
+    """A checkpoint or a classical method, its facts and its loader.
 
     Attributes:
         arm: what it is compared as.
-        load: builds the network; called once, when its turn comes.
+        load: builds the network.
         train_acceleration: nominal acceleration it was trained for; NaN for classical methods.
         seed: of the training; NaN for classical methods.
         sha256: of the checkpoint file; empty for classical methods.
@@ -113,9 +113,9 @@ def trained(path: Path) -> Entrant:
 
 
 def _training_hash(checkpoint: dict[str, Any]) -> str:
-    """Of hyper-parameters, training subjects and sampling: trainings that differ by their seed share it."""
+    """Hash of hyper-parameters, training subjects and sampling; the seed is not part of it."""
     facts = checkpoint["fm_unroll"]
-    # where the encoder's weights lay says nothing; what they are is part of the arm
+    # the path of the encoder's weights is left out; which weights they are is part of the arm
     settings = {name: value for name, value in checkpoint["hyper_parameters"].items() if name != "weights"}
     content = [settings, sorted(facts["subjects"]["train"]), facts["sampling"]]
     text = json.dumps(content, sort_keys=True, default=str)

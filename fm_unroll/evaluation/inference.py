@@ -20,8 +20,8 @@ LEVEL = 0.95
 def _draws(count: int, resamples: int, stream: int) -> Floats:
     """How often each of ``count`` items is drawn: (resamples, count).
 
-    ``count - 1`` items are drawn (all draws of one item are that item), which makes the variance of a
-    resampled mean unbiased: Rao & Wu, JASA 83 (1988).
+    ``count - 1`` items are drawn (one where there is only one), which makes the variance of a resampled
+    mean unbiased: Rao & Wu, JASA 83 (1988).
     """
     generator = np.random.default_rng((2604, stream))
     chances = np.full(count, 1 / count)
@@ -79,7 +79,7 @@ class SignedRank:
     """Wilcoxon's signed-rank test and its effect sizes.
 
     Attributes:
-        p_value: two-sided; NaN with fewer than `MIN_SUBJECTS` differences.
+        p_value: two-sided; NaN with fewer than ``MIN_SUBJECTS`` differences.
         rank_biserial: (positive - negative rank sum) / their sum, -1..1; 0 where all differences are zero.
         cohens_dz: mean over standard deviation of the differences; NaN where that is 0 or unknown.
         ties: number of differences that are exactly zero.

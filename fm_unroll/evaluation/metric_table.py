@@ -1,10 +1,9 @@
 """The table of metrics: one entry says how a metric is computed, named and printed.
 
-Scoring, the columns of ``records.csv``, statistics, tables and figures all read `METRICS`. A new metric is
-one function under :func:`register_metric`; files in ``fm_unroll/evaluation/further_metrics`` are found by
-themselves.
+Scoring, the columns of ``records.csv``, statistics, tables and figures all read ``METRICS``. A new metric is
+one function under :func:`register_metric`; all files in ``evaluation/further_metrics`` are imported.
 
-The table can be read without torch, which only the functions need. Built-in ones are therefore given by name.
+The table can be read without torch, which only the functions need: built-in ones are given by name.
 """
 
 import pkgutil
@@ -41,7 +40,8 @@ class Measure:
             A text ``module:name`` says where it stands.
         columns: names of the columns, in order.
         required: whether every ``records.csv`` has these columns.
-        obstacle: says why this machine cannot compute it, and what would change that; nothing if it can.
+        obstacle: returns why this machine cannot compute it and what would change that; an empty text if it
+            can. None: every machine can.
     """
 
     function: MetricFunction | str
@@ -71,7 +71,7 @@ class Metric:
         group: where it is printed. ``main``: results, comparisons, maps and curves. ``slice``: the table of
             runs. ``challenge``: tables of their own. ``perceptual``: results, where it was computed.
         convention: how slices become a volume, and the unit, in words.
-        measure: computes it, or what it is computed from.
+        measure: computes it, or the sums that it is computed from.
         column: of ``records.csv``, whose mean over slices it is; None: the column of its own name.
         of_volume: for a metric that is no such mean: computes it from the sums of ``squared_error``,
             ``target_energy`` and ``pixels`` over the volume and its ``data_range``, one row per volume.
@@ -89,7 +89,7 @@ class Metric:
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether more is better."""
+        """Whether larger values are better."""
         return self.direction == "higher"
 
     @property

@@ -1,7 +1,7 @@
 """What a run has finished, on disk: rows of volumes and single pictures, each written whole or not at all.
 
-A part is found again by everything its content depends on. So a run that is interrupted, extended, or given
-again with other options never does a thing twice, and never takes one thing for another.
+The path of a part names everything its content depends on. So a run that is interrupted, extended or started
+again with other options computes nothing twice and never takes one part for another.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ class Parts:
 
     Attributes:
         output: the run's folder; parts lie in ``parts`` below it.
-        measures: what rows carry, of :func:`fm_unroll.evaluation.metric_table.measures`.
+        measures: those of :func:`fm_unroll.evaluation.metric_table.measures` whose columns the rows have.
     """
 
     output: Path
@@ -44,7 +44,7 @@ class Parts:
         return folder / f"{volume.name}-{digest}.csv"
 
     def of_picture(self, entrant: Entrant, condition: Condition, volume: Volume, place: Place) -> Path:
-        """Where one slice of it is, as a picture."""
+        """Where the picture of one finished slice is."""
         rows = self.of_volume(entrant, condition, volume)
         return rows.with_name(f"{rows.stem}-slice{place.slice}-frame{place.frame}.npz")
 

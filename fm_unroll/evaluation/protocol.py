@@ -33,9 +33,9 @@ class Protocol:
         checkpoints: paths or patterns of checkpoints; None: see :func:`default_checkpoints`.
         baselines: methods without training.
         accelerations: nominal accelerations of the masks.
-        only: evaluate these test sets alone, by name or anatomy.
-        centers: evaluate these centers alone.
-        matched: evaluate a checkpoint only at the acceleration it was trained for.
+        only: names or anatomies of the test sets to evaluate; empty: all.
+        centers: the centers to evaluate; empty: all.
+        matched: whether a checkpoint is evaluated only at the acceleration it was trained for.
     """
 
     test_sets: list[TestSet]
@@ -47,7 +47,7 @@ class Protocol:
     matched: bool = True
 
     def paths(self) -> list[Path]:
-        """Files of the checkpoints."""
+        """The files of the checkpoints."""
         if self.checkpoints is None:
             return default_checkpoints()
         return find_checkpoints(self.checkpoints)
@@ -188,10 +188,10 @@ def choose_conditions(
 
 
 def refuse_unusable(test_set: TestSet, entrants: Sequence[Entrant]) -> None:
-    """A test set must have subjects and targets, and no entrant may have been trained or selected on it.
+    """Refuse a test set without subjects or targets, and one that an entrant was trained or selected on.
 
     Raises:
-        InputError: it has none, or one was.
+        InputError: see above.
     """
     data = test_set.data
     volumes = data.volumes("test")

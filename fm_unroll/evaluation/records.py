@@ -119,7 +119,7 @@ def read_records(path: Path) -> pd.DataFrame:
         path: the file; columns as :func:`columns` names them (those behind ``status`` may be absent).
 
     Returns:
-        One row per slice with these columns and their types, sorted by `KEY`: the order of the rows in the
+        One row per slice with these columns and their types, sorted by ``KEY``: the order of the rows in the
         file changes nothing downstream.
 
     Raises:
@@ -226,13 +226,13 @@ def volume_table(records: pd.DataFrame) -> pd.DataFrame:
     """Bring slices together into volumes, in all conventions.
 
     Args:
-        records: as `read_records` returns them.
+        records: as :func:`read_records` returns them.
 
     Returns:
-        One row per run, condition and volume. Identity: `RUN`, `CONDITION`, `VOLUME`, ``arm`` (an
+        One row per run, condition and volume. Identity: ``RUN``, ``CONDITION``, ``VOLUME``, ``arm`` (an
         :class:`~fm_unroll.evaluation.arms.Arm`), ``contrast``, ``synthetic``, ``true_acceleration``.
         Counts: ``slices`` (rows of this run), ``expected`` (slices any run has of this volume), ``failed``.
-        Metrics: all of `METRICS`, by name; all NaN where a slice failed.
+        Metrics: all of ``METRICS``, by name; all NaN where a slice failed.
 
     Raises:
         InputError: the methods do not share masks and targets, or one volume has several data ranges.

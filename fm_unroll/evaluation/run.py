@@ -41,7 +41,7 @@ class Share:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the one process that speaks and puts the results together."""
+        """Whether this is the one process that prints and puts the results together."""
         return self.rank == 0
 
     def volumes(self, condition: Condition) -> list[Volume]:
@@ -49,17 +49,17 @@ class Share:
         return condition.test_set.data.volumes("test")[self.rank :: self.processes]
 
     def finish(self) -> None:
-        """Wait for the others."""
+        """Wait for the other processes."""
         if self.processes > 1:
             torch.distributed.barrier()
             torch.distributed.destroy_process_group()
 
 
 class Stopwatch:
-    """Keeps the facts of a run in ``provenance.json``, with the time spent on it over all interruptions."""
+    """The facts of a run, kept in ``provenance.json`` with the time spent on it over all interruptions."""
 
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
-        """Go on from what an earlier run has noted in the same file."""
+        """Take the facts of this run and the time that earlier ones have noted in the same file."""
         self.path = path
         self.facts = facts
         self.before = read_json(path).get("wall_time_s", 0)
@@ -73,15 +73,15 @@ class Stopwatch:
 
 
 class Run:
-    """Applies entrants to conditions, in the share of this process; what is finished is left alone."""
+    """The work of an evaluation, in the share of this process; what is finished is not done again."""
 
     def __init__(self, work: list[tuple[Entrant, Condition]], parts: Parts, share: Share) -> None:
-        """Nothing is loaded yet.
+        """Plan the work; nothing is loaded yet.
 
         Args:
-            work: every entrant with every condition it is to be applied to; an entrant's are consecutive.
-            parts: what is finished.
-            share: what this process is to do of it.
+            work: every entrant with every condition it is applied to; those of one entrant are consecutive.
+            parts: the finished parts.
+            share: the part of the work that this process does.
         """
         self.work = work
         self.parts = parts
@@ -122,7 +122,7 @@ class Run:
         """Store pictures of typical and extreme slices by every entrant, all of them by this process.
 
         Args:
-            records: the rows of the whole run, as `fm_unroll.evaluation.records.read_records` returns them.
+            records: rows of the whole run, as :func:`fm_unroll.evaluation.records.read_records` returns them.
         """
         shown = shown_runs(records)
         # records do not say how an arm was trained, so the text of both is compared
@@ -144,7 +144,7 @@ class Run:
         self.parts.collect_pictures(pictures)
 
     def _scorer(self, entrant: Entrant, condition: Condition) -> Scorer:
-        """With the entrant's network, which is built when its turn comes and kept until the next one's."""
+        """A scorer with the entrant's network, which is kept until the next entrant's turn."""
         if self._latest is None or self._latest[0] is not entrant:
             self._latest = entrant, entrant.load().to(self.share.device).eval()
         return Scorer(self._latest[1], entrant, condition, self.share.device, self.parts.measures)

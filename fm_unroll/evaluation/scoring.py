@@ -64,14 +64,14 @@ class Condition:
 
 @dataclass(frozen=True)
 class Scorer:
-    """Applies one entrant to one condition.
+    """One entrant applied to one condition.
 
     Attributes:
         network: the entrant's, on the device.
-        entrant: what it is.
-        condition: what it is applied to.
+        entrant: the checkpoint or classical method.
+        condition: the test set and the sampling pattern.
         device: where to compute.
-        measures: what to measure of every slice.
+        measures: the measures of every slice.
     """
 
     network: nn.Module
@@ -85,7 +85,8 @@ class Scorer:
     ) -> Iterator[tuple[Volume, list[SliceRecord]]]:
         """Reconstruct and score volumes one after another; a batch never spans two of them.
 
-        So a volume's figures do not depend, to the last bit, on which other volumes were still to be done.
+        Batches also decide about the last bits of an image: so a volume's figures are the same, whichever
+        other volumes are still to be done.
 
         Yields:
             A volume and the records of its slices, in order.

@@ -30,7 +30,7 @@ class Place(NamedTuple):
 
 
 class Extreme(NamedTuple):
-    """Where a prior's SSIM minus the baseline's is largest (``best``) or smallest (``worst``)."""
+    """The slice where a prior's SSIM minus the baseline's is largest (``best``) or smallest (``worst``)."""
 
     kind: str
     arm: Arm
@@ -41,7 +41,7 @@ def shown_runs(records: pd.DataFrame) -> pd.DataFrame:
     """The rows of the runs that pictures show, one per arm and slice.
 
     Args:
-        records: as `fm_unroll.evaluation.records.read_records` returns them.
+        records: as :func:`fm_unroll.evaluation.records.read_records` returns them.
 
     Returns:
         Some of these rows in their order, with a further column ``arm``.
@@ -59,7 +59,7 @@ def typical(shown: pd.DataFrame) -> list[Place]:
     """One slice per condition: the one with the baseline's median SSIM (zero-filling's where it has none).
 
     Args:
-        shown: as `shown_runs` returns them.
+        shown: as :func:`shown_runs` returns them.
 
     Returns:
         Places in the order of the tables: anatomy, data set, larger centers first, acceleration.
@@ -82,7 +82,7 @@ def extremes(shown: pd.DataFrame) -> list[Extreme]:
     """Best and worst slice of every prior among all slices that both it and the baseline reconstructed.
 
     Args:
-        shown: as `shown_runs` returns them.
+        shown: as :func:`shown_runs` returns them.
 
     Returns:
         Two per prior, priors in alphabetical order.

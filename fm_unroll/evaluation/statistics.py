@@ -1,4 +1,4 @@
-"""Paired statistics of volumes. Only numbers: no words, tables or pictures.
+"""Paired statistics of volumes: numbers only, without words, tables or pictures.
 
 The rules are those that the report prints (``fm_unroll/report/templates/rules.html``).
 """
@@ -55,7 +55,7 @@ class AlignedVolumes:
 
     def succeeded(self, arm: Arm) -> NDArray[np.bool_]:
         """Volumes in which no slice of any run of this arm failed: bool of shape (volumes,)."""
-        succeeded: NDArray[np.bool_] = np.isfinite(self.values[arm]["ssim"]).all(axis=0)
+        succeeded: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(self.values[arm]["ssim"]))
         return succeeded
 
 
@@ -63,7 +63,7 @@ def align(volumes: pd.DataFrame) -> list[AlignedVolumes]:
     """Align the volumes of all methods at every condition.
 
     Args:
-        volumes: as `fm_unroll.evaluation.records.volume_table` returns them.
+        volumes: as :func:`fm_unroll.evaluation.records.volume_table` returns them.
 
     Returns:
         One item per condition; anatomies in the paper's order, larger centers first, accelerations ascending.
@@ -147,14 +147,14 @@ def compare(
     """Compare methods with a baseline, volume by volume.
 
     Args:
-        found: as `align` returns them.
+        found: as :func:`align` returns them.
         baseline: arm that is subtracted.
         arms: arms to compare with it; one that is missing at a condition has no row there.
-        metrics: names from `METRICS`.
+        metrics: names from ``METRICS``.
 
     Returns:
-        One row per comparison: the identity of the condition, the fields of `Comparison`, ``p_holm`` and
-        ``clear``.
+        One row per comparison: the identity of the condition, the fields of :class:`Comparison`, ``p_holm``
+        and ``clear``.
     """
     rows = [
         condition.identity | vars(_compare_one(condition, baseline, arm, metric))
@@ -210,9 +210,9 @@ def describe(
     """Mean and interval of every method at every condition.
 
     Args:
-        found: as `align` returns them.
+        found: as :func:`align` returns them.
         arms: arms to list; one that is missing at a condition has a row that says so.
-        metrics: names from `METRICS`; by default all of them.
+        metrics: names from ``METRICS``; by default all of them.
 
     Returns:
         One row per condition, arm and metric: identity of the condition, ``arm``, ``metric``, ``mean``,
@@ -275,7 +275,7 @@ def crossings(comparisons: pd.DataFrame, higher_is_better: bool = True) -> pd.Da
     """Find where each method starts to win over the baseline.
 
     Args:
-        comparisons: as `compare` returns them, of one metric and one baseline.
+        comparisons: as :func:`compare` returns them, of one metric and one baseline.
         higher_is_better: whether a larger value of the metric is better.
 
     Returns:

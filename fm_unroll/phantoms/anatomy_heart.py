@@ -64,7 +64,7 @@ class Heart:
         chest, p, texture = self._chest.draw(
             plane, 60 + 15 * index, (0.3, 0.3, 0.0)[index], (1.0, 1.15, 1.0)[index]
         )
-        # In the heart's frame the apex is up: y runs from -length (apex) to 0 (mitral plane) to the atr
+        # the apex is up in the heart's frame: y runs from -length (apex) to 0 (mitral plane) to the atria
         mitral = (self._centre[0] - half_way * np.sin(turn), self._centre[1] + half_way * np.cos(turn))
         h = p.local(mitral, turn).warped(self._wobble, 1.5)
         frames = []

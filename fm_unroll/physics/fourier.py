@@ -57,13 +57,13 @@ def crop_readout(kspace: Tensor, size: int) -> Tensor:
 
 
 class HybridSpace:
-    """k-space with the readout already transformed and the centring already paid for.
+    """k-space whose readout is transformed already, and which needs no shifts any more.
 
     A sampling mask selects whole phase-encoding lines, so it commutes with the Fourier transform along the
     readout. A loop of data consistency and coil combination therefore needs the transform along phase
     encoding only. Centring is moved out of the loop as well: lines are kept in the FFT's own order, and the
-    shift of the image's origin is a unit-modulus factor per line, applied once on the way in and once on
-    the way out. Both are unitary changes of basis: every inner product, norm and iterate is that of k-space.
+    shift of the image's origin is a unit-modulus factor per line, applied once by :meth:`enter` and once by
+    :meth:`leave`. Both are unitary changes of basis: inner products, norms and iterates are those of k-space.
 
     Lines of hybrid data stand on the last axis, zero frequency first.
     """
@@ -71,7 +71,7 @@ class HybridSpace:
     def __init__(self, num_lines: int, device: torch.device | None = None) -> None:
         """Precompute the factors of the image's origin for ``num_lines`` phase-encoding lines."""
         line = torch.arange(num_lines, device=device, dtype=torch.float64)
-        # the product is reduced to one turn before it becomes an angle: exact for any matrix size
+        # whole turns are removed before the product becomes an angle: exact for any matrix size
         turns = torch.remainder(line * (num_lines // 2), num_lines) / num_lines
         self.origin = torch.polar(torch.ones_like(turns), -2 * torch.pi * turns).to(torch.complex64)
 

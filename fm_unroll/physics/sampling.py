@@ -42,7 +42,7 @@ class SamplingMask:
 
     @property
     def true_acceleration(self) -> float:
-        """Available lines per acquired line: what the scan really saves, below nominal with ACS lines."""
+        """Available lines over acquired lines; ACS lines bring it below the nominal acceleration."""
         return self.available / int(self.lines.sum())
 
 
@@ -63,7 +63,7 @@ class SamplingPattern(ABC):
         """Refuse accelerations below 1, and centres that cannot be."""
         if not self.acceleration >= 1:
             raise InputError(f"acceleration {self.acceleration:g} is below 1: give 1 (fully sampled) or more")
-        self.num_acs(1)  # asks for the centre, which refuses its own impossible values
+        self.num_acs(1)  # makes the centre, which refuses impossible values
 
     def __call__(
         self, num_lines: int, seed: Seed = 0, acquired: tuple[int, int] | None = None
@@ -229,7 +229,7 @@ class CenterFractionSampling(SamplingPattern):
         return replace(self, center_fraction=center.fraction)
 
     def outer_budget(self, num_lines: int, num_acs: int) -> float:
-        """Lines left for the periphery once the centre is paid for.
+        """Number of lines outside of the centre that the acceleration leaves.
 
         Raises:
             InputError: the centre alone exceeds the acceleration's lines.
@@ -271,7 +271,7 @@ class RandomSampling(CenterFractionSampling):
     """
 
     def outer_lines(self, num_lines: int, num_acs: int, random: np.random.RandomState) -> Lines:
-        """Every line with the probability that spends the budget left by the centre."""
+        """Lines drawn with one probability, which meets the budget on average."""
         budget = self.outer_budget(num_lines, num_acs)
         return random.uniform(size=num_lines) < budget / max(num_lines - num_acs, 1)
 

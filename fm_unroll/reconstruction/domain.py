@@ -8,7 +8,7 @@ from fm_unroll.data.scan import Scan
 from fm_unroll.errors import InputError
 from fm_unroll.physics import Center, SamplingPattern, pattern_from_config
 
-# masks with random offsets differ by a line or two
+# of the true acceleration: masks with random offsets differ by a line or two
 TOLERANCE = 0.05
 
 
@@ -62,7 +62,7 @@ def choose_sampling(
     center: Center | None,
     sampling: SamplingPattern | None,
 ) -> SamplingPattern | None:
-    """The mask's pattern: the one given or else the training's, with what is given of it changed.
+    """The mask's pattern: the one given, else the training's, at the acceleration and centre given.
 
     Returns:
         The pattern; None for undersampled scans.
@@ -87,7 +87,7 @@ def outside_training(scan: ScanFacts, checkpoint: Mapping[str, Any]) -> list[str
     Args:
         scan: the scan.
         checkpoint: the facts in ``checkpoint["fm_unroll"]``. Those of older checkpoints lack ``trained_on``:
-            then only anatomy and subject can be compared, and a line says so.
+            only anatomy and subject are compared then, and a line says so.
 
     Returns:
         One line per difference; none if the scan is like the training data in all that is compared.

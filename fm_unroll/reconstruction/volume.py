@@ -186,5 +186,7 @@ def in_chunks(items: Indexed[Item], process: Callable[[list[Item]], Result], siz
 
 def as_volume(slices: Tensor, volume: Volume) -> NDArray[np.float32]:
     """``(frame * slice, row, column)`` to float32 ``(frame, slice, row, column)``."""
-    image: NDArray[np.float32] = slices.unflatten(0, (volume.num_frames, volume.num_slices)).numpy()
+    image: NDArray[np.float32] = slices.reshape(
+        volume.num_frames, volume.num_slices, *slices.shape[1:]
+    ).numpy()
     return image

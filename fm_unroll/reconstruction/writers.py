@@ -32,19 +32,19 @@ SUFFIXES: dict[str, Format] = {
     ".nii": "nii",
     ".png": "png",
 }
-PACKAGES = {"nii": "nibabel"}  # that a format needs and that `reconstruct` does without
-DISPLAY_PERCENTILE = 99.8  # is white in a picture; the few brightest pixels are often vessels
-GAP = 2  # pixels between the slices of a picture
+FORMAT_PACKAGES = {"nii": "nibabel"}  # optional: the other formats do without them
+DISPLAY_PERCENTILE = 99.8  # shown as white; the few brightest pixels are often vessels
+GAP_PIXELS = 2  # between the slices of a picture
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What is to be written.
+    """A reconstruction, ready to be written.
 
     Attributes:
         image: float32, ``(frame, slice, row, column)``.
         volume: the volume it was made of.
-        geometry: size and place of a voxel, or None.
+        geometry: size and place of a voxel; None where the file does not say.
     """
 
     image: np.ndarray
@@ -58,12 +58,12 @@ def format_of(path: Path) -> Format | None:
 
 
 def check_writable(format: Format, volume: Volume) -> None:
-    """Find out before the long work whether a volume can be written in a format.
+    """Refuse a format in which a volume cannot be written.
 
     Raises:
         InputError: a package is missing, or the challenge has no such file.
     """
-    package = PACKAGES.get(format)
+    package = FORMAT_PACKAGES.get(format)
     if package and importlib.util.find_spec(package) is None:
         raise InputError(f"the format {format} needs the package {package}: pip install 'fm_unroll[files]'")
     if format == "mat":
@@ -73,7 +73,7 @@ def check_writable(format: Format, volume: Volume) -> None:
 def planned_files(
     output: Path, formats: Sequence[Format], volume: Volume, source: Path
 ) -> list[tuple[Format, Path]]:
-    """Format and path of every file that is to be written; all that can be wrong with them is found out here.
+    """Format and path of every file that is to be written, checked before the long work.
 
     Args:
         output: a file whose suffix names its format, or a folder for all ``formats``.
@@ -118,7 +118,7 @@ def write_h5(
         extra: further arrays of the same shape, each a data set of its own.
         attributes: numbers, as attributes of the data sets of the same names.
     """
-    # made in memory: on a full disk the HDF5 library cannot close its file, and ends the whole process
+    # made in memory: on a full disk HDF5 could not close a file, which ends the whole process
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         for name, values in {"reconstruction": image, **(extra or {})}.items():
@@ -139,10 +139,11 @@ def write_nifti(path: Path, picture: Picture) -> None:
 
     geometry = picture.geometry or Geometry.upright((1, 1, 1))
     data = picture.image.transpose(2, 3, 1, 0)
-    nifti = nibabel.Nifti1Image(data[..., 0] if data.shape[-1] == 1 else data, geometry.affine)
+    data = data[..., 0] if data.shape[-1] == 1 else data
+    nifti = nibabel.Nifti1Image(data, geometry.affine)  # type: ignore[no-untyped-call]  # not annotated
     code = "scanner" if geometry.oriented else "aligned"
-    nifti.set_sform(geometry.affine, code)
-    nifti.header.set_xyzt_units("mm")
+    nifti.set_sform(geometry.affine, code)  # type: ignore[no-untyped-call]
+    nifti.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
     if picture.geometry is None:
         nifti.header["descrip"] = b"fm_unroll; voxel size and orientation unknown"
     elif not geometry.oriented:
@@ -191,8 +192,8 @@ def ranking_part(volume: Volume, shape: tuple[int, int, int, int]) -> tuple[slic
     return (
         slice(0, ranking_frames(volume)),
         slice(0, depth) if depth < 3 else slice(middle - 2, middle),
-        _centre(rows, (2 * rows + 3) // 6),
-        _centre(columns, (columns + 1) // 2),
+        _middle(rows, (2 * rows + 3) // 6),
+        _middle(columns, (columns + 1) // 2),
     )
 
 
@@ -218,21 +219,20 @@ def ranking_frames(volume: Volume) -> int:
     return 3
 
 
-def _centre(length: int, size: int) -> slice:
+def _middle(length: int, size: int) -> slice:
     """MATLAB's ``crop`` along one axis."""
     return slice(length // 2 - size // 2, length // 2 + (size + 1) // 2)
 
 
 def write_png(path: Path, picture: Picture) -> None:
-    """A picture of all slices, 8 bit: one row per slice and one column per frame; of one frame, a grid."""
+    """A picture of all slices, 8 bit: one row per slice, one column per frame; of a single frame, a grid."""
     frames, slices, rows, columns = picture.image.shape
     tiles = picture.image.swapaxes(0, 1).reshape(-1, rows, columns)
     across = frames if frames > 1 else math.ceil(math.sqrt(slices * rows / columns))
     down = math.ceil(len(tiles) / across)
-    canvas = np.zeros((down * (rows + GAP) - GAP, across * (columns + GAP) - GAP), np.float32)
-    for index, tile in enumerate(tiles):
-        top, left = (index // across) * (rows + GAP), (index % across) * (columns + GAP)
-        canvas[top : top + rows, left : left + columns] = tile
+    framed = np.pad(tiles, ((0, across * down - len(tiles)), (0, GAP_PIXELS), (0, GAP_PIXELS)))
+    grid = framed.reshape(down, across, *framed.shape[1:]).swapaxes(1, 2)
+    canvas = grid.reshape(down * framed.shape[1], -1)[:-GAP_PIXELS, :-GAP_PIXELS]
     white = float(np.percentile(picture.image, DISPLAY_PERCENTILE)) or 1.0
     pixels = (np.clip(canvas / white, 0, 1) * 255).round().astype(np.uint8)
     with whole_file(path) as part:

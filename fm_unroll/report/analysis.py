@@ -19,7 +19,7 @@ class Analysis:
         volumes: one row per run, condition and volume.
         arms: all arms in the order of the tables.
         priors: those whose prior is a frozen encoder.
-        means: as `statistics.describe` returns them.
+        means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
         contrasts: the same by contrast, of the data sets that have several.
         comparisons: trained methods minus the baseline; empty without the baseline.
         controls: foundation priors minus the same architecture with a random encoder (SSIM); empty without
@@ -47,7 +47,7 @@ def analyse(records: pd.DataFrame) -> Analysis:
     """Compute all numbers.
 
     Args:
-        records: as `fm_unroll.evaluation.records.read_records` returns them.
+        records: as :func:`fm_unroll.evaluation.records.read_records` returns them.
 
     Raises:
         InputError: methods do not share masks and targets at a slice.
@@ -92,10 +92,10 @@ def _by_contrast(volumes: pd.DataFrame, arms: list[Arm]) -> pd.DataFrame:
 
 
 def main_means(records: pd.DataFrame) -> pd.DataFrame:
-    """Means of the main metrics alone, as `statistics.describe` returns them.
+    """Means of the main metrics alone, as :func:`fm_unroll.evaluation.statistics.describe` returns them.
 
     Args:
-        records: as `fm_unroll.evaluation.records.read_records` returns them.
+        records: as :func:`fm_unroll.evaluation.records.read_records` returns them.
     """
     volumes = volume_table(records)
     found = statistics.align(volumes)

@@ -10,19 +10,17 @@ from matplotlib.figure import Figure
 
 from fm_unroll.files import whole_file
 
-COLUMNS = 6
+IMAGES_PER_ROW = 6
 
-Image = npt.NDArray[np.floating[Any]]
-#: What an image shows, and the image.
-Labelled = tuple[str, Image]
+GrayImage = npt.NDArray[np.floating[Any]]
 
 
-def draw_contact_sheet(rows: Mapping[str, Sequence[Labelled]], title: str, path: Path) -> None:
+def draw_contact_sheet(rows: Mapping[str, Sequence[tuple[str, GrayImage]]], title: str, path: Path) -> None:
     """Draw one row of images per heading, as they lie in memory: rows downwards, columns to the right.
 
     Args:
-        rows: the images under each heading with their labels, real ``(rows, columns)``, at most ``COLUMNS``.
-            Brightness ends at each image's 98.5th percentile.
+        rows: heading -> labels and images, real ``(rows, columns)``, at most ``IMAGES_PER_ROW``. An image is
+            white from its 98.5th percentile on.
         title: title of the page.
         path: the PNG to write.
     """

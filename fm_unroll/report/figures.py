@@ -35,7 +35,7 @@ def regime_map(comparisons: pd.DataFrame) -> Figure:
     """Difference of each method to the baseline over data set, center and acceleration, with its marks.
 
     Args:
-        comparisons: as `fm_unroll.evaluation.statistics.compare` returns them, of one metric and one
+        comparisons: as :func:`fm_unroll.evaluation.statistics.compare` returns them, of one metric and one
             baseline.
     """
     metric = METRICS[comparisons.metric.iloc[0]]
@@ -94,11 +94,11 @@ def _regime_cell(
 
 @styled
 def degradation_curves(means: pd.DataFrame, metric: str) -> Figure:
-    """Mean of a metric against true acceleration, with 95 % bootstrap bands; a panel per domain and center.
+    """Mean of a metric against true acceleration, with 95 % bootstrap bands; one panel per domain and center.
 
     Args:
-        means: as `fm_unroll.evaluation.statistics.describe` returns them.
-        metric: a name in `fm_unroll.evaluation.metric_table.METRICS`.
+        means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
+        metric: a name in ``METRICS``.
     """
     chosen = means[(means.metric == metric) & means["mean"].notna()]
     return _curves(chosen, "mean", METRICS[metric].heading)
@@ -109,9 +109,9 @@ def difference_curves(comparisons: pd.DataFrame, crossings: pd.DataFrame) -> Fig
     """Difference to the baseline against true acceleration; rings mark where a method starts to win.
 
     Args:
-        comparisons: as `fm_unroll.evaluation.statistics.compare` returns them, of one metric and one
+        comparisons: as :func:`fm_unroll.evaluation.statistics.compare` returns them, of one metric and one
             baseline.
-        crossings: as `fm_unroll.evaluation.statistics.crossings` returns them for these comparisons.
+        crossings: as :func:`fm_unroll.evaluation.statistics.crossings` returns them for these comparisons.
     """
     metric = METRICS[comparisons.metric.iloc[0]]
     label = f"Δ {metric.label} to {comparisons.baseline.iloc[0].label}"

@@ -22,7 +22,7 @@ def result_tables(means: pd.DataFrame) -> list[Table]:
     """Means in the paper's layout, one table per data set: best in bold, second best underlined.
 
     Args:
-        means: as `fm_unroll.evaluation.statistics.describe` returns them.
+        means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
     """
     made = []
     for dataset, anatomy, group in domains(means):
@@ -42,7 +42,7 @@ def challenge_tables(means: pd.DataFrame) -> list[Table]:
     """Means by the challenge's own convention, one table per data set, apart from all other metrics.
 
     Args:
-        means: as `fm_unroll.evaluation.statistics.describe` returns them.
+        means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
     """
     return [
         _mean_table(
@@ -59,7 +59,7 @@ def contrast_tables(means: pd.DataFrame) -> list[Table]:
     """Means by contrast or view, one table per data set that has several.
 
     Args:
-        means: as `fm_unroll.evaluation.statistics.describe` returns them, with a further column ``contrast``.
+        means: as :func:`fm_unroll.evaluation.statistics.describe` returns them, and a column ``contrast``.
     """
     return [
         _mean_table(
@@ -136,7 +136,7 @@ def _acceleration_note(at: pd.DataFrame, centers: Sequence[str]) -> str:
 def _sample_notes(means: pd.DataFrame, heading: str) -> list[str]:
     one = means.drop_duplicates([*CONDITION, "arm"])
     sizes = one.drop_duplicates(list(CONDITION))
-    counts = f"{span(sizes.subjects)} subjects, {span(sizes.volumes)} volumes a condition"
+    counts = f"{span(sizes.subjects)} subjects, {span(sizes.volumes)} volumes per condition"
     counts = f"{heading}: {counts}" if heading else counts
     out = sizes[sizes.excluded > 0]
     excluded = "; ".join(f"{r.center}, {times(r.acceleration)}: {r.excluded}" for r in out.itertuples())
@@ -155,7 +155,7 @@ def summary(means: pd.DataFrame) -> str:
     """A compact table for the terminal: the main metrics by method, data set, center and acceleration.
 
     Args:
-        means: as `fm_unroll.evaluation.statistics.describe` returns them.
+        means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
     """
     blocks = []
     metrics = metrics_of("main")

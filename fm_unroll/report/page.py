@@ -220,7 +220,7 @@ def _read_priors(path: Path, arms: Iterable[Arm]) -> dict[Arm, Prior]:
             raise InputError(f"{path}: {text}: expected the keys fusion, step_sizes and blocks")
         if any(len(row) != len(prior["blocks"]) for row in _rows(prior["fusion"])):
             raise InputError(
-                f"{path}: {text}: every row of fusion needs one weight a block ({prior['blocks']})"
+                f"{path}: {text}: every row of fusion needs one weight per block ({prior['blocks']})"
             )
     known = {str(arm): arm for arm in arms}
     by_arm = {known.get(text, Arm(text)): prior for text, prior in priors.items()}

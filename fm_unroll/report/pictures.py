@@ -61,7 +61,7 @@ def read_slices(folder: Path, shown: pd.DataFrame) -> dict[Place, StoredSlice]:
 
     Args:
         folder: the run's ``images`` folder; need not exist.
-        shown: as `fm_unroll.evaluation.selection.shown_runs` returns them; gives every picture its SSIM.
+        shown: as :func:`fm_unroll.evaluation.selection.shown_runs` returns them; they hold the SSIM.
 
     Raises:
         InputError: a file that lies outside the folder (a link), cannot be read or lacks a key, or whose
@@ -276,5 +276,5 @@ def picture(image: NDArray[np.float32], peak: float) -> str:
 
 
 def display_maximum(item: StoredSlice) -> float:
-    """The gray value shown as white: the 99.8th percentile of the target."""
+    """The gray value that is shown as white: the 99.8th percentile of the target."""
     return _scales([item], ())[0][0]

@@ -13,19 +13,19 @@ from fm_unroll.report.formats import Cell, Table
 from fm_unroll.report.sentences import difference, domain_name, file_name, number, times
 from fm_unroll.report.tables import CONVENTION, domains, metric_header, notes_of
 
-PUBLISHED = Path(__file__).with_name("published.csv")
+PUBLISHED_FILE = Path(__file__).with_name("published.csv")
 # method -> its name in the paper
-METHODS = {
+PUBLISHED_NAMES = {
     "varnet": "E2E-VarNet",
     "clip": "CMR-CLIP",
     "dinov2": "CMR-DINOv2",
     "biomedclip": "CMR-BiomedCLIP",
 }
 # metric -> column of the file
-COLUMNS = {"ssim": "ssim", "psnr_volume": "psnr_db", "nmse_volume": "nmse"}
+PUBLISHED_COLUMNS = {"ssim": "ssim", "psnr_volume": "psnr_db", "nmse_volume": "nmse"}
 
 
-def read_published(path: Path = PUBLISHED) -> pd.DataFrame:
+def read_published(path: Path = PUBLISHED_FILE) -> pd.DataFrame:
     """Read the paper's Tables 1 to 3.
 
     Returns:
@@ -43,8 +43,8 @@ def published_tables(means: pd.DataFrame, published: pd.DataFrame) -> list[Table
     """Our figures beside the published ones, in the layout of the paper's Tables 1 to 3, one per data set.
 
     Args:
-        means: as `fm_unroll.evaluation.statistics.describe` returns them.
-        published: as `read_published` returns it.
+        means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
+        published: as :func:`read_published` returns it.
     """
     return [
         _published_table(dataset, anatomy, group, published[published.anatomy == anatomy])
@@ -66,7 +66,7 @@ def _published_table(dataset: str, anatomy: str, means: pd.DataFrame, published:
     return Table(
         name=file_name("published", anatomy, dataset),
         caption=f"{domain_name(dataset, anatomy)} beside {paper}.",
-        header=metric_header(list(dict.fromkeys(published.center)), list(COLUMNS)),
+        header=metric_header(list(dict.fromkeys(published.center)), list(PUBLISHED_COLUMNS)),
         body=tuple(body),
         notes=notes_of(
             data,
@@ -82,10 +82,10 @@ def _pairs(means: pd.DataFrame, published: pd.DataFrame) -> Iterator[dict[str, A
     ours = means.set_index(["center", "acceleration", "arm", "metric"])["mean"].to_dict()
     theirs = published.set_index(["center", "acceleration", "method"])
     for acceleration in sorted(published.acceleration.unique()):
-        for method, name in METHODS.items():
+        for method, name in PUBLISHED_NAMES.items():
             for arm in sorted({arm for arm in means.arm if arm.method == method} or {Arm(method)}):
                 for center in dict.fromkeys(published.center):
-                    for metric, column in COLUMNS.items():
+                    for metric, column in PUBLISHED_COLUMNS.items():
                         mean = ours.get((center, acceleration, arm, metric), np.nan)
                         paper = float(theirs.loc[(center, acceleration, name), column])
                         yield {

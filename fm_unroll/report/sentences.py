@@ -50,7 +50,7 @@ def difference(value: float, metric: str) -> str:
 
 
 def interval(low: float, high: float, metric: str, write: Callable[[float, str], str] = number) -> str:
-    """``[low, high]``, written by `number` or `difference`; nothing where there is none."""
+    """``[low, high]``, written by :func:`number` or :func:`difference`; nothing where there is none."""
     return "" if np.isnan(low) else f"[{write(low, metric)}, {write(high, metric)}]"
 
 
@@ -72,7 +72,7 @@ def stars(p_value: float) -> str:
 
 
 def two_lines(name: str) -> str:
-    """What stands in brackets goes to a second line."""
+    """A name whose part in brackets stands on a second line."""
     return name.replace(" (", "\n(")
 
 
@@ -82,11 +82,11 @@ def file_name(*parts: str) -> str:
 
 
 def notices(records: pd.DataFrame, means: pd.DataFrame) -> list[str]:
-    """What a reader has to know before any number: one sentence each.
+    """What a reader has to know before any number, one sentence per notice.
 
     Args:
-        records: as `fm_unroll.evaluation.records.read_records` returns them.
-        means: as `fm_unroll.evaluation.statistics.describe` returns them.
+        records: as :func:`fm_unroll.evaluation.records.read_records` returns them.
+        means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
     """
     found = [*_notices_of_training(records), *_notices_of_gaps(records, means), *_notices_of_seeds(records)]
     if set(records.method) & {"cg_sense", "wavelet"}:
@@ -139,15 +139,14 @@ def _notices_of_seeds(records: pd.DataFrame) -> Iterator[str]:
     trainings = ["method", "encoder_weights", "train_acceleration"]
     seeds = records.dropna(subset="seed").groupby(trainings).checkpoint_sha256.nunique()
     if len(seeds) and seeds.max() == 1:
-        yield "One training seed a method: intervals and tests speak of subjects, not of training again."
+        yield "One training seed per method: intervals and tests cover subjects, not repeated trainings."
     elif len(seeds):
-        yield (
-            f"{span(seeds)} training seeds a method: intervals cover subjects and seeds, tests subjects only."
-        )
+        count = span(seeds)
+        yield f"{count} training seeds per method: intervals cover subjects and seeds, tests subjects only."
 
 
 def control_headline(controls: pd.DataFrame, synthetic: bool) -> list[str]:
-    """What is left of the priors without pretraining and without an encoder: a sentence per control.
+    """How the priors compare with their controls, one sentence per control.
 
     Args:
         controls: SSIM of the priors minus that of their controls.
@@ -174,7 +173,7 @@ def headline(
     Args:
         priors: the arms whose prior is a frozen encoder.
         comparisons: SSIM of the trained methods minus the baseline.
-        crossings: as `fm_unroll.evaluation.statistics.crossings` returns them.
+        crossings: as :func:`fm_unroll.evaluation.statistics.crossings` returns them.
         synthetic: whether any record is synthetic.
     """
     found = comparisons[comparisons.arm.isin(set(priors))].dropna(subset="difference")

@@ -1,4 +1,4 @@
-"""The layout of each table: numbers in, rows of cells out. How a table is written is `formats`' business."""
+"""The layout of each table: numbers in, rows of cells out. ``formats`` writes them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import pandas as pd
 from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.metric_table import METRICS, metrics_of
 from fm_unroll.evaluation.records import CONDITION, RUN
-from fm_unroll.report.formats import MISSING, Cell, Table
+from fm_unroll.report.formats import MISSING, Cell, Header, Table
 from fm_unroll.report.sentences import (
     SYNTHETIC,
     center_name,
@@ -54,17 +54,17 @@ def notes_of(data: pd.DataFrame, *notes: str) -> tuple[str, ...]:
 
 
 def domains(data: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Data set, anatomy and rows of each of them."""
+    """Data set, anatomy and rows of every pair of data set and anatomy."""
     for (dataset, anatomy), group in data.groupby(["dataset", "anatomy"], sort=False):
         yield dataset, anatomy, group
 
 
-def plain_header(headings: Iterable[str]) -> tuple[tuple[tuple[str, int], ...], ...]:
+def plain_header(headings: Iterable[str]) -> Header:
     """A header of one row."""
     return (tuple((heading, 1) for heading in headings),)
 
 
-def metric_header(centers: Sequence[str], metrics: Sequence[str]) -> tuple[tuple[tuple[str, int], ...], ...]:
+def metric_header(centers: Sequence[str], metrics: Sequence[str]) -> Header:
     """The header of the paper's layout: centers, and below each of them the metrics."""
     headings = [(METRICS[metric].heading, 1) for _ in centers for metric in metrics]
     return (
@@ -83,7 +83,7 @@ def _sample_cell(row: Any) -> str:
     return f"{row.subjects} ({row.volumes})" + (f", {row.excluded} left out" if row.excluded else "")
 
 
-# Of a row of `fm_unroll.evaluation.statistics.compare`; ``{label}`` is the metric's. A condition comes first.
+# Of one row that :func:`compare` returns, behind its condition; ``{label}`` is the metric's.
 COMPARISON_COLUMNS = [
     Column("Method", lambda row: row.arm.label),
     Column("Δ {label}", _difference_cell),
@@ -101,7 +101,7 @@ def comparison_tables(comparisons: pd.DataFrame) -> list[Table]:
     """Paired differences, one table per baseline, data set and metric.
 
     Args:
-        comparisons: as `fm_unroll.evaluation.statistics.compare` returns them.
+        comparisons: as :func:`fm_unroll.evaluation.statistics.compare` returns them.
     """
     return [
         _comparison_table(dataset, anatomy, metric, group)
@@ -134,7 +134,7 @@ def _comparison_table(dataset: str, anatomy: str, metric: str, data: pd.DataFram
         notes=notes_of(
             data,
             f"{label}: {convention}; {better} is better than {baseline.label}."
-            " Interval: bootstrap over subjects and seeds. Test and effect sizes: one difference a subject,"
+            " Interval: bootstrap over subjects and seeds. Test and effect sizes: one difference per subject,"
             f" seeds averaged; Holm over the {int(data.p_value.notna().sum())} tests of this table."
             " Coloured: p < 0.05 and an interval without zero.",
         ),
@@ -160,7 +160,7 @@ def crossing_table(found: pd.DataFrame, baseline: Arm) -> Table:
     """Where each method starts to win over the baseline.
 
     Args:
-        found: as `fm_unroll.evaluation.statistics.crossings` returns it.
+        found: as :func:`fm_unroll.evaluation.statistics.crossings` returns it.
         baseline: the arm it was computed against.
     """
     data = found.assign(verdict=[_verdict(row) for row in found.itertuples()])
@@ -191,9 +191,6 @@ def _verdict(row: Any) -> str:
     return "behind throughout"
 
 
-# --- runs
-
-
 def _slices_cell(row: Any) -> str:
     return f"{row.slices}" + (f" of {row.expected}" if row.slices < row.expected else "")
 
@@ -202,7 +199,7 @@ def _tested_cell(row: Any) -> str:
     return f"{domain_name(row.dataset, row.anatomy)}, {row.center}, {times(row.acceleration)}"
 
 
-# Of a run at one condition; metrics follow.
+# Of one run at one condition, before its metrics.
 RUN_COLUMNS = [
     Column("Method", lambda row: row.arm.label),
     Column(
@@ -221,7 +218,7 @@ def run_table(volumes: pd.DataFrame, records: pd.DataFrame) -> Table:
     """Every run at every condition, also those at another than their training acceleration.
 
     Args:
-        volumes: as `fm_unroll.evaluation.records.volume_table` returns them.
+        volumes: as :func:`fm_unroll.evaluation.records.volume_table` returns them.
         records: the slices they were made of (for the names and hashes of the encoders).
     """
     encoders = records.groupby("checkpoint_sha256")[["encoder", "encoder_sha256", "encoder_weights"]].first()

@@ -11,7 +11,7 @@ from fm_unroll.files import whole_file
 from fm_unroll.reconstruction.trust import TrustMaps
 from fm_unroll.reconstruction.volume import as_volume
 from fm_unroll.reconstruction.writers import DISPLAY_PERCENTILE, SUFFIXES, write_h5
-from fm_unroll.report.contact_sheet import Image
+from fm_unroll.report.contact_sheet import GrayImage
 
 INCHES = 2.6  # height of a panel
 # of the panels; the number of each map goes in
@@ -24,7 +24,7 @@ TITLES = {
 
 
 def draw_trust(
-    path: Path, image: Image, maps: Mapping[str, Image], numbers: Mapping[str, float], title: str
+    path: Path, image: GrayImage, maps: Mapping[str, GrayImage], numbers: Mapping[str, float], title: str
 ) -> None:
     """Draw an image and its maps side by side, each with its scale and its number.
 
@@ -55,7 +55,7 @@ def draw_trust(
         figure.savefig(part, format="png")
 
 
-def write_trust(beside: Path, volume: Volume, image: Image, trust: TrustMaps) -> tuple[Path, Path]:
+def write_trust(beside: Path, volume: Volume, image: GrayImage, trust: TrustMaps) -> tuple[Path, Path]:
     """Write ``NAME_trust.h5`` with the maps and ``NAME_trust.png`` with the middle slice of the first frame.
 
     Args:

@@ -84,7 +84,7 @@ def test_the_page_is_self_contained_and_honest(made, run):
     assert set(re.findall(r'(?:src|href)="(data:[a-z/]*|#)', page)) <= {"data:image/png", "data:", "#"}
     assert page.count("Synthetic data (phantoms): not comparable") > 20
     assert "0123abc" in page and "3 min 12 s" in page  # provenance
-    assert "2 training seeds a method" in page
+    assert "2 training seeds per method" in page
     assert "Wilcoxon&#39;s signed-rank test" in page and "`" not in page[page.index('class="rules"') :][:3000]
 
 
@@ -106,7 +106,7 @@ def test_text_from_files_is_escaped(tmp_path):
         (
             "priors.json",
             '{"clip": {"fusion": [[1, 2]], "step_sizes": [1], "blocks": [1]}}',
-            "one weight a block",
+            "one weight per block",
         ),
     ],
 )

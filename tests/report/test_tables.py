@@ -118,7 +118,7 @@ def test_contrasts_of_one_data_set_stand_apart():
     assert means.to_dict() == pytest.approx(expected.to_dict()) and len(means) == 2 * 3 * 2
     headings = [row[0].text for row in table.body if row[0].text]
     assert headings == [f"{c} {sentences.times(a)}" for c in ("T1map", "cine_sax") for a in (4, 8, 10)]
-    assert "T1map: 2 subjects, 2 volumes a condition." in table.notes
+    assert "T1map: 2 subjects, 2 volumes per condition." in table.notes
 
 
 def test_what_the_networks_were_trained_on_and_what_ssim_counts_is_said():
@@ -251,7 +251,7 @@ def test_priors_are_compared_with_their_own_controls():
     twin = found.controls[found.controls.baseline == arm("clip", "random")]
     assert f"of {len(twin)} comparisons beyond chance" in said[1]
     notices = " ".join(sentences.notices(found.records, found.means))
-    assert "One training seed a method" in notices
+    assert "One training seed per method" in notices
 
 
 def test_special_characters_survive_every_format(analysis):

@@ -1,9 +1,9 @@
 """Perceptual metrics, where what they need is on this machine: HaarPSI and LPIPS.
 
-HaarPSI is ``piq``'s (``pip install fm_unroll[perceptual]``). LPIPS is that of torchmetrics, which is there
-anyway, carries the learned linear heads and is maintained; the package ``lpips`` has not been since 2021, and
-``piq``'s LPIPS fetches its heads from a web page. Its AlexNet comes from torchvision and is taken from the
-hub cache of torch: nothing is ever downloaded in the middle of a run.
+HaarPSI is ``piq``'s (``pip install fm_unroll[perceptual]``). LPIPS is that of torchmetrics, which is
+installed anyway, brings the learned linear heads and is maintained. The package ``lpips`` was last released
+in 2021, and ``piq``'s LPIPS fetches its heads from a web page. Its AlexNet comes from torchvision and is
+taken from the hub cache of torch: nothing is ever downloaded in the middle of a run.
 
 Torch is imported by the functions that compute, so that a report can name these metrics without it.
 """
@@ -27,14 +27,14 @@ FETCH_ALEXNET = "python -c \"import torchvision; torchvision.models.alexnet(weig
 
 
 def haarpsi_obstacle() -> str:
-    """Why HaarPSI cannot be computed; empty if it can."""
+    """The reason why HaarPSI cannot be computed; empty if it can."""
     if importlib.util.find_spec("piq") is None:
         return "piq is not installed (pip install fm_unroll[perceptual])"
     return ""
 
 
 def lpips_obstacle() -> str:
-    """Why LPIPS cannot be computed; empty if it can."""
+    """The reason why LPIPS cannot be computed; empty if it can."""
     weights = alexnet_weights()
     published = weights.stem.rpartition("-")[2]  # torchvision names its files by the hash of their content
     if not weights.is_file():
