@@ -16,9 +16,11 @@ import numpy as np
 import torch
 import yaml
 
+from fm_unroll.data.index import IndexCache, build_index
+from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from simulate import HEADER, random_kspace, write_fastmri, write_matlab
 
-COMMAND = Callable[[Path], list[str]]
+Command = Callable[[Path], list[str]]
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,11 @@ class Case:
     """
 
     make: Callable[[Path], Path]
-    command: COMMAND
+    command: Command
     words: str | None
 
 
-def evaluate(kind: str, **options: object) -> COMMAND:
+def evaluate(kind: str, **options: object) -> Command:
     """Score the zero-filled images of a data set: reads every slice, and trains nothing."""
 
     def command(folder: Path) -> list[str]:
@@ -216,17 +218,11 @@ class Payload:
 
 
 def torn_index(folder: Path) -> Path:
-    """Every index that could be looked up is torn: a data set is indexed anew."""
-    import os
-
+    """A good scan whose data set has a torn index: it is indexed anew."""
     path = heart()(folder)
-    from fm_unroll.data.index import IndexCache, build_index
-    from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
-
     build_index(folder / "data", CMRxReconReader(("cine_sax",)))
     cache = IndexCache((folder / "data").resolve(), "cmrxrecon").file
     cache.write_text(json.dumps({"schema": 1, "files": {"x": []}})[:-3])
-    os.utime(cache)
     return path
 
 
@@ -378,7 +374,9 @@ CASES: dict[str, Case] = {
         undersampled(MASKED, lines=LINES.astype(float)), UNDERSAMPLED_HEARTS, "holds no mask04"
     ),
     "mask: data outside it": Case(
-        undersampled(MASKED, mask04=(LINES & (np.arange(12) > 3)).astype(float)), UNDERSAMPLED_HEARTS, ""
+        undersampled(MASKED, mask04=(LINES & (np.arange(12) > 3)).astype(float)),
+        UNDERSAMPLED_HEARTS,
+        "has no target",
     ),
     "mask: empty": Case(
         undersampled(MASKED, mask04=np.zeros((16, 12))),
@@ -418,7 +416,7 @@ CASES: dict[str, Case] = {
     "knee: target is zero": Case(knee(target=TARGET * 0), KNEES, "zero everywhere"),
     "knee: maximum NaN": Case(knee(attributes={"max": np.nan}), KNEES, "attribute max is"),
     "knee: maximum negative": Case(knee(attributes={"max": -1.0}), KNEES, "expected a positive number"),
-    "knee: maximum is text": Case(knee(attributes={"max": "large"}), KNEES, ""),
+    "knee: maximum is text": Case(knee(attributes={"max": "large"}), KNEES, "attribute max is 'large'"),
     "knee: mask of another matrix": Case(knee(instead("mask", data=np.ones(11))), KNEES, "mask is float64"),
     "knee: mask without a centre": Case(
         knee(instead("mask", data=np.zeros(12))), KNEES, "centre of k-space is not sampled"

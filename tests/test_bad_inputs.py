@@ -102,7 +102,3 @@ def test_folders_of_any_name(name: str, tmp_path: Path, capsys):
     assert (folder / "results" / "records.csv").is_file()
     main(["data", "check", str(folder / "data")])
     assert name in capsys.readouterr().out
-
-
-def test_there_are_many():
-    assert len(CASES) >= 60

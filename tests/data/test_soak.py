@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 WARM_UP = 40  # forked workers make pages their own as they touch them
 EPOCHS = 60
 SHAPE = (128, 96, 4, 2, 1)  # kx, ky, coil, z, t: a slice has 0.4 MiB
-ONE_SLICE_AN_EPOCH = EPOCHS * 128 * 96 * 4 * 8 / 2**20  # MiB: what the smallest leak would come to
+ONE_SLICE_PER_EPOCH = EPOCHS * 128 * 96 * 4 * 8 / 2**20  # MiB: what the smallest leak would come to
 
 
 def resident_mebibytes() -> float:
@@ -64,4 +64,4 @@ def test_memory_does_not_grow_over_epochs(tmp_path: Path, packed: bool, workers:
         return min(memory)
 
     before = run(range(WARM_UP))
-    assert run(range(WARM_UP, WARM_UP + EPOCHS)) - before < ONE_SLICE_AN_EPOCH / 2
+    assert run(range(WARM_UP, WARM_UP + EPOCHS)) - before < ONE_SLICE_PER_EPOCH / 2

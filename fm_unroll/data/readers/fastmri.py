@@ -15,7 +15,7 @@ Source: https://github.com/facebookresearch/fastMRI, ``fastmri/data/mri_data.py`
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import h5py
 import numpy as np
@@ -178,9 +178,10 @@ def _get_target(file: h5py.File, slices: int) -> h5py.Dataset | None:
 
 def _get_maximum(file: h5py.File) -> float | None:
     """The maximum of the stored reconstructions, if the file states it."""
-    maximum: Any = file.attrs.get("max")
-    if maximum is None:
+    stated = file.attrs.get("max")
+    if stated is None:
         return None
-    if np.ndim(maximum) != 0 or not np.isfinite(maximum) or maximum <= 0:
-        raise InputError(f"{file.filename}: attribute max is {maximum!r}, expected a positive number")
+    maximum = np.asarray(stated)
+    if maximum.shape != () or maximum.dtype.kind not in "iuf" or not np.isfinite(maximum) or maximum <= 0:
+        raise InputError(f"{file.filename}: attribute max is {stated!r}, expected a positive number")
     return float(maximum)
