@@ -81,6 +81,7 @@ class FrozenEncoder(nn.Module):
         _, mean, std = IMAGENET if statistics == "imagenet" else spec.statistics
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.register_load_state_dict_pre_hook(_keep_own_tensors)
         self.eval()
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -138,6 +139,7 @@ class FrozenEncoder(nn.Module):
             return self.vit
         dtype = torch.get_autocast_dtype(device)
         weights = list(self.vit.parameters())
+        # private: torch has no public way to learn that a tensor was changed in place
         state = (dtype, weights[0].device, sum(weight._version for weight in weights))
         if self._cast is None or self._cast[0] != state:
             with torch.inference_mode(False):  # tensors made in inference mode cannot be used in training
@@ -183,23 +185,6 @@ class FrozenEncoder(nn.Module):
         """Add nothing to the state dict of the model that holds this encoder."""
         return OrderedDict() if destination is None else destination
 
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        """Report any tensor under this encoder as unexpected, and hand the submodules their own tensors."""
-        for key in [key for key in state_dict if key.startswith(prefix)]:
-            unexpected_keys.append(key)
-            del state_dict[key]
-        own = super().state_dict(keep_vars=True)
-        state_dict.update({prefix + name: tensor for name, tensor in own.items()})
-
     def _check_image(self, image: Tensor) -> None:
         """Refuse another shape and values outside 0..1."""
         if image.ndim != 4 or image.shape[1] not in (1, 3) or not image.is_floating_point():
@@ -214,6 +199,23 @@ class FrozenEncoder(nn.Module):
     def extra_repr(self) -> str:
         """Describe the encoder for ``print``."""
         return f"{self.name}, {self.weights_label}, blocks={self.blocks}, gradient={self.gradient}"
+
+
+def _keep_own_tensors(
+    encoder: FrozenEncoder,
+    state_dict: dict[str, Any],
+    prefix: str,
+    local_metadata: dict[str, Any],
+    strict: bool,
+    missing_keys: list[str],
+    unexpected_keys: list[str],
+    error_msgs: list[str],
+) -> None:
+    """Report any tensor under an encoder as unexpected, and let its transformer load its own tensors."""
+    for key in [key for key in state_dict if key.startswith(prefix)]:
+        unexpected_keys.append(key)
+        del state_dict[key]
+    state_dict.update(encoder.vit.state_dict(prefix=f"{prefix}vit.", keep_vars=True))
 
 
 def _compile_blocks(vit: "PlainViT") -> None:

@@ -24,6 +24,7 @@ def compile_denoisers(network: nn.Module, device: torch.device) -> None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         warnings.warn(f"torch.compile does not work on {device}, nothing is compiled: {reason}", stacklevel=2)
         return
+    # private: torch.compiler has no switch for it
     torch._dynamo.config.suppress_errors = True
     for module in network.modules():
         if isinstance(module, Unet | DecoderStage):

@@ -63,11 +63,14 @@ class ContinuedCSVLogger(CSVLogger):
     Steps between the last checkpoint and the interruption appear twice.
     """
 
+    continued = False
+
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
         """The writer, which has the rows of the interrupted run already."""
-        if self._experiment is None:
+        if not self.continued:
+            self.continued = True
             path = Path(self.log_dir, ExperimentWriter.NAME_METRICS_FILE)
             rows: list[dict[str, Any]] = []
             if path.exists():
