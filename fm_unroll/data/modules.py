@@ -42,13 +42,25 @@ class KSpaceData(LightningDataModule, ABC):
         root: Path,
         reader: Reader[Any],
         sampling: SamplingPattern,
-        split: tuple[float, float, float] | None,
-        split_seed: int,
-        batch_size: int,
-        num_workers: int,
+        split: tuple[float, float, float] | None = None,
+        split_seed: int = 0,
+        batch_size: int = 1,
+        num_workers: int = 2,
         seed: int = 0,
     ) -> None:
-        """Keep the settings; nothing is read before :meth:`prepare_data`."""
+        """Keep the settings; nothing is read before :meth:`prepare_data`.
+
+        Args:
+            root: the data set's folder.
+            reader: the layout.
+            sampling: pattern of the masks.
+            split: fractions of subjects for training, validation and test; None: the data set's own.
+            split_seed: seed of the split; the split depends on it and the subject ids alone.
+            batch_size: slices per batch, all of one matrix size.
+            num_workers: reading processes.
+            seed: seed of the order of slices and of the masks in training; on the command line,
+                ``seed_everything``.
+        """
         super().__init__()
         self.root = Path(root)
         self.reader = reader
@@ -186,11 +198,7 @@ class CMRxReconData(KSpaceData):
         contrasts: Sequence[str] = ("cine_sax", "cine_lax", "T1map", "T2map"),
         subset: Literal["TrainingSet", "ValidationSet", "TestSet"] = "TrainingSet",
         acquisition: Literal["FullSample", "AccFactor04", "AccFactor08", "AccFactor10"] = "FullSample",
-        split: tuple[float, float, float] | None = None,
-        split_seed: int = 0,
-        batch_size: int = 1,
-        num_workers: int = 2,
-        seed: int = 0,
+        **options: Any,
     ) -> None:
         """Describe the data set.
 
@@ -202,16 +210,12 @@ class CMRxReconData(KSpaceData):
             contrasts: which files of each subject to use.
             subset: the challenge's part.
             acquisition: fully sampled files, or the challenge's undersampled ones (prediction only).
-            split: fractions of subjects for training, validation and test; None: the data set's own.
-            split_seed: seed of the split; the split depends on it and the subject ids alone.
-            batch_size: slices per batch, all of one matrix size.
-            num_workers: reading processes.
-            seed: of the order of slices and the masks in training; on the command line, ``seed_everything``.
+            options: split, split_seed, batch_size, num_workers and seed, as in :class:`KSpaceData`.
         """
         reader = CMRxReconReader(contrasts=tuple(contrasts), subset=subset, sampling=acquisition)
         center = None if acs_lines is None else Center(lines=acs_lines)
         sampling = (sampling or UniformSampling()).at(acceleration, center)
-        super().__init__(root, reader, sampling, split, split_seed, batch_size, num_workers, seed)
+        super().__init__(root, reader, sampling, **options)
 
 
 class FastMRIData(KSpaceData):
@@ -225,11 +229,7 @@ class FastMRIData(KSpaceData):
         acceleration: float | None = None,
         center_fraction: float | None = None,
         sampling: SamplingPattern | None = None,
-        split: tuple[float, float, float] | None = None,
-        split_seed: int = 0,
-        batch_size: int = 1,
-        num_workers: int = 2,
-        seed: int = 0,
+        **options: Any,
     ) -> None:
         """Describe the data set.
 
@@ -238,16 +238,12 @@ class FastMRIData(KSpaceData):
             acceleration: nominal acceleration of the masks, in place of the pattern's.
             center_fraction: fully sampled centre lines over all lines, in place of the pattern's.
             sampling: pattern of the masks; None: equispaced, x8, center fraction 0.04.
-            split: fractions of subjects for training, validation and test; None: the data set's own.
-            split_seed: seed of the split; the split depends on it and the subject ids alone.
-            batch_size: slices per batch, all of one matrix size.
-            num_workers: reading processes.
-            seed: of the order of slices and the masks in training; on the command line, ``seed_everything``.
+            options: split, split_seed, batch_size, num_workers and seed, as in :class:`KSpaceData`.
         """
         center = None if center_fraction is None else Center(fraction=center_fraction)
         sampling = (sampling or EquispacedSampling(center_fraction=0.04)).at(acceleration, center)
         reader = FastMRIReader()
-        super().__init__(root, reader, sampling, split, split_seed, batch_size, num_workers, seed)
+        super().__init__(root, reader, sampling, **options)
 
 
 class FastMRIKneeData(FastMRIData):

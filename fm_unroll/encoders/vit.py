@@ -81,7 +81,7 @@ class FrozenEncoder(nn.Module):
         _, mean, std = IMAGENET if statistics == "imagenet" else spec.statistics
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self.register_load_state_dict_pre_hook(_keep_own_tensors)
+        self.register_load_state_dict_pre_hook(_keep_own_tensors)  # type: ignore[no-untyped-call]  # torch's own
         self.eval()
 
     def forward(self, image: Tensor) -> list[Tensor]:
