@@ -46,7 +46,7 @@ def upgrade_checkpoint(checkpoint: Content) -> Content:
     """Return a checkpoint of ``fit`` as this version writes it.
 
     Args:
-        checkpoint: Its content, with ``hyper_parameters`` and ``fm_unroll``; left as it is.
+        checkpoint: its content, with ``hyper_parameters`` and ``fm_unroll``; left as it is.
     """
     return {
         **checkpoint,
@@ -59,7 +59,7 @@ def upgrade_config(config: Content) -> Content:
     """Return a config file, or the ``config.yaml`` of a run, as this version writes it.
 
     Args:
-        config: Its content; left as it is.
+        config: its content; left as it is.
     """
     upgraded: Content = upgrade_data(upgrade_class_paths(config))
     if isinstance(upgraded.get("model"), dict):

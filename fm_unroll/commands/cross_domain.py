@@ -1,4 +1,4 @@
-"""``cross-domain``: evaluate, and print the means."""
+"""The verb ``cross-domain``."""
 
 from collections.abc import Sequence
 from pathlib import Path

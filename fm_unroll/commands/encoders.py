@@ -1,4 +1,4 @@
-"""The verbs `encoders list`, `encoders fetch` and `encoders verify` of the command line."""
+"""The verbs ``encoders list``, ``encoders fetch`` and ``encoders verify``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ def fetch(name: str) -> None:
     """Download an encoder's published weights into the Hugging Face hub's cache, and check them.
 
     Args:
-        name: an encoder of `encoders list`, or timm/NAME
+        name: an encoder of ``encoders list``, or timm/NAME.
     """
     path = fetch_weights(find_encoder(name))
     print(f"{name}: {path} (SHA-256 {file_sha256(path)})")
@@ -39,8 +39,8 @@ def verify(target: str, encoder: str | None = None) -> None:
     """Load an encoder strictly, count and hash its tensors and run one image through it.
 
     Args:
-        target: an encoder of `encoders list`, timm/NAME, or the path of a weights file or of its folder
-        encoder: for a path: the encoder that the file is for; by default it is recognised by its tensors
+        target: an encoder of ``encoders list``, timm/NAME, or the path of a weights file or of its folder.
+        encoder: for a path: the encoder that the file is for; by default it is recognised by its tensors.
     """
     named = target in list_encoders() or target.startswith("timm/")
     path = Path(target)
@@ -64,10 +64,10 @@ def verify(target: str, encoder: str | None = None) -> None:
 
 
 def recognise_encoder(path: Path) -> list[str]:
-    """Return the registered encoders whose whole transformer a weights file fits, by keys and shapes.
+    """Find the registered encoders whose whole transformer a weights file fits, by keys and shapes.
 
     Raises:
-        InputError: The file fits none.
+        InputError: the file fits none.
     """
     tensors = read_tensors(path)
     weights_format = recognise_format(tensors, path)

@@ -1,4 +1,4 @@
-"""``report``: tables, figures and a page from the rows of an evaluation."""
+"""The verb ``report``."""
 
 from pathlib import Path
 

@@ -25,7 +25,7 @@ def synthesize(
     subjects or accelerations adds to what is there; a subject is the same however many there are.
 
     Args:
-        root: folder to write; new, empty, or one that this command began with the same size and seed.
+        root: folder to write to: new, empty, or begun by this command with the same size and seed.
         size: matrix sizes, coils, slices, frames: ``tiny`` is for tests, ``demo`` trains on two cores,
             ``full`` is as large as the real data.
         hearts: subjects with cine (short axis, long axis) and T1/T2 mapping files.

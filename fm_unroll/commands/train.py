@@ -10,7 +10,7 @@ def train(args: list[str]) -> None:
     """Train, validate, test or predict.
 
     Args:
-        args: The command line from the verb on. ``fit --resume RUN_DIR`` stands for that run's own config and
+        args: the command line from the verb on. ``fit --resume RUN_DIR`` stands for that run's own config and
             its latest checkpoint.
     """
     run(resume(args))

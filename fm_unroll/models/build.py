@@ -1,4 +1,4 @@
-"""A method's name to its network."""
+"""The network of a method, by name."""
 
 from typing import Literal
 
@@ -19,21 +19,21 @@ def build_model(
     """Build an unrolled network.
 
     Args:
-        method: Denoiser: ``varnet`` (E2E-VarNet), ``varnet_wide`` (the same with as many trainable parameters
+        method: denoiser: ``varnet`` (E2E-VarNet), ``varnet_wide`` (the same with as many trainable parameters
             as the foundation model), an encoder's name (``clip``, ``dinov2``, ``biomedclip``, ``random``,
             ...; a frozen prior), or ``none`` (the foundation model's decoder without an encoder).
-        num_cascades: Unrolled iterations.
-        sens_chans: Channels of the sensitivity estimator's first convolution.
-        sens_pools: Pooling layers of the sensitivity estimator.
-        checkpoint_cascades: Cascades that trade time for memory in training: ``all``, ``none``, or one in
-            every so many. A checkpointed cascade computes its activations a second time.
-        options: Options of the method's own denoiser.
+        num_cascades: unrolled iterations.
+        sens_chans: channels of the sensitivity estimator's first convolution.
+        sens_pools: pooling layers of the sensitivity estimator.
+        checkpoint_cascades: cascades that trade time for memory in training: ``all``, ``none``, or a
+            number n for every n-th cascade. A checkpointed cascade computes its activations a second time.
+        options: options of the method's own denoiser.
 
     Returns:
         The network, on the CPU.
 
     Raises:
-        InputError: Unknown method (with the nearest names), an option that the method does not have, a number
+        InputError: unknown method (with the nearest names), an option that the method does not have, a number
             out of range, weights that do not fit.
     """
     if num_cascades < 1:

@@ -29,8 +29,8 @@ class DenoiserEntry:
     """One denoiser by name.
 
     Attributes:
-        build: The function; its keyword-only parameters are the options.
-        defaults: Values of options under this name, where they differ from the function's own.
+        build: the function; its keyword-only parameters are the options.
+        defaults: values of options under this name, where they differ from the function's own.
     """
 
     build: Builder
@@ -53,15 +53,16 @@ def register_denoiser(name: str, **defaults: object) -> Callable[[Builder], Buil
     """Make a denoiser known by a name: to :func:`build_model`, to configs and to the command line.
 
     The function that is decorated takes ``num_cascades``, an ``encoder`` if it is registered for
-    :data:`ANY_ENCODER`, and keyword-only options with types, defaults and a line each in its docstring. It
-    returns one module per cascade, complex image to complex image, ``(batch, readout, phase)``.
+    :data:`ANY_ENCODER`, and keyword-only options, each with a type, a default and a description in its
+    docstring. It returns one module per cascade, from complex image to complex image,
+    ``(batch, readout, phase)``.
 
     Args:
-        name: Name of the method; one function may be registered under several.
-        defaults: Defaults of its options under this name, where they differ from the function's own.
+        name: name of the method; one function may be registered under several.
+        defaults: defaults of its options under this name, where they differ from the function's own.
 
     Raises:
-        InputError: The name is taken.
+        InputError: the name is taken.
     """
 
     def register(build: Builder) -> Builder:
@@ -96,7 +97,7 @@ def check_method(method: str) -> None:
     """Refuse a name that :func:`build_model` does not know.
 
     Raises:
-        InputError: The name is unknown; the message gives the nearest ones.
+        InputError: the name is unknown; the message gives the nearest ones.
     """
     if method not in list_methods() and not method.startswith("timm/"):
         near = difflib.get_close_matches(method, list_methods()) or list_methods()
@@ -107,7 +108,7 @@ def find_denoiser(method: str) -> DenoiserEntry:
     """Return the denoiser of a method.
 
     Raises:
-        InputError: The method is unknown.
+        InputError: the method is unknown.
     """
     check_method(method)
     denoisers = list_denoisers()
@@ -118,11 +119,11 @@ def effective_options(method: str, given: Mapping[str, object]) -> dict[str, Any
     """Return the options of a method's denoiser: those given, and the defaults of the others.
 
     Args:
-        method: The method.
-        given: Options by name. None stands for an option that is not given.
+        method: the method.
+        given: options by name. None stands for an option that is not given.
 
     Raises:
-        InputError: The method is unknown, or has no such option.
+        InputError: the method is unknown, or has no such option.
     """
     options = find_denoiser(method).options()
     given = {name: value for name, value in given.items() if value is not None}

@@ -20,7 +20,7 @@ def register_loss(name: str) -> Callable[[Loss], Loss]:
     What is decorated is called without arguments and gives a module that takes what :class:`SSIMLoss` takes.
 
     Raises:
-        InputError: The name is taken.
+        InputError: the name is taken.
     """
 
     def register(loss: Loss) -> Loss:
@@ -41,7 +41,7 @@ def check_loss(name: str) -> None:
     """Refuse a name that :func:`build_loss` does not know.
 
     Raises:
-        InputError: The name is unknown; the message gives the nearest ones.
+        InputError: the name is unknown; the message gives the nearest ones.
     """
     if name not in _LOSSES:
         near = difflib.get_close_matches(name, _LOSSES) or list_losses()
@@ -66,8 +66,8 @@ class SSIMLoss(nn.Module):
 
         Args:
             prediction: float32, ``(batch, readout, phase)``.
-            target: The same shape.
-            data_range: Maximum of each slice's target volume, ``(batch,)``.
+            target: the same shape.
+            data_range: maximum of each slice's target volume, ``(batch,)``.
 
         Returns:
             A scalar in 0..2.

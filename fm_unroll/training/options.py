@@ -49,11 +49,11 @@ def settle_options(model: dict[str, Any], named: Collection[str] | None = None) 
     """Return a config's ``model`` section with the effective options of its method, and none of the others.
 
     Args:
-        model: The section.
-        named: Names of the options that count as given; by default all that are not None.
+        model: the section.
+        named: names of the options that count as given; by default all that are not None.
 
     Raises:
-        InputError: The method is unknown, or an option is given that it does not have.
+        InputError: the method is unknown, or an option is given that it does not have.
     """
     options = {name for entry in list_denoisers().values() for name in entry.options()}
     common = {name: value for name, value in model.items() if name not in options}

@@ -82,8 +82,8 @@ def unets(num_cascades: int, *, chans: int = 18, pools: int = 4) -> list[nn.Modu
     """Build the denoisers of E2E-VarNet.
 
     Args:
-        num_cascades: Number of denoisers.
-        chans: Channels of the first convolution (18, and 25 for ``varnet_wide``).
-        pools: Pooling layers.
+        num_cascades: number of denoisers.
+        chans: channels of the first convolution (18, and 25 for ``varnet_wide``).
+        pools: pooling layers.
     """
     return [NormUnet(chans, pools) for _ in range(num_cascades)]
