@@ -149,6 +149,10 @@ def run(args: list[str]) -> None:
         function = load(target)
     elif rest and rest[0] in target:
         verb, function, rest = f"{verb} {rest[0]}", load(target[rest[0]]), rest[1:]
+    elif rest and rest[0] in {"-h", "--help"}:
+        parts = "".join(f"\n  python -m fm_unroll {verb} {part} --help" for part in target)
+        print(f"{verb}: {VERBS[verb][1]}\n{parts}")
+        return
     else:
         raise InputError(f"{verb} needs one of {', '.join(target)}, then --help for its options")
     call(function, rest, prog=f"fm_unroll {verb}")

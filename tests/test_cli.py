@@ -112,3 +112,10 @@ def test_debug_shows_the_traceback():
 
     with pytest.raises(InputError):
         main(["fit", "--config", "nothing.yaml", "--debug"])
+
+
+@pytest.mark.parametrize("verb", [verb for verb, (target, _) in VERBS.items() if isinstance(target, dict)])
+def test_a_verb_of_several_parts_lists_them(verb, capsys):
+    main([verb, "--help"])
+    printed = capsys.readouterr().out
+    assert all(f"{verb} {part} --help" in printed for part in VERBS[verb][0])

@@ -38,6 +38,8 @@ def check(root: Path, json: bool = False, contact_sheet: Path | None = None, rea
         print(json_format.dumps(report, indent=2))
     else:
         print_report(report)
+        if contact_sheet is not None and contact_sheet.is_file():
+            print(f"written: {contact_sheet}")
     if report["problems"]:
         raise SystemExit(1)
 

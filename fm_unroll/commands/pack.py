@@ -42,7 +42,7 @@ def pack(root: Path, output: Path | None = None, workers: int = 2) -> None:
     problems = [*found.problems, *(problem for job in jobs for problem in job.run(workers))]
     volumes = sum(len(job.volumes) for job in jobs)
     failed = len(problems) - len(found.problems)
-    print(f"{output}: {volumes - failed} volumes packed; read them with --data.root {output}")
+    print(f"{output}: {volumes - failed} volumes are packed there; read them with --data.root {output}")
     for problem in problems:
         print(f"unusable: {problem}")
     if problems:

@@ -147,7 +147,7 @@ class KSpaceBatch:
         target = "no target" if self.target is None else "target"
         return (
             f"KSpaceBatch({counted(len(self), 'slice')}: {matrix_of(self.kspace)}, "
-            f"{sampling_of(self.fully_sampled)} scans, {of_lines} lines in the mask, "
+            f"{of_lines} of {self.mask.shape[-1]} lines, "
             f"{self.num_acs} ACS lines, {target}, {self.kspace.device})"
         )
 

@@ -287,7 +287,7 @@ def test_what_cannot_be_packed_is_listed_and_the_rest_is_packed(cardiac: Path, t
     assert status.value.code == 1
     output = capsys.readouterr().out
     assert f"unusable: {silent}: slice 1, frame 1: k-space is zero everywhere" in output
-    assert f"unusable: {torn}" in output and "4 volumes packed" in output
+    assert f"unusable: {torn}" in output and "4 volumes are packed" in output
     assert len(files(tmp_path / "cmrxrecon_packed")) == 4
 
 
