@@ -48,7 +48,7 @@ def write_cmrxrecon_undersampled(path: Path, full: Path, acceleration: int, acs_
         acceleration: R.
         acs_lines: number of centre lines.
     """
-    with h5py.File(full) as source:
+    with h5py.File(full, locking=False) as source:  # a reader may have it open
         kspace, attributes = source["kspace_full"], dict(source.attrs)
         *_, phase, readout = kspace.shape
         lines = np.arange(phase) % acceleration == 0
