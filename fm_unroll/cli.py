@@ -79,13 +79,10 @@ def main(args: Sequence[str] | None = None) -> None:
         return
     try:
         run(args)
-    except (InputError, ArgumentError) as error:
-        if debug:
+    except (ValueError, ArgumentError) as error:
+        message = complaint(error)
+        if debug or message is None:
             raise
-        # raised in a reading process, the message comes behind that process's traceback
-        message = str(error).strip().splitlines()[-1].removeprefix("fm_unroll.errors.InputError: ")
-        if isinstance(error, ArgumentError):
-            message = f"{innermost(error)} (--help shows the options)"
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from None
     except (OSError, RuntimeError) as error:
@@ -94,6 +91,18 @@ def main(args: Sequence[str] | None = None) -> None:
             raise
         print(f"error: {what}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def complaint(error: ValueError | ArgumentError) -> str | None:
+    """Say in one line what of what was given cannot be used; None if that is not what is wrong."""
+    # jsonargparse raises errors of its own out of those of the classes that it builds
+    ours = next((link for link in chain_of(error) if isinstance(link, InputError)), None)
+    if ours is not None:
+        # raised in a reading process, the message comes behind that process's traceback
+        return str(ours).strip().splitlines()[-1].removeprefix("fm_unroll.errors.InputError: ")
+    if isinstance(error, ArgumentError):
+        return f"{innermost(error)} (--help shows the options)"
+    return None
 
 
 def innermost(error: ArgumentError) -> str:

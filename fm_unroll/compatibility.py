@@ -116,8 +116,9 @@ def upgrade_sampling(facts: dict[str, Any]) -> dict[str, Any]:
 def upgrade_data(node: Any) -> Any:
     """Give every data module that a config names its present options.
 
-    fastMRI's had ``pattern``, equispaced or random. All had ``packed``: null, unless packed files were read.
-    Those are no longer read, so that a path stays, and is refused.
+    fastMRI's had ``pattern``, equispaced or random; another word, or one beside ``sampling``, stays and is
+    refused. All had ``packed``: null, unless packed files were read. Those are no longer read, so that a path
+    stays, and is refused.
     """
     if isinstance(node, list):
         return [upgrade_data(value) for value in node]
@@ -128,7 +129,10 @@ def upgrade_data(node: Any) -> Any:
         options = dict(upgraded["init_args"])
         if options.get("packed", "") is None:
             del options["packed"]
-        if options.pop("pattern", None) == "random":
+        pattern = None if options.get("sampling") else options.get("pattern")
+        if pattern in {"equispaced", "random"}:
+            del options["pattern"]
+        if pattern == "random":
             # their defaults, which acceleration and center_fraction beside it go on to replace
             values = {"acceleration": 8, "center_fraction": 0.04}
             options["sampling"] = {"class_path": PATTERNS["RandomSampling"], "init_args": values}

@@ -15,14 +15,29 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A path to write to, which becomes ``path`` once all went well; else ``path`` stays as it was.
 
     Its suffix is ``.part``, so that nobody who looks for files like ``path`` takes half of one.
+
+    Raises:
+        InputError: the folder cannot be made, because a file has its place.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     part = path.with_name(path.name + ".part")
     try:
         yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless they are there.
+
+    Raises:
+        InputError: a file has the place of one of them.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{folder}: a file lies where a folder is to be made; give another path") from None
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -119,3 +119,27 @@ def test_a_verb_of_several_parts_lists_them(verb, capsys):
     main([verb, "--help"])
     printed = capsys.readouterr().out
     assert all(f"{verb} {part} --help" in printed for part in VERBS[verb][0])
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--data.acceleration", "0.5"], "acceleration 0.5 is below 1"),
+        (["--data.acs_lines", "-1"], "acs_lines is -1"),
+        (["--data.sampling", "RandomSampling", "--data.acs_lines", "24"], "fraction"),
+        (["--model.learning_rate", "-1"], "learning_rate is -1"),
+        (["--model.chans", "0"], "a U-Net of 0 channels"),
+    ],
+)
+def test_values_that_a_class_refuses_are_named_in_one_line(options, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert words in run_and_fail(
+        capsys, "fit", "--data.root", "nowhere", "--model.num_cascades", "1", *options
+    )
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path, capsys):
+    (tmp_path / "taken").write_text("")
+    records = ROOT / "tests" / "fixtures" / "version_0_1" / "records.csv"
+    message = run_and_fail(capsys, "report", records, "--output", tmp_path / "taken")
+    assert "taken" in message and "a file lies where a folder is to be made" in message

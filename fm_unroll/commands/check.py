@@ -9,6 +9,7 @@ from typing import Any
 from fm_unroll.curation.inventory import count, pictures, read_all
 from fm_unroll.curation.survey import DataSet, survey
 from fm_unroll.errors import InputError
+from fm_unroll.files import make_folder
 from fm_unroll.report.contact_sheet import IMAGES_PER_ROW, GrayImage, draw_contact_sheet
 
 
@@ -56,7 +57,7 @@ def draw(data_sets: Sequence[DataSet], path: Path) -> list[str]:
             label = f"{volume.name}, {' x '.join(map(str, image.shape))}"
             rows.setdefault(f"{data_set.name}\n{volume.contrast}", []).append((label, image))
     if rows:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         draw_contact_sheet(rows, "readout downwards, phase encoding to the right", path)
     return problems
 

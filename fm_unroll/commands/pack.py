@@ -38,6 +38,8 @@ def pack(root: Path, output: Path | None = None, workers: int = 2) -> None:
         raise InputError(f"{output} lies in the data set's own folder: give another --output")
     found = survey(root)
     jobs = [job for data_set in found.data_sets if (job := Job.of(data_set, root.resolve(), output)).volumes]
+    if not jobs:
+        raise InputError(f"{root}: {'; '.join(found.problems) or 'holds no scan that can be packed'}")
     require_space(output, jobs)
     problems = [*found.problems, *(problem for job in jobs for problem in job.run(workers))]
     volumes = sum(len(job.volumes) for job in jobs)

@@ -64,7 +64,7 @@ def reconstruct(
         device: cpu, cuda, cuda:1, ...; auto: a GPU if there is one.
     """
     checkpoints = check_options(checkpoint, trust, subsets, batch_size)
-    scan = open_scan(file, [name.strip() for name in axes.split(",") if name.strip()])
+    scan = open_scan(file, axes)
     files = planned_files(output, formats, scan.volume, file)
     trained = check_checkpoints(checkpoints, weights)
     pattern = choose_sampling(scan, trained[0], acceleration, center, sampling)

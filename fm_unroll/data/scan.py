@@ -100,12 +100,13 @@ class Scan:
         return batch
 
 
-def open_scan(path: Path | str, axes: Sequence[str] = ()) -> Scan:
+def open_scan(path: Path | str, axes: str | Sequence[str] = ()) -> Scan:
     """Recognise a file by its content and describe it.
 
     Args:
         path: the file.
-        axes: order of a NumPy array's axes, see :class:`~fm_unroll.data.readers.numpy.NumPyReader`.
+        axes: order of a NumPy array's axes, ``"slice,coil,readout,phase"`` or a list of these names, see
+            :class:`~fm_unroll.data.readers.numpy.NumPyReader`.
 
     Raises:
         InputError: no such file, of no known kind, or not usable; axes are given for a file that states its
@@ -115,9 +116,11 @@ def open_scan(path: Path | str, axes: Sequence[str] = ()) -> Scan:
     if not path.is_file():
         raise InputError(f"{path} is not a file")
     reader = recognise(path)
-    if axes:
+    names = axes.split(",") if isinstance(axes, str) else axes
+    names = [name.strip() for name in names if name.strip()]
+    if names:
         try:
-            reader = reader.with_axes(axes)
+            reader = reader.with_axes(names)
         except InputError as error:
             raise InputError(f"{path} {error}") from None
     where = path.absolute()  # a layout may name volumes by their folder, which a relative path can lack

@@ -67,7 +67,6 @@ class Stopwatch:
 
     def save(self) -> None:
         """Note the time until now."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         seconds = round(self.before + time.monotonic() - self.start, 1)
         write_json(self.path, self.facts | {"wall_time_s": seconds})
 

@@ -31,7 +31,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a damaged pickle raises nearly any
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"checkpoint {path} cannot be read: {reason}") from None
+        raise InputError(f"checkpoint {path} cannot be read, or is none ({reason})") from None
     parts = {"fm_unroll", "hyper_parameters", "state_dict"}
     if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys():
         raise InputError(f"{path} is not a checkpoint of fm_unroll")

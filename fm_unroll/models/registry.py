@@ -8,11 +8,13 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+from argparse import ArgumentError
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from jsonargparse import ArgumentParser
 from torch import nn
 
 from fm_unroll.encoders import list_encoders
@@ -127,10 +129,26 @@ def effective_options(method: str, given: Mapping[str, object]) -> dict[str, Any
     """
     options = find_denoiser(method).options()
     given = {name: value for name, value in given.items() if value is not None}
-    for name in given:
+    for name, value in given.items():
         if name not in options:
             raise InputError(f"method {method!r} has no option {name}: it has {', '.join(options)}")
+        given[name] = typed(method, options[name], value)
     return {name: given.get(name, option.default) for name, option in options.items()}
+
+
+def typed(method: str, option: inspect.Parameter, value: object) -> Any:
+    """The value of an option in the type that its function states, as the command line reads it.
+
+    Raises:
+        InputError: it is of another type.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument(f"--{option.name}", type=option.annotation)
+    try:
+        return parser.parse_object({option.name: value})[option.name]
+    except ArgumentError:
+        kind = inspect.formatannotation(option.annotation)
+        raise InputError(f"method {method!r}: {option.name} is {value!r}, expected {kind}") from None
 
 
 def build_denoisers(method: str, num_cascades: int, given: Mapping[str, object]) -> list[nn.Module]:

@@ -26,8 +26,11 @@ class Center:
         """Refuse both and neither, a negative number of lines, and fractions outside of 0..1."""
         if (self.lines is None) == (self.fraction is None):
             raise InputError("a centre is either a number of ACS lines or a fraction of all lines")
-        if self.lines is not None and self.lines < 0:
-            raise InputError(f"acs_lines is {self.lines}: give 0 or more")
+        if self.lines is not None and (self.lines < 0 or self.lines != int(self.lines)):
+            raise InputError(
+                f"acs_lines is {self.lines}: give a whole number, 0 or more; a fraction of all lines is for "
+                "EquispacedSampling and RandomSampling"
+            )
         if self.fraction is not None and not 0 <= self.fraction <= 1:
             raise InputError(f"center_fraction is {self.fraction:g}: give a fraction from 0 to 1")
 
@@ -78,4 +81,8 @@ class Center:
 
     def __str__(self) -> str:
         """``24 ACS lines``, or ``0.08``."""
-        return f"{self.lines}{ACS_LINES}" if self.fraction is None else f"{self.fraction:.2f}"
+        if self.fraction is None:
+            return f"{self.lines}{ACS_LINES}"
+        # two digits, as published tables have them; more where the fraction has more
+        short = f"{self.fraction:.2f}"
+        return short if float(short) == self.fraction else f"{self.fraction:g}"

@@ -22,7 +22,7 @@ from fm_unroll.data.readers.cmrxrecon import CATEGORIES
 from fm_unroll.data.readers.geometry import Geometry
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
-from fm_unroll.files import whole_file
+from fm_unroll.files import make_folder, whole_file
 
 Format = Literal["h5", "mat", "nii", "png"]
 SUFFIXES: dict[str, Format] = {
@@ -97,6 +97,7 @@ def planned_files(
         raise InputError("formats is empty: name one or more, such as h5")
     for name, path in paths:
         check_writable(name, volume)
+        make_folder(path.parent)
         if path.resolve() == source.resolve():
             raise InputError(f"{path} is the file to be reconstructed: give another --output")
     return paths

@@ -16,7 +16,7 @@ from fm_unroll.evaluation import selection
 from fm_unroll.evaluation.arms import BASELINE, Arm
 from fm_unroll.evaluation.metric_table import METRICS, metrics_of
 from fm_unroll.evaluation.records import read_records
-from fm_unroll.files import file_sha256, read_json
+from fm_unroll.files import file_sha256, make_folder, read_json
 from fm_unroll.report import figures, mean_tables, pictures, published, sentences, tables
 from fm_unroll.report.analysis import Analysis, analyse
 from fm_unroll.report.formats import Table
@@ -82,7 +82,7 @@ def write_report(records: Path, out: Path) -> tuple[int, int]:
     priors = _read_priors(records.parent / "priors.json", analysis.arms)
     provenance = read_json(records.parent / "provenance.json")
     for folder in (out / "tables", out / "figures"):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     made = _tables(analysis)
     for table in (table for group in made.values() for table in group):
         for suffix, text in ((".csv", table.csv()), (".md", table.markdown()), (".tex", table.latex())):

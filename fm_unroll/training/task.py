@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import center_crop
+from fm_unroll.errors import InputError
 from fm_unroll.metrics import VOLUME_METRICS, score_slices, volume_metrics
 from fm_unroll.models import build_model
 from fm_unroll.models.checkpoints import require_encoder
@@ -60,6 +61,7 @@ class ReconstructionTask(LightningModule):
             InputError: the method, the loss or an option is unknown or cannot be used.
         """
         super().__init__()
+        require_rate(learning_rate)
         options = effective_options(method, options)
         # for checkpoints; loggers get the resolved config
         self.save_hyperparameters(logger=False)
@@ -178,6 +180,16 @@ class ReconstructionTask(LightningModule):
             optimizer, self.hparams["learning_rate_step"], self.hparams["learning_rate_factor"]
         )
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+
+def require_rate(learning_rate: float) -> None:
+    """Refuse a learning rate that Adam does not take.
+
+    Raises:
+        InputError: it is not positive.
+    """
+    if not learning_rate > 0:
+        raise InputError(f"learning_rate is {learning_rate:g}: give a number above 0")
 
 
 def keep_constants_local(module: LightningModule) -> None:

@@ -87,3 +87,19 @@ def test_every_file_of_the_folder_is_found():
 
 def test_types_survive_postponed_annotations():
     assert registry.find_denoiser("none").options()["decoder_widths"].annotation == Sequence[int]
+
+
+@pytest.mark.parametrize(
+    "method, options, words",
+    [
+        ("varnet", {"chans": 2.5}, "chans is 2.5, expected int"),
+        ("varnet", {"chans": "wide"}, "chans is 'wide', expected int"),
+        ("varnet", {"chans": 0}, "a U-Net of 0 channels"),
+        ("varnet", {"pools": 40}, "40 pooling layers"),
+        ("none", {"decoder_widths": "wide"}, "decoder_widths is 'wide'"),
+        ("timm/vit_tiny_patch16_224", {"pretrained": False, "fusion": "sum"}, "fusion is 'sum'"),
+    ],
+)
+def test_values_that_an_option_cannot_have_are_refused(method, options, words):
+    with pytest.raises(InputError, match=words):
+        build_model(method, num_cascades=1, **options)

@@ -76,7 +76,8 @@ class NumPyReader(Reader[MappedArray]):
 
     def read(self, file: MappedArray, volume: Volume, slice: int, frame: int) -> Images:
         """One slice of one frame."""
-        return to_complex64(np.asarray(file.kspace[frame, slice])), None
+        # a copy: the file is mapped for reading only, and tensors have to be writable
+        return to_complex64(np.array(file.kspace[frame, slice])), None
 
 
 def _load(path: Path) -> Array:

@@ -12,6 +12,7 @@ from fm_unroll.models.registry import register_denoiser
 
 # Pooling halves the matrix up to four times in the default network, so sizes are padded to a multiple.
 SIZE_MULTIPLE = 16
+MOST_POOLS = 8  # each doubles the channels: with more, weights alone fill a GPU
 
 
 class NormUnet(nn.Module):
@@ -29,8 +30,16 @@ class NormUnet(nn.Module):
         Args:
             chans: channels of its first convolution.
             pools: number of down- and up-sampling steps.
+
+        Raises:
+            InputError: a size that no U-Net has.
         """
         super().__init__()
+        if chans < 1 or not 1 <= pools <= MOST_POOLS:
+            raise InputError(
+                f"a U-Net of {chans} channels and {pools} pooling layers: give chans and sens_chans of 1 or "
+                f"more, pools and sens_pools of 1 to {MOST_POOLS}"
+            )
         self.unet = Unet(in_chans=2, out_chans=2, chans=chans, num_pool_layers=pools)
 
     def forward(self, image: Tensor) -> Tensor:
