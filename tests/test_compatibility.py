@@ -1,6 +1,7 @@
 """Files that version 0.1 wrote are read, evaluated and trained on by this version."""
 
 import json
+import pkgutil
 import shutil
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import pytest
 import torch
 import yaml
 
+from fm_unroll import data as data_modules
 from fm_unroll.cli import main
 from fm_unroll.commands.synthesize import synthesize
-from fm_unroll.compatibility import upgrade_config, upgrade_sampling
+from fm_unroll.compatibility import MOVED, upgrade_config, upgrade_sampling
 from fm_unroll.data import FastMRIKneeData
 from fm_unroll.errors import InputError
 from fm_unroll.models.checkpoints import load_network, read_checkpoint
@@ -81,9 +83,72 @@ def test_classes_are_named_where_they_are_now():
     ]
 
 
-def test_what_is_written_by_hand_is_left_as_it_is():
-    config = {"model": {"method": "varnet", "blocks": [1]}, "trainer": {"logger": None}}
+@pytest.mark.parametrize("name", MOVED.values())
+def test_what_moved_is_where_it_is_said_to_be(name):
+    assert pkgutil.resolve_name(name)
+
+
+OF_ALL_METHODS = {
+    "learning_rate": 0.001,
+    "learning_rate_step": 40,
+    "learning_rate_factor": 0.1,
+    "any_encoder": False,
+    "compile": False,
+    "num_cascades": 1,
+    "sens_chans": 2,
+    "sens_pools": 2,
+    "checkpoint_cascades": "none",
+}
+OF_ALL_DECODERS = {"decoder_widths": [384, 192, 128, 64], "shared_decoder": False}
+OF_ALL_ENCODERS = {
+    "pretrained": True,
+    "blocks": [1, 2, 3, 4, 5, 6],
+    "fusion": "softmax",
+    "encoder_gradient": "through",
+    "statistics": "imagenet",
+    "encoder_input": "magnitude",
+    "encoder_image_size": 224,
+    "encoder_precision": "auto",
+}
+
+
+@pytest.mark.parametrize(
+    "method, given, expected",
+    [
+        ("varnet", {}, {"chans": 2, "pools": 2}),
+        ("varnet_wide", {"chans": None}, {"pools": 2}),
+        ("none", {}, OF_ALL_DECODERS),
+        ("clip", {}, OF_ALL_DECODERS | OF_ALL_ENCODERS),
+        ("clip", {"weights": "a.pt"}, OF_ALL_DECODERS | OF_ALL_ENCODERS | {"weights": "a.pt"}),
+        ("timm/vit_tiny_patch16_224", {}, OF_ALL_DECODERS | OF_ALL_ENCODERS),
+    ],
+)
+def test_an_old_model_keeps_the_options_of_its_method(method, given, expected):
+    old = yaml.safe_load((OLD / "varnet.yaml").read_text())["model"] | {"method": method} | given
+    assert upgrade_config({"model": old})["model"] == {"method": method} | OF_ALL_METHODS | expected
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"method": "varnet", "blocks": [1]},
+        {"method": "varnet", "chans": 2, "pools": 2, "blocks": [1], "weights": None},
+        {"method": "clip", "chans": 2, "pools": 2, "blocks": [1]},
+    ],
+)
+def test_what_is_written_by_hand_is_left_as_it_is(model):
+    config = {"model": model, "trainer": {"logger": None}}
     assert upgrade_config(config) == config
+
+
+@pytest.mark.parametrize("kind", ["CMRxReconData", "FastMRIKneeData", "FastMRIBrainData"])
+def test_packed_files_stay_in_a_config_and_are_refused_there(kind):
+    data = {"class_path": f"fm_unroll.data.{kind}", "init_args": {"root": "x", "packed": "some/path"}}
+    assert upgrade_config({"data": data}) == {"data": data}
+    with pytest.raises(TypeError, match="packed"):
+        getattr(data_modules, kind)(**data["init_args"])
+    none = data | {"init_args": {"root": "x", "packed": None}}
+    assert upgrade_config({"data": none}) == {"data": data | {"init_args": {"root": "x"}}}
 
 
 def test_an_old_pattern_is_known_by_class_and_arguments():

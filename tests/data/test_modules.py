@@ -1,10 +1,15 @@
 """Data modules: which pattern and which seed they undersample with."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from fm_unroll.data import CMRxReconData, FastMRIBrainData, FastMRIKneeData
+from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
+from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.physics import EquispacedSampling, RandomSampling, UniformSampling
 
@@ -14,6 +19,8 @@ from fm_unroll.physics import EquispacedSampling, RandomSampling, UniformSamplin
     [
         (CMRxReconData, {}, UniformSampling(8, 24)),
         (CMRxReconData, {"acceleration": 4, "acs_lines": 8}, UniformSampling(4, 8)),
+        (CMRxReconData, {"acs_lines": 0}, UniformSampling(8, 0)),
+        (FastMRIKneeData, {"center_fraction": 0.0}, EquispacedSampling(8, 0.0)),
         (CMRxReconData, {"sampling": RandomSampling(10, 0.08)}, RandomSampling(10, 0.08)),
         (CMRxReconData, {"sampling": RandomSampling(10, 0.08), "acceleration": 4}, RandomSampling(4, 0.08)),
         (FastMRIKneeData, {}, EquispacedSampling(8, 0.04)),
@@ -51,3 +58,38 @@ def test_the_seed_is_given_and_not_found_in_the_environment(synthetic: Path, mon
         orders.append(list(data.train_dataloader().batch_sampler))
     assert CMRxReconData(synthetic).seed == 0
     assert orders[0] != orders[1] == orders[2]
+
+
+def drawn_mask(
+    seed: int = 0,
+    epoch: int = 0,
+    name: str = "P001/cine_sax",
+    slice_: int = 0,
+    frame: int = 0,
+    training: bool = True,
+) -> tuple[bool, ...]:
+    """The lines that a slice is masked with, at a step of a run."""
+    volume = replace(Volume.of_array(Path("cine_sax.mat"), (2, 2, 1, 4, 64)), name=name)
+    sample = KSpaceSample(torch.ones(1, 4, 64, dtype=torch.complex64), None, volume, slice_, frame)
+    data = CMRxReconData("anywhere", sampling=RandomSampling(4, 0.08), seed=seed)
+    data.trainer = SimpleNamespace(training=training, current_epoch=epoch)
+    masked = data.on_after_batch_transfer(KSpaceBatch.collate([sample]), 0)
+    return tuple(masked.mask.flatten().tolist())
+
+
+def test_in_training_seed_epoch_volume_slice_and_frame_each_draw_another_mask():
+    steps = [{}, {"seed": 1}, {"epoch": 1}, {"name": "P002/cine_sax"}, {"slice_": 1}, {"frame": 1}]
+    masks = [drawn_mask(**step) for step in steps]
+    assert len(set(masks)) == len(steps)
+    assert masks == [drawn_mask(**step) for step in steps]
+
+
+def test_in_validation_the_name_of_the_volume_alone_draws_the_mask():
+    steps = [{}, {"seed": 1}, {"epoch": 1}, {"slice_": 1}, {"frame": 1}]
+    masks = {drawn_mask(**step, training=False) for step in steps}
+    assert masks == {tuple(RandomSampling(4, 0.08)(64, "P001/cine_sax").lines.tolist())}
+    assert drawn_mask(name="P002/cine_sax", training=False) not in masks
+
+
+def test_hearts_are_split_as_the_paper_states():
+    assert CMRxReconData("anywhere").split == CMRxReconData.default_split == (0.7, 0.1, 0.2)

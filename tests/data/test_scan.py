@@ -141,6 +141,17 @@ def test_a_scan_is_undersampled_as_an_evaluation_does(tmp_path):
     assert batch.data_range.tolist() == [batch.target.max()] * 3
 
 
+def test_the_maximum_that_a_file_states_scales_its_metrics(tmp_path):
+    scan = open_scan(write_fastmri(tmp_path / "file7.h5", attributes={"max": 7.5}))
+    assert scan.undersample(RandomSampling(2, 0.2)).data_range.tolist() == [7.5] * 3
+
+
+def test_a_path_from_inside_the_subjects_folder_names_the_subject(tmp_path, monkeypatch):
+    monkeypatch.chdir(write_cmrxrecon(tmp_path, subject="P007").parent)
+    volume = open_scan("cine_sax.mat").volume
+    assert (volume.subject, volume.name) == ("P007", "P007/cine_sax")
+
+
 def test_a_slice_of_a_batch_is_a_batch_that_a_network_takes(tmp_path):
     scan = open_scan(write_cmrxrecon(tmp_path, shape=(16, 12, 2, 3, 4)))
     batch = scan.undersample(UniformSampling(4, acs_lines=4))

@@ -73,6 +73,12 @@ def test_an_option_of_another_method_is_refused(method, options, words):
         build_model(method, 1, **options)
 
 
+@pytest.mark.parametrize("method", ["hub/vit", "timm", "clip/timm/vit_tiny_patch16_224"])
+def test_a_name_from_elsewhere_than_timm_is_refused(method):
+    with pytest.raises(InputError, match=f"unknown method '{method}'"):
+        build_model(method, 1)
+
+
 def test_none_stands_for_an_option_that_is_not_given():
     network = build_model("varnet", 1, weights=None, chans=None, pools=2)
     assert isinstance(network.cascades[0].denoiser, NormUnet)

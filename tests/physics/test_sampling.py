@@ -215,3 +215,11 @@ def test_nothing_is_imported_for_a_pattern():
     strange = UniformSampling(4).to_config() | {"init_args": {"center_fraction": 0.08}}
     with pytest.raises(InputError, match="cannot be made of"):
         pattern_from_config(strange)
+
+
+def test_zero_is_a_given_value():
+    with pytest.raises(InputError, match="acceleration 0 is below 1"):
+        UniformSampling().at(acceleration=0)
+    mask = UniformSampling().at(center=Center(lines=0))(40)
+    assert mask.lines.nonzero().flatten().tolist() == [0, 8, 16, 24, 32] and mask.num_acs == 0
+    assert RandomSampling(4).at(center=Center(fraction=0.0))(40).num_acs == 0

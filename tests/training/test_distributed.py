@@ -18,6 +18,7 @@ from fm_unroll.data.sampler import EqualShapeBatchSampler
 from fm_unroll.encoders import build_encoder
 from fm_unroll.errors import InputError
 from fm_unroll.models.checkpoints import load_network
+from fm_unroll.physics import RandomSampling
 from fm_unroll.training.task import ReconstructionTask
 from training_runs import config_for, weights
 
@@ -103,7 +104,7 @@ def test_processes_predict_whole_volumes_together(run_dir, tmp_path):
 
 def test_training_masks_differ_between_slices_and_validation_masks_do_not_between_runs(synthetic):
     """What a process draws depends on the slice alone, so processes with other slices draw other masks."""
-    data = FastMRIKneeData(synthetic / "knee", acceleration=4, center_fraction=0.1, pattern="random")
+    data = FastMRIKneeData(synthetic / "knee", sampling=RandomSampling(4, 0.1))
     masks = {
         seed: data.sampling(num_lines=128, seed=seed).lines.numpy().tobytes()
         for seed in ("0/3/file1/0/0", "0/3/file1/1/0", "0/3/file2/0/0", "0/4/file1/0/0", "file1")

@@ -99,3 +99,10 @@ def test_what_no_layout_recognises_is_refused_with_all_that_are_known(lab: Modul
 def test_a_name_is_given_once(lab: ModuleType):
     with pytest.raises(ValueError, match="Lab is registered already"):
         registry.register_reader(lab.LabReader)
+
+
+def test_of_two_layouts_that_recognise_a_file_the_latest_reads_it(lab: ModuleType, tmp_path: Path):
+    lab.write_lab(tmp_path / "anna.h5")
+    for name in ("Zebra", "Alpaca", "Mole"):  # not in the order of their names, either way
+        registry.register_reader(type(name, (lab.LabReader,), {"name": name}))
+        assert open_scan(tmp_path / "anna.h5").kind == name

@@ -1,0 +1,80 @@
+"""Networks out of checkpoints: the encoder's weights, its hash, evaluation mode, refusals."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import Tensor
+
+from fm_unroll.errors import InputError
+from fm_unroll.models import UnrolledNetwork, build_model
+from fm_unroll.models.checkpoints import load_network
+from reference_networks import randomise
+
+VARNET = {"method": "varnet", "num_cascades": 1, "sens_chans": 2, "sens_pools": 1, "chans": 2, "pools": 1}
+PRIOR = {
+    "method": "tiny",
+    "num_cascades": 1,
+    "sens_chans": 2,
+    "sens_pools": 1,
+    "pretrained": False,
+    "blocks": [1, 2],
+    "decoder_widths": [4, 4, 4, 4],
+    "encoder_image_size": 64,
+}
+
+
+def save(path: Path, network: UnrolledNetwork, settings: dict) -> Path:
+    """A checkpoint of a network, with what ``fit`` says of its settings and its encoder."""
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    encoder = {"sha256": network.encoder.sha256 if network.encoder else ""}
+    content = {"state_dict": tensors, "hyper_parameters": settings, "fm_unroll": {"encoder": encoder}}
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture
+def published(tiny, tmp_path: Path) -> tuple[Path, dict[str, Tensor]]:
+    """A file of weights of the tiny encoder, and what is in it."""
+    state = randomise(timm.create_model(tiny.architecture, img_size=tiny.native_size)).state_dict()
+    torch.save(state, tmp_path / "published.pt")
+    return tmp_path / "published.pt", state
+
+
+def test_weights_that_are_given_are_built_whatever_the_checkpoint_says(published, tmp_path):
+    weights, state = published
+    trained = build_model(**(PRIOR | {"weights": weights, "pretrained": True}))
+    path = save(tmp_path / "a.ckpt", trained, PRIOR)
+    loaded = load_network(path, weights)
+    key = "blocks.1.attn.qkv.weight"
+    assert torch.equal(loaded.encoder.vit.state_dict()[key], state[key])
+    with pytest.raises(InputError, match="trained over the encoder"):
+        load_network(path)  # over random weights, as its settings say
+
+
+def test_another_encoder_is_loaded_only_where_any_may_be(published, tmp_path):
+    weights, state = published
+    trained = build_model(**PRIOR)
+    with pytest.raises(InputError, match=f"trained over the encoder {trained.encoder.sha256[:12]}"):
+        load_network(save(tmp_path / "a.ckpt", trained, PRIOR | {"any_encoder": False}), weights)
+    loaded = load_network(save(tmp_path / "b.ckpt", trained, PRIOR | {"any_encoder": True}), weights)
+    key = "blocks.0.mlp.fc1.weight"
+    assert torch.equal(loaded.encoder.vit.state_dict()[key], state[key])
+
+
+def test_a_network_comes_back_in_evaluation_mode_with_its_tensors(tmp_path):
+    trained = build_model(**VARNET).train()
+    loaded = load_network(save(tmp_path / "a.ckpt", trained, VARNET))
+    assert not any(module.training for module in loaded.modules())
+    restored = loaded.state_dict()
+    assert restored.keys() == trained.state_dict().keys()
+    assert all(torch.equal(restored[name], tensor) for name, tensor in trained.state_dict().items())
+
+
+@pytest.mark.parametrize("other", [{"chans": 3}, {"pools": 2}, {"num_cascades": 2}])
+def test_tensors_of_another_architecture_are_refused_in_one_line(other, tmp_path):
+    path = save(tmp_path / "a.ckpt", build_model(**VARNET), VARNET | other)
+    with pytest.raises(InputError, match=r"a\.ckpt is of another architecture: ") as caught:
+        load_network(path)
+    assert "\n" not in str(caught.value)
