@@ -122,7 +122,7 @@ def test_a_scan_shows_itself_in_one_line(write_ismrmrd, tmp_path):
     )
     batch = scan.undersample(UniformSampling(4, acs_lines=4))
     assert repr(batch) == (
-        f"KSpaceBatch(12 slices: {matrix}, fully sampled scans, 6 lines in the mask, "
+        f"KSpaceBatch(12 slices: {matrix}, 6 of 12 lines, "
         "4 ACS lines, target, cpu)"
     )
 
@@ -185,7 +185,7 @@ def test_a_network_takes_an_undersampled_scan_as_it_is(tmp_path):
     np.save(tmp_path / "a.npy", kspace)
     batch = open_scan(tmp_path / "a.npy", ("slice", "coil", "readout", "phase")).batch()
     np.testing.assert_array_equal(batch.kspace, kspace)
-    assert np.flatnonzero(~batch.mask[2, 0, 0]).tolist() == [1, 3, 9] and "undersampled" in repr(batch)
+    assert np.flatnonzero(~batch.mask[2, 0, 0]).tolist() == [1, 3, 9] and "9 of 12 lines" in repr(batch)
     network = build_model("varnet", num_cascades=1, chans=2, pools=1, sens_chans=2, sens_pools=1)
     together = network(batch.kspace, batch.mask, batch.num_acs)
     assert together.shape == (3, 16, 12)
