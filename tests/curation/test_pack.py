@@ -299,3 +299,34 @@ def test_what_cannot_be_finished_is_not_begun(cardiac: Path, tmp_path: Path, mon
     with pytest.raises(InputError, match=r"GiB are needed, 0\.0 GiB are free"):
         pack(cardiac, tmp_path / "packed")
     assert not (tmp_path / "packed").exists()
+
+
+def test_a_copy_made_in_another_way_is_written_anew(cardiac: Path, tmp_path: Path, monkeypatch):
+    output = tmp_path / "packed"
+    pack(cardiac, output, workers=0)
+    before = {path: path.stat().st_ino for path in files(output)}
+    monkeypatch.setattr("fm_unroll.curation.pack.VERSION", "of another way")
+    pack(cardiac, output, workers=0)
+    assert files(output) == list(before)
+    assert all(path.stat().st_ino != inode for path, inode in before.items())
+
+
+def test_a_target_that_is_zero_everywhere_is_refused(brain: Path, tmp_path: Path, capsys):
+    empty = write_fastmri(brain / "empty.h5", target=np.zeros((3, 8, 8), np.float32))
+    with pytest.raises(SystemExit):
+        pack(brain, workers=0)
+    said = f"unusable: {empty}: the stored reconstruction is zero everywhere"
+    assert said in capsys.readouterr().out
+    assert names(tmp_path / "brain_packed") == ["a.h5", "b.h5"]
+
+
+def test_the_space_needed_is_that_of_complex64_kspace(tmp_path: Path, monkeypatch):
+    write_cmrxrecon(tmp_path / "data", shape=(16, 12, 2, 3, 4))
+    needed = 8 * 16 * 12 * 2 * 3 * 4
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, needed - 1))
+    with pytest.raises(InputError, match="GiB are needed"):
+        pack(tmp_path / "data", workers=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, needed))
+    pack(tmp_path / "data", workers=0)
+    assert names(tmp_path / "data_packed") == names(tmp_path / "data")

@@ -17,6 +17,7 @@ CLIP = Arm("clip", "clip", "pretrained")
         (Arm("none"), "none", "No encoder", "control"),
         (Arm("zero_filled"), "zero_filled", "Zero-filled", "classical"),
         (Arm("timm/vit", "timm/vit", "pretrained"), "timm/vit", "vit", "prior"),
+        (Arm("mine"), "mine", "mine", "control"),
     ],
 )
 def test_text_label_and_kind(arm, text, label, kind):
@@ -29,6 +30,19 @@ def test_arms_sort_as_tables_list_them():
     backwards = arms[::-1]
     assert sorted(backwards) == arms
     assert other.color is None and BASELINE.color == LOOKS["varnet"].color
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (Arm("mine_a"), Arm("mine_b")),
+        (Arm("mine", "vit_a", "pretrained"), Arm("mine", "vit_b", "pretrained")),
+        (Arm("clip", "clip", "pretrained"), Arm("clip", "clip", "random")),
+        (Arm("clip", training="0"), Arm("clip", training="1")),
+    ],
+)
+def test_arms_that_differ_in_one_thing_have_one_order(first, second):
+    assert sorted([second, first]) == sorted([first, second]) == [first, second]
 
 
 def test_trainings_are_told_apart_but_not_by_name():

@@ -1,10 +1,13 @@
+import warnings
+
 import pytest
 import torch
 
+from fake_records import fake_records
 from fm_unroll import metrics
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.metric_table import METRICS, measures, metrics_of, register_metric
-from fm_unroll.evaluation.records import columns
+from fm_unroll.evaluation.records import columns, volume_table
 
 
 @pytest.fixture
@@ -40,3 +43,27 @@ def test_a_name_is_given_once(name):
     with pytest.raises(InputError, match=f"metric '{name}' is registered already"):
         register_metric(name, label="again")
     assert len(METRICS) == 10
+
+
+def test_which_values_are_better():
+    assert {name: metric.higher_is_better for name, metric in METRICS.items()} == {
+        "ssim": True,
+        "psnr_volume": True,
+        "nmse_volume": False,
+        "psnr_slice": True,
+        "nmse_slice": False,
+        "challenge_ssim": True,
+        "challenge_psnr": True,
+        "challenge_nmse": False,
+        "haarpsi": True,
+        "lpips": False,
+    }
+
+
+def test_an_empty_volume_raises_nothing():
+    records = fake_records(("varnet",), anatomies=("knee",), subjects=1, seeds=1, accelerations=(4.0,))
+    records[["data_range", "target_energy"]] = 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table = volume_table(records)
+    assert (table.psnr_volume == -float("inf")).all() and (table.nmse_volume == float("inf")).all()

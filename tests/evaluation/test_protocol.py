@@ -28,7 +28,7 @@ from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.entrants import Entrant, classical, trained
 from fm_unroll.evaluation.metric_table import measures
 from fm_unroll.evaluation.parts import Parts
-from fm_unroll.evaluation.protocol import choose_conditions, default_checkpoints
+from fm_unroll.evaluation.protocol import choose_conditions, default_checkpoints, find_checkpoints
 from fm_unroll.evaluation.records import read_records, volume_table
 from fm_unroll.evaluation.scoring import Condition, Scorer, TestSet
 from fm_unroll.evaluation.selection import PLACE, shown_runs, typical
@@ -272,6 +272,11 @@ def test_default_checkpoints_are_the_runs_or_else_the_demos(tmp_path, monkeypatc
     own = [touch(tmp_path / f"runs/clip_x8/{run}/checkpoints/best.ckpt") for run in ("seed0", "1a2b3c")]
     assert default_checkpoints() == sorted(path.relative_to(tmp_path) for path in own)
     assert controls.is_file()
+
+
+def test_a_checkpoint_given_twice_is_found_once(tmp_path):
+    path = touch(tmp_path / "run/best.ckpt")
+    assert find_checkpoints([str(path), str(path), f"{tmp_path}/*/best.ckpt"]) == [path]
 
 
 def touch(path: Path) -> Path:

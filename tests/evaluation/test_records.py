@@ -62,6 +62,14 @@ def _unknown_anatomy(records):
     records.loc[0, "anatomy"] = "liver"
 
 
+def _unknown_status(records):
+    records.loc[0, "status"] = "done"
+
+
+def _failed_with_metrics(records):
+    records.loc[0, "status"] = "failed"
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -72,6 +80,8 @@ def _unknown_anatomy(records):
         (_fraction_for_integer, "slice is '0.5', expected int"),
         (_nan_not_failed, "status 'ok' contradicts its metrics"),
         (_unknown_anatomy, "unknown anatomy 'liver'; known: cardiac, knee, brain"),
+        (_unknown_status, "unknown status 'done'; known: ok, failed"),
+        (_failed_with_metrics, "status 'failed' contradicts its metrics"),
     ],
 )
 def test_bad_records_are_refused_in_one_line(tmp_path, spoil, message):
@@ -179,3 +189,22 @@ def test_a_volume_has_one_data_range():
     records.loc[0, "data_range"] *= 2
     with pytest.raises(InputError, match="data_range differs"):
         volume_table(records)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"), [("target_energy", "one target"), ("data_range", "data_range differs")]
+)
+def test_a_difference_of_rounding_is_accepted_and_one_per_cent_is_not(column, message):
+    rounded, wrong = (fake_records(("varnet", "clip"), **SMALL) for _ in range(2))
+    rounded.loc[rounded.index[-1], column] *= 1 + 1e-4
+    volume_table(rounded)
+    wrong.loc[wrong.index[-1], column] *= 1.01
+    with pytest.raises(InputError, match=message):
+        volume_table(wrong)
+
+
+def test_one_synthetic_slice_marks_its_volume():
+    records = fake_records(("varnet",), synthetic=False, **SMALL)
+    records.loc[(records.subject == "K001") & (records.slice == 1), "synthetic"] = True
+    table = volume_table(records)
+    assert set(zip(table.subject, table.synthetic, strict=True)) == {("K000", False), ("K001", True)}

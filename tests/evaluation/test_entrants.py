@@ -1,0 +1,84 @@
+"""What takes part in an evaluation, from files that hold facts and no tensors."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+
+from fm_unroll.errors import InputError
+from fm_unroll.evaluation import entrants
+from fm_unroll.models.classical import ZeroFilled
+
+CONTENT = {
+    "hyper_parameters": {"method": "clip", "weights": "/here/clip.pt", "learning_rate": 1e-3},
+    "state_dict": {},
+    "fm_unroll": {
+        "encoder": {"name": "clip", "sha256": "0123", "weights": "file:clip.pt"},
+        "anatomy": "cardiac",
+        "synthetic": True,
+        "acceleration": 4.0,
+        "sampling": {"class_path": "UniformSampling", "init_args": {"acceleration": 4, "acs_lines": 24}},
+        "subjects": {"train": ["P001", "P002"], "val": ["P003"], "test": ["P004"]},
+        "seed": 0,
+    },
+}
+
+
+def checkpoint(path: Path, part: str = "fm_unroll", **changed: object) -> Path:
+    """A checkpoint in which some entries of one part are replaced."""
+    content = deepcopy(CONTENT)
+    content[part].update(changed)
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("part", "changed", "same"),
+    [
+        ("hyper_parameters", {"weights": "/there/clip.pt"}, True),
+        ("fm_unroll", {"seed": 1}, True),
+        ("fm_unroll", {"subjects": {"train": ["P002", "P001"], "val": [], "test": []}}, True),
+        ("hyper_parameters", {"learning_rate": 1e-4}, False),
+        ("fm_unroll", {"subjects": {"train": ["P001"], "val": ["P003"], "test": ["P004"]}}, False),
+        (
+            "fm_unroll",
+            {"sampling": {"class_path": "UniformSampling", "init_args": {"acceleration": 4, "acs_lines": 8}}},
+            False,
+        ),
+    ],
+)
+def test_what_makes_another_training(tmp_path, part, changed, same):
+    first = entrants.trained(checkpoint(tmp_path / "first.ckpt"))
+    other = entrants.trained(checkpoint(tmp_path / "other.ckpt", part, **changed))
+    assert (other.arm.training == first.arm.training) is same
+
+
+def test_two_checkpoints_of_one_method_have_two_folders(tmp_path):
+    pair = [entrants.trained(checkpoint(tmp_path / f"{seed}.ckpt", seed=seed)) for seed in (0, 1)]
+    assert pair[0].arm == pair[1].arm
+    assert len({entrant.folder for entrant in pair}) == 2
+    assert all(entrant.folder.startswith("clip-") for entrant in pair)
+
+
+def test_subjects_of_training_and_of_early_stopping_have_been_seen(tmp_path):
+    entrant = entrants.trained(checkpoint(tmp_path / "last.ckpt"))
+    assert entrant.trained_on == {("cardiac", True, subject) for subject in ("P001", "P002", "P003")}
+
+
+def test_a_checkpoint_that_does_not_say_what_it_was_trained_on_is_refused(tmp_path):
+    path = checkpoint(tmp_path / "early.ckpt")
+    content = torch.load(path, weights_only=True)
+    del content["fm_unroll"]["synthetic"]
+    torch.save(content, path)
+    with pytest.raises(InputError, match=r"early\.ckpt is of an earlier version.*train again"):
+        entrants.trained(path)
+
+
+def test_a_classical_method_has_a_name_of_its_own(monkeypatch):
+    monkeypatch.setattr(entrants, "CLASSICAL", dict(entrants.CLASSICAL))
+    entrants.register_classical("mine", ZeroFilled)
+    assert isinstance(entrants.classical("mine").load(), ZeroFilled)
+    for name in ("mine", "cg_sense"):
+        with pytest.raises(InputError, match=f"'{name}' is registered already"):
+            entrants.register_classical(name, ZeroFilled)
