@@ -121,10 +121,7 @@ def test_a_scan_shows_itself_in_one_line(write_ismrmrd, tmp_path):
         "Scan(a.npy: NumPy, 1 slice x 1 frame, 1 coil x 16 readout x 12 phase, fully sampled)"
     )
     batch = scan.undersample(UniformSampling(4, acs_lines=4))
-    assert repr(batch) == (
-        f"KSpaceBatch(12 slices: {matrix}, 6 of 12 lines, "
-        "4 ACS lines, target, cpu)"
-    )
+    assert repr(batch) == (f"KSpaceBatch(12 slices: {matrix}, 6 of 12 lines, 4 ACS lines, target, cpu)")
 
 
 def test_a_scan_is_undersampled_as_an_evaluation_does(tmp_path):
