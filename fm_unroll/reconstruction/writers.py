@@ -143,8 +143,8 @@ def write_nifti(path: Path, picture: Picture) -> None:
     data = data[..., 0] if data.shape[-1] == 1 else data
     nifti = nibabel.Nifti1Image(data, geometry.affine)  # type: ignore[no-untyped-call]  # not annotated
     code = "scanner" if geometry.oriented else "aligned"
-    nifti.set_sform(geometry.affine, code)  # type: ignore[no-untyped-call]
-    nifti.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
+    nifti.set_sform(geometry.affine, code)  # type: ignore[no-untyped-call]  # likewise
+    nifti.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]  # likewise
     if picture.geometry is None:
         nifti.header["descrip"] = b"fm_unroll; voxel size and orientation unknown"
     elif not geometry.oriented:
