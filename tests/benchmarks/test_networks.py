@@ -13,6 +13,7 @@ from fm_unroll_benchmarks.networks import (
     cascade_physics,
     distance,
     foundation_network,
+    peer_input,
     varnet_step,
 )
 
@@ -34,8 +35,8 @@ def test_the_straightforward_prior_is_the_same_function_with_whole_encoders():
     peer = Straightforward(ours)
     batch = SimulatedBatch.draw(TINY, CPU)
     with torch.no_grad():
-        moved = distance(ours(*batch.our_input), build_zero(ours)(*batch.our_input))
-        assert distance(peer(*batch.peer_input), ours(*batch.our_input)) < 1e-4 < moved
+        moved = distance(ours(*batch.measured), build_zero(ours)(*batch.measured))
+        assert distance(peer(*peer_input(batch)), ours(*batch.measured)) < 1e-4 < moved
     encoders = [cascade.model.denoiser.encoder for cascade in peer.cascades]
     assert encoders[0] is not encoders[1]
     assert [len(encoder.vit.blocks) for encoder in encoders] == [12, 12]
