@@ -23,10 +23,10 @@ def call(name: str) -> str:
 
 def test_what_never_returns_or_crashes_is_a_result():
     names = ["a", "never returns", "b", "crashes", "refuses", "c"]
-    outcomes = dict(each_watched(call, names, patience=1, description="calls"))
+    outcomes = dict(each_watched(call, names, patience=6, description="calls"))
     assert list(outcomes) == names
     assert [outcomes[name] for name in "abc"] == ["A", "B", "C"]
-    assert str(outcomes["never returns"]) == "never returns: damaged; not read within 1 s"
+    assert str(outcomes["never returns"]) == "never returns: damaged; not read within 6 s"
     assert str(outcomes["crashes"]).startswith("crashes: damaged; reading it crashes (")
     assert str(outcomes["refuses"]) == "no such thing"
 
