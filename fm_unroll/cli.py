@@ -143,8 +143,9 @@ def chain_of(error: BaseException) -> list[BaseException]:
 def run(args: list[str]) -> None:
     """Find the verb's function and hand it the rest of the command line."""
     # imported here, so that the overview needs nothing but the standard library
-    from fm_unroll.config_files import check_classes, given_configs
+    from fm_unroll.config_files import check_classes, expand_words, given_configs
 
+    args = expand_words(args)
     verb, rest = args[0], args[1:]
     if verb not in VERBS:
         raise InputError(f"unknown verb {verb!r}: choose one of {', '.join(VERBS)}")

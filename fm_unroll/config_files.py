@@ -1,8 +1,10 @@
 """Config files are data: what one may name is checked before any of it is imported.
 
 Those of former versions are brought up to date as a parser reads them, in the mode :data:`CONFIG_MODE`.
+There, and in :func:`expand_words` for command lines, ``~`` becomes the home folder, whatever the option.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,16 @@ from jsonargparse import get_loader, set_loader
 
 from fm_unroll.compatibility import upgrade_config
 from fm_unroll.errors import InputError
+from fm_unroll.files import at_home
 
 # How a parser of jsonargparse reads configs here: YAML, of whatever version.
 CONFIG_MODE = "fm_unroll"
 
 # A config names the classes it wants; only these packages may answer.
 ALLOWED_PACKAGES = ("fm_unroll", "lightning", "torch")
+
+# What stands for a path in a home folder, behind an option's name or alone.
+BELOW_HOME = re.compile(r"(--?[^=\s]+=)?(~[\w.-]*/.*|~)", re.DOTALL)
 
 
 def given_configs(args: Sequence[str]) -> Iterator[Path]:
@@ -48,6 +54,33 @@ def read_config(path: Path) -> dict[str, Any]:
     return config or {}
 
 
+def expand_words(words: Sequence[str]) -> list[str]:
+    """A command line in which ``~`` at the beginning of a word or of an option's value is the home folder.
+
+    A shell does so with ``--root ~/data``, not with ``--root=~/data``, and nobody does in a sweep file.
+
+    Raises:
+        InputError: nobody's home folder is known by that name.
+    """
+    return [
+        f"{found[1] or ''}{at_home(found[2])}" if (found := BELOW_HOME.fullmatch(word)) else word
+        for word in words
+    ]
+
+
+def expand_home(node: Any) -> Any:
+    """A config, or one value of it, in which every text that begins with ``~`` begins with the home folder.
+
+    Raises:
+        InputError: nobody's home folder is known by that name.
+    """
+    if isinstance(node, dict):
+        return {name: expand_home(value) for name, value in node.items()}
+    if isinstance(node, list):
+        return [expand_home(value) for value in node]
+    return expand_words([node])[0] if isinstance(node, str) else node
+
+
 def check_classes(path: Path) -> None:
     """Refuse a config that names classes outside the allowed packages, before any of them is imported.
 
@@ -75,7 +108,7 @@ def named_classes(node: object) -> Iterator[str]:
 
 def load_config(text: str) -> object:
     """Load a config, or one value of a command line, as jsonargparse does; configs are brought up to date."""
-    content = get_loader("yaml")(text)
+    content = expand_home(get_loader("yaml")(text))
     return upgrade_config(content) if isinstance(content, dict) else content
 
 

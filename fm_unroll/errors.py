@@ -14,3 +14,10 @@ class InputError(ValueError):
         Line breaks stay: PyTorch puts the traceback of a reading process before the message.
         """
         super().__init__("".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in message))
+
+
+class UnsupportedError(InputError):
+    """A correct file that this package does not model, such as one with another trajectory.
+
+    A data set is used without it, and the file is named.
+    """

@@ -1,13 +1,83 @@
-"""Files written whole or not at all, JSON files and hashes of files."""
+"""Paths as users write them, files written whole or not at all, JSON files and hashes of files."""
 
+import glob
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from fm_unroll.errors import InputError
+
+
+def at_home(path: Path | str) -> Path:
+    """A path as a user gives it, with ``~`` and ``~anna`` standing for home folders, as in a shell.
+
+    Raises:
+        InputError: nobody's home folder is known by that name.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        whose = Path(path).parts[0]
+        raise InputError(f"{path}: no home folder is known for {whose}, give the whole path") from None
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a name is hidden, as ``.DS_Store`` and the ``._scan.h5`` that macOS writes beside files."""
+    return path.name.startswith(".")
+
+
+def visible(folder: Path, suffix: str = "") -> list[Path]:
+    """What lies in a folder and is not hidden, sorted; nothing where there is no such folder, or link.
+
+    Args:
+        folder: the folder; links are followed.
+        suffix: only names that end so, such as ``.h5``.
+
+    Raises:
+        InputError: the folder cannot be read.
+    """
+    try:
+        return sorted(
+            path for path in folder.iterdir() if path.suffix.endswith(suffix) and not is_hidden(path)
+        )
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not folder.is_symlink():
+            return []
+        raise InputError(f"{folder}: {unopened(folder, error)}") from error
+
+
+def matching(pattern: str) -> list[Path]:
+    """Files that match a shell's pattern, sorted; ``*`` stands for no hidden file or folder."""
+    # not Path.glob, which finds hidden ones too
+    return sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207
+
+
+def unopened(path: Path, error: OSError) -> str:
+    """Why a file or folder cannot be opened; of a link also where it leads."""
+    return f"{error.strerror} (a link to {path.readlink()})" if path.is_symlink() else str(error.strerror)
+
+
+def reached_again(files: Sequence[Path], root: Path) -> dict[Path, Path]:
+    """Those files that are another one of them, by a link, each with that other one.
+
+    Of several paths to one file, the first without a link below the root stands for it, if there is one.
+    """
+    paths: dict[tuple[int, int], list[Path]] = {}
+    for file in files:
+        with suppress(OSError):
+            status = file.stat()
+            paths.setdefault((status.st_dev, status.st_ino), []).append(file)
+    real_root = root.resolve()
+    again = {}
+    for same in paths.values():
+        if len(same) > 1:
+            by_link = {file: file.resolve() != real_root / file.relative_to(root) for file in same}
+            first = min(same, key=lambda file: (by_link[file], file.is_symlink()))
+            again.update({file: first for file in same if file != first})
+    return again
 
 
 @contextmanager

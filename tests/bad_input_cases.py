@@ -260,11 +260,6 @@ CASES: dict[str, Case] = {
     "heart: link to itself": Case(
         heart(lambda p: (p.unlink(), p.symlink_to(p.name))), HEARTS, "Too many levels"
     ),
-    "heart: link out of the root": Case(
-        heart(lambda p: (p.rename(p.parents[6] / "x.mat"), p.symlink_to(p.parents[6] / "x.mat"))),
-        HEARTS,
-        "out of the data set's folder",
-    ),
     # ---- HDF5 that is no heart
     "heart: no variables": Case(heart(instead("kspace_full")), HEARTS, "its keys are none"),
     "heart: single-coil": Case(

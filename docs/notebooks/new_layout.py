@@ -19,6 +19,7 @@ from fm_unroll.data.readers.reader import HDF5Reader, Images
 from fm_unroll.data.readers.registry import register_reader
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
+from fm_unroll.files import visible
 
 AXES = {4: "slice, coil, phase, readout"}
 
@@ -50,7 +51,7 @@ class LabReader(HDF5Reader):
 
     def find(self, root: Path) -> tuple[list[Path], list[str]]:
         """List the files of a folder; none is missing, because no list says which there should be."""
-        files = sorted(root.glob("*.h5"))
+        files = visible(root, ".h5")
         if not files:
             raise InputError(f"{root}: no files of the laboratory; expected {root / 'SUBJECT.h5'}")
         return files, []

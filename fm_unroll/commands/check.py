@@ -12,6 +12,8 @@ from fm_unroll.errors import InputError
 from fm_unroll.files import make_folder
 from fm_unroll.report.contact_sheet import IMAGES_PER_ROW, GrayImage, draw_contact_sheet
 
+SHOWN_OF_ONE_KIND = 3  # files that share a reason are counted, not listed, from the next on; --json lists all
+
 
 def check(root: Path, json: bool = False, contact_sheet: Path | None = None, read: bool = False) -> None:
     """Print which scans a folder holds, which are missing, and which cannot be used and why.
@@ -79,10 +81,39 @@ def print_report(report: dict[str, Any]) -> None:
             print(f"  {contrast:12}{numbers['volumes']:>8}{numbers['slices']:>8}  {shapes}")
         for name in facts["missing"]:
             print(f"  missing: {name}")
-    for line in report["ignored"]:
+    for line in folder_lines(list(map(Path, report["folders"]))):
+        print(f"looked at: {line}")
+    for line in grouped(report["left_out"]):
+        print(f"left out: {line}")
+    for line in grouped(report["ignored"]):
         print(f"ignored: {line}")
     for problem in report["problems"]:
         print(f"unusable: {problem}")
+
+
+def folder_lines(folders: Sequence[Path]) -> list[str]:
+    """Every folder that holds no other, side by side behind the folder that holds them."""
+    holders = {folder.parent for folder in folders}
+    inside: dict[Path, list[str]] = {}
+    for folder in folders:
+        if folder not in holders:
+            inside.setdefault(folder.parent, []).append(folder.name)
+    return [f"{holder}: {', '.join(ranges(names))}" for holder, names in inside.items()]
+
+
+def grouped(lines: Sequence[str]) -> list[str]:
+    """Lines ``FILE: reason``, of many files with one reason the first alone; folders stay apart."""
+    files: dict[str, list[str]] = {}
+    for line in lines:
+        path, _, reason = line.partition(": ")
+        files.setdefault(line if Path(path).is_dir() else reason, []).append(line)
+    shown = []
+    for reason, alike in files.items():
+        if len(alike) > SHOWN_OF_ONE_KIND:
+            first = alike[0].removesuffix(f": {reason}")
+            alike = [f"{first} and {len(alike) - 1} others: {reason}"]
+        shown += alike
+    return shown
 
 
 def ranges(names: Sequence[str]) -> list[str]:

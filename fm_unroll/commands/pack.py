@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fm_unroll.curation.pack import pack_volume, packed_bytes
-from fm_unroll.curation.survey import DataSet, survey
+from fm_unroll.curation.survey import DataSet, candidates, survey
+from fm_unroll.curation.tree import Tree
 from fm_unroll.data.index import IndexCache, stamp
 from fm_unroll.data.parallel import each
 from fm_unroll.data.readers.reader import Reader
@@ -45,6 +46,10 @@ def pack(root: Path, output: Path | None = None, workers: int = 2) -> None:
     volumes = sum(len(job.volumes) for job in jobs)
     failed = len(problems) - len(found.problems)
     print(f"{output}: {volumes - failed} volumes are packed there; read them with --data.root {output}")
+    for line in found.left_out:
+        print(f"left out: {line}")
+    for path in lost(output, root):
+        print(f"no longer in {root}: {path}; delete it, or training on the copy reads it")
     for problem in problems:
         print(f"unusable: {problem}")
     if problems:
@@ -95,9 +100,15 @@ class Job:
                 if isinstance(outcome, InputError):
                     problems.append(str(outcome))
                     continue
-                state = stamp(folder / volume.path, folder, self.reader)
+                state = stamp(folder / volume.path, self.reader)
                 cache.put(volume.path, state, replace(volume, maximum=outcome))
         return problems
+
+
+def lost(output: Path, root: Path) -> list[Path]:
+    """Scans of an earlier copy that the source does not have any more."""
+    copies = candidates(Tree.below(output))
+    return [path for path in copies if not (root / path.relative_to(output)).exists()]
 
 
 def require_space(output: Path, jobs: Sequence[Job]) -> None:

@@ -28,6 +28,8 @@ def count(root: Path, found: Survey) -> dict[str, Any]:
         "data_sets": [count_data_set(data_set) for data_set in found.data_sets],
         "problems": list(dict.fromkeys(found.problems)),
         "ignored": found.ignored,
+        "folders": list(map(str, found.folders)),
+        "left_out": found.left_out,
     }
 
 

@@ -42,7 +42,7 @@ def pack_volume(volume: Volume, root: Path, reader: Reader[Any], folder: Path) -
 
     Args:
         volume: as the index of the source lists it.
-        root: the source's folder, links resolved.
+        root: the source's folder.
         reader: the layout.
         folder: where the copy goes, under the same relative path.
 
@@ -55,7 +55,9 @@ def pack_volume(volume: Volume, root: Path, reader: Reader[Any], folder: Path) -
     source, copy = root / volume.path, folder / volume.path
     if not isinstance(reader, HDF5Reader):
         raise InputError(f"{source}: {reader.name} files are not HDF5: they are read as fast as they can be")
-    made_from = json.dumps([VERSION, *stamp(source, root, reader)])
+    if copy.parent.resolve() == source.parent.resolve():
+        raise InputError(f"{copy.parent}: a link to the source's own folder, which stays as it is; remove it")
+    made_from = json.dumps([VERSION, *stamp(source, reader)])
     for companion in reader.companions(source):
         with whole_file(folder / companion.relative_to(root)) as part:
             shutil.copy2(companion, part)

@@ -1,16 +1,17 @@
 """What a folder holds: files are recognised by their content, not by their names."""
 
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fm_unroll.curation.tree import Tree
 from fm_unroll.data.index import Index, build_index
 from fm_unroll.data.parallel import each_watched
 from fm_unroll.data.readers.reader import Reader
 from fm_unroll.data.readers.registry import UnknownLayoutError, list_readers, recognise
 from fm_unroll.errors import InputError
+from fm_unroll.files import reached_again
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MATLAB_USER_BLOCK = 512
@@ -43,15 +44,20 @@ class Survey:
         data_sets: parts that a reader can read.
         problems: one line for each file that should be a scan and cannot be used.
         ignored: one line for each HDF5 file that is no scan of a data set.
+        folders: the folders that were looked at.
+        left_out: one line for each folder, link or file that was not looked at or does not count, with the
+            reason.
     """
 
     data_sets: list[DataSet] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
 
 def survey(folder: Path) -> Survey:
-    """Look at the headers of every file below a folder.
+    """Look at the headers of every file below a folder, through links.
 
     Raises:
         InputError: there is no such folder, or no file in it could be a scan.
@@ -59,10 +65,11 @@ def survey(folder: Path) -> Survey:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     folder = folder.resolve()
-    found = Survey()
+    tree = Tree.below(folder)
+    found = Survey(problems=tree.unreadable, folders=tree.folders)
     scans: dict[Path, Reader[Any]] = {}
     others: dict[Path, str] = {}
-    for path, kind in each_watched(recognise, sorted(candidates(folder)), PATIENCE, "files"):
+    for path, kind in each_watched(recognise, candidates(tree), PATIENCE, "files"):
         place = expected_by_place(path)
         if place is not None:
             scans[path] = place
@@ -86,6 +93,8 @@ def survey(folder: Path) -> Survey:
         if path not in reached
     ]
     found.ignored = [line for path, line in others.items() if path not in reached]
+    found.left_out += [f"{path}: {why}" for path, why in tree.left_out.items() if path not in reached]
+    count_once(found)
     return found
 
 
@@ -113,16 +122,26 @@ def add_data_sets(found: Survey, scans: dict[Path, Reader[Any]]) -> set[Path]:
             continue
         found.data_sets.append(DataSet(reader, index))
         found.problems += [problem for problem in index.problems if problem not in found.problems]
+        found.left_out += index.left_out
     return reached
 
 
-def candidates(folder: Path) -> Iterator[Path]:
-    """HDF5 files, and files and folders with the suffix of a scan; linked folders are not entered."""
+def count_once(found: Survey) -> None:
+    """Leave out of a data set what another one holds as well, by a link; within one, its index does so."""
+    indices = [data_set.index for data_set in found.data_sets]
+    files = [index.root / volume.path for index in indices for volume in index.volumes]
+    again = reached_again(files, Path(files[0].anchor)) if files else {}
+    found.left_out += [f"{file}: the same file as {first}, by a link" for file, first in again.items()]
+    for number, data_set in enumerate(found.data_sets):
+        index = data_set.index
+        volumes = [volume for volume in index.volumes if index.root / volume.path not in again]
+        found.data_sets[number] = replace(data_set, index=replace(index, volumes=volumes))
+
+
+def candidates(tree: Tree) -> list[Path]:
+    """HDF5 files, and files and folders with the suffix of a scan."""
     suffixes = {suffix for reader in list_readers() for suffix in reader.suffixes}
-    for parent, folders, files in os.walk(folder):
-        for path in (Path(parent, name) for name in [*folders, *files]):
-            if path.suffix.lower() in suffixes or has_hdf5_signature(path):
-                yield path
+    return [path for path in tree.entries if path.suffix.lower() in suffixes or has_hdf5_signature(path)]
 
 
 def has_hdf5_signature(path: Path) -> bool:

@@ -5,15 +5,14 @@ changed, new and deleted files are noticed. It lies in the user's cache folder (
 another one), because data are often on read-only storage.
 """
 
-import functools
 import hashlib
 import json
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ from fm_unroll.data.parallel import each, each_watched
 from fm_unroll.data.readers.reader import Reader
 from fm_unroll.data.undersampling import target_image
 from fm_unroll.data.volume import Volume
-from fm_unroll.errors import InputError
+from fm_unroll.errors import InputError, UnsupportedError
+from fm_unroll.files import at_home, reached_again, unopened
 from fm_unroll.metrics import WINDOW
 
 SCHEMA = 1  # to be raised whenever a field of Volume changes its meaning
@@ -42,16 +42,18 @@ class Index:
     """What a data set holds.
 
     Attributes:
-        root: the data set's folder, links resolved.
+        root: the data set's folder.
         volumes: usable volumes, in the order of their paths.
         missing: names of volumes without a file, which the subjects that were found should have.
         problems: one line for each file that cannot be used.
+        left_out: one line for each file that is correct and does not count, with the reason.
     """
 
     root: Path
     volumes: list[Volume]
     missing: list[str]
     problems: list[str]
+    left_out: list[str] = field(default_factory=list)
 
 
 def build_index(
@@ -60,19 +62,22 @@ def build_index(
     """Describe every file of a data set, from memory where the file is unchanged.
 
     Args:
-        root: the data set's folder. It may be a link itself, but files that lead out of it are refused.
+        root: the data set's folder. Links are followed; a file that is reached twice counts once.
         reader: the layout.
         workers: processes that read headers when there are many to read.
-        strict: raise if a file cannot be used; otherwise such files are listed in ``Index.problems``.
+        strict: raise if a file cannot be used, and warn of what does not count; otherwise such files are
+            listed in ``Index.problems`` and ``Index.left_out``.
         patience: seconds to wait for a header, which another process reads then; 0: wait without limit.
 
     Raises:
         InputError: nothing was found, two files share one name, or (``strict``) a file cannot be used.
     """
-    root = Path(root).expanduser().resolve()
+    root = at_home(root).absolute()
     cache = IndexCache(root, reader.name)
     files, missing = reader.find(root)
-    stamps, problems = stamp_all(files, root, reader)
+    again = reached_again(files, root)
+    left_out = [f"{file}: the same file as {first}, by a link" for file, first in again.items()]
+    stamps, problems = stamp_all([file for file in files if file not in again], root, reader)
     new = [path for path, stamp in stamps.items() if cache.get(path, stamp) is None]
     unread = [root / path for path in new]
     describe = partial(reader.describe, root=root)
@@ -83,16 +88,20 @@ def build_index(
         outcomes = each(describe, unread, workers, "index", bundle=32)
     with cache:
         for path, (_, outcome) in zip(new, outcomes, strict=True):
-            if isinstance(outcome, InputError):
+            if isinstance(outcome, UnsupportedError):
+                left_out.append(str(outcome))
+            elif isinstance(outcome, InputError):
                 problems.append(str(outcome))
             else:
                 cache.put(path, stamps[path], outcome)
     found = [cache.get(path, stamp) for path, stamp in stamps.items()]
     volumes = [volume for volume in found if volume is not None]
     if strict:
-        _refuse(problems)
+        _refuse(problems if volumes or problems else left_out)
+        if left_out:
+            log.warning("left out: %s", _first(left_out))
     _refuse(_repeated_names(root, volumes))
-    return Index(root, volumes, missing, problems)
+    return Index(root, volumes, missing, problems, left_out)
 
 
 def measure_maxima(index: Index, reader: Reader[Any], workers: int = 0, strict: bool = True) -> Index:
@@ -173,7 +182,7 @@ class IndexCache:
 
     def __init__(self, root: Path, name: str) -> None:
         """Load what is known about the data set in ``root`` of the layout of this name."""
-        digest = hashlib.sha256(f"{name.lower()}:{root}".encode()).hexdigest()[:16]
+        digest = hashlib.sha256(f"{name.lower()}:{root.resolve()}".encode()).hexdigest()[:16]
         self.root = root
         self.file = cache_folder() / f"index-{digest}.json"
         self._known = self._load()
@@ -235,7 +244,7 @@ class IndexCache:
 
 def cache_folder() -> Path:
     """Where indices are remembered: ``FM_UNROLL_CACHE``, else the user's cache folder."""
-    return Path(os.environ.get("FM_UNROLL_CACHE") or platformdirs.user_cache_path("fm_unroll"))
+    return at_home(os.environ.get("FM_UNROLL_CACHE") or platformdirs.user_cache_path("fm_unroll"))
 
 
 def _from_json(fields: dict[str, Any]) -> Volume:
@@ -245,49 +254,30 @@ def _from_json(fields: dict[str, Any]) -> Volume:
     return Volume(**values)
 
 
-def stamp(
-    path: Path, root: Path, reader: Reader[Any], resolve: Callable[[Path], Path] = Path.resolve
-) -> Stamp:
+def stamp(path: Path, reader: Reader[Any]) -> Stamp:
     """Sizes and modification times of a file and its companions: as long as they stay, the file is the same.
 
-    Args:
-        path: the file.
-        root: the data set's folder, links resolved.
-        reader: the layout.
-        resolve: follows the links in the path of a folder; a cached function is faster for many files.
-
     Raises:
-        InputError: one of them is missing, or is a link that leads nowhere, or out of the root.
+        InputError: one of them is missing, or is a link that leads nowhere.
     """
-    inside = f"{str(root).rstrip(os.sep)}{os.sep}"
     stamp = []
     for file in [path, *reader.companions(path)]:
         try:
             status = file.stat()
-            real = file.resolve() if file.is_symlink() else resolve(file.parent)
         except OSError as error:
-            raise InputError(f"{file}: {error.strerror}") from error
-        if not f"{real}{os.sep}".startswith(inside):
-            raise InputError(f"{file}: leads to {real}, out of the data set's folder {root}")
+            raise InputError(f"{file}: {unopened(file, error)}") from error
         stamp += [status.st_size, status.st_mtime_ns]
     return stamp
 
 
 def stamp_all(files: Sequence[Path], root: Path, reader: Reader[Any]) -> tuple[dict[str, Stamp], list[str]]:
     """The stamp of each file by its path relative to the root, and one line for each that has none."""
-
-    @functools.cache
-    def resolve(folder: Path) -> Path:
-        """``Path.resolve`` that looks at each folder once, not again for every file below it."""
-        is_end = folder == root or folder.is_symlink()
-        return folder.resolve() if is_end else resolve(folder.parent) / folder.name
-
     prefix = f"{root.as_posix().rstrip('/')}/"
     stamps: dict[str, Stamp] = {}
     problems: list[str] = []
     for file in files:
         try:
-            stamps[file.as_posix().removeprefix(prefix)] = stamp(file, root, reader, resolve)
+            stamps[file.as_posix().removeprefix(prefix)] = stamp(file, reader)
         except InputError as error:
             problems.append(str(error))
     return stamps, problems
@@ -296,8 +286,13 @@ def stamp_all(files: Sequence[Path], root: Path, reader: Reader[Any]) -> tuple[d
 def _refuse(problems: Sequence[str]) -> None:
     """Raise the first of some problems and say how many there are."""
     if problems:
-        others = f" (and {len(problems) - 1} more; `data check` lists them)" if len(problems) > 1 else ""
-        raise InputError(problems[0] + others)
+        raise InputError(_first(problems))
+
+
+def _first(lines: Sequence[str]) -> str:
+    """The first of some lines, and how many there are besides."""
+    others = f" (and {len(lines) - 1} more; `data check` lists them)" if len(lines) > 1 else ""
+    return lines[0] + others
 
 
 def _repeated_names(root: Path, volumes: Sequence[Volume]) -> list[str]:

@@ -19,6 +19,7 @@ from fm_unroll.data.sampler import EqualShapeBatchSampler
 from fm_unroll.data.split import split_subjects
 from fm_unroll.data.undersampling import undersample
 from fm_unroll.data.volume import Volume
+from fm_unroll.files import at_home
 from fm_unroll.physics import Center, EquispacedSampling, SamplingPattern, UniformSampling
 
 Stage = Literal["train", "val", "test"]
@@ -62,7 +63,7 @@ class KSpaceData(LightningDataModule, ABC):
                 ``seed_everything``.
         """
         super().__init__()
-        self.root = Path(root)
+        self.root = at_home(root)
         self.reader = reader
         self.sampling = sampling
         # None by default: the command line would keep other fractions when another data set is chosen

@@ -13,6 +13,7 @@ from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
 from fm_unroll.data.undersampling import undersample
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
+from fm_unroll.files import at_home
 from fm_unroll.physics import SamplingPattern
 
 
@@ -112,7 +113,7 @@ def open_scan(path: Path | str, axes: str | Sequence[str] = ()) -> Scan:
         InputError: no such file, of no known kind, or not usable; axes are given for a file that states its
             own order.
     """
-    path = Path(path)
+    path = at_home(path)
     if not path.is_file():
         raise InputError(f"{path} is not a file")
     reader = recognise(path)

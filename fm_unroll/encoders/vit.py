@@ -17,6 +17,7 @@ from fm_unroll.encoders.hub import cached_weights, fetch_weights
 from fm_unroll.encoders.registry import IMAGENET, EncoderSpec, find_encoder
 from fm_unroll.encoders.weights import load_weights, locate_weights
 from fm_unroll.errors import InputError
+from fm_unroll.files import at_home
 from fm_unroll.precision import bfloat16_or_warning, has_bfloat16
 
 if TYPE_CHECKING:
@@ -261,7 +262,7 @@ def build_encoder(
     vit = build_vit(spec, max(blocks), image_size, seed)
     label = "random"
     if weights is not None:
-        path = locate_weights(Path(weights))
+        path = locate_weights(at_home(weights))
         load_weights(vit, path, spec)
         label = f"file:{path.name}"
     elif pretrained and spec.files:

@@ -14,7 +14,7 @@ from fm_unroll.evaluation.metric_table import measures, obstacles
 from fm_unroll.evaluation.parts import Parts
 from fm_unroll.evaluation.run import Run, Share, Stopwatch
 from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, TestSet
-from fm_unroll.files import file_sha256, write_json
+from fm_unroll.files import file_sha256, matching, write_json
 from fm_unroll.models.insight import learned_weights
 from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.physics import Center
@@ -144,8 +144,7 @@ def find_checkpoints(patterns: Sequence[str]) -> list[Path]:
     """
     found: list[Path] = []
     for pattern in patterns:
-        root = Path("/") if pattern.startswith("/") else Path()
-        matches = sorted(root.glob(pattern.lstrip("/")))
+        matches = matching(pattern)
         if not matches:
             raise InputError(f"no checkpoint at {pattern}: train one with `fit`, or give --checkpoints")
         found += [path for path in matches if path not in found]

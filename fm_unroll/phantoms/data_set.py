@@ -9,7 +9,7 @@ from tqdm import tqdm
 from tqdm.contrib.concurrent import process_map
 
 from fm_unroll.errors import InputError
-from fm_unroll.files import read_json, write_json
+from fm_unroll.files import read_json, visible, write_json
 from fm_unroll.phantoms.sizes import SIZES, SizeName
 from fm_unroll.phantoms.subjects import Job, head_job, heart_jobs, knee_job
 from fm_unroll.phantoms.write import Attributes
@@ -108,7 +108,7 @@ def _claim(root: Path, options: dict[str, str | int]) -> None:
     label = root / _LABEL
     if root.exists() and not root.is_dir():
         raise InputError(f"{root} is not a folder: give another root")
-    if not root.is_dir() or not any(root.iterdir()):
+    if not visible(root):
         write_json(label, {"synthetic": _DESCRIPTION, **options})
         return
     if not label.is_file():

@@ -5,6 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from fm_unroll.files import visible
 from fm_unroll.phantoms.shapes import Array
 from fm_unroll.phantoms.simulate import root_sum_of_squares
 
@@ -35,7 +36,8 @@ def example_images(root: Path, per_row: int) -> dict[str, list[Labelled]]:
 
 def _heart_images(root: Path, family: str, name: str, count: int) -> list[Labelled]:
     """Read images of the first subjects, stepping through frames and slices."""
-    files = sorted((root / "MultiCoil" / family / "TrainingSet" / "FullSample").glob(f"*/{name}.mat"))
+    subjects = visible(root / "MultiCoil" / family / "TrainingSet" / "FullSample")
+    files = [subject / f"{name}.mat" for subject in subjects if (subject / f"{name}.mat").is_file()]
     images = []
     # with fewer subjects than images, the subjects come again, at other frames and slices
     for column, path in zip(range(count), files * count, strict=False):
@@ -51,7 +53,7 @@ def _heart_images(root: Path, family: str, name: str, count: int) -> list[Labell
 def _volume_images(folder: Path, count: int) -> list[Labelled]:
     """Read one slice of each of the first volumes, each at another height."""
     images = []
-    for column, path in enumerate(sorted(folder.glob("multicoil_val/*.h5"))[:count]):
+    for column, path in enumerate(visible(folder / "multicoil_val", ".h5")[:count]):
         with h5py.File(path, locking=False) as file:
             stored = file["reconstruction_rss"]
             z = column * len(stored) // count

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import center_crop, undersample
 from fm_unroll.errors import InputError
+from fm_unroll.files import at_home
 from fm_unroll.models.checkpoints import load_network
 from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.physics import SamplingPattern
@@ -82,4 +83,4 @@ def load(checkpoint: Path | str, weights: Path | str | None = None) -> Reconstru
     Raises:
         InputError: no such file, not a checkpoint of this framework, or trained over another encoder.
     """
-    return Reconstructor(load_network(Path(checkpoint), None if weights is None else Path(weights)))
+    return Reconstructor(load_network(at_home(checkpoint), None if weights is None else at_home(weights)))

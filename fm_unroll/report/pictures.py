@@ -21,6 +21,7 @@ from scipy.ndimage import uniform_filter
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.arms import BASELINE, Arm
 from fm_unroll.evaluation.selection import PLACE, ZERO_FILLED, Extreme, Place
+from fm_unroll.files import visible
 from fm_unroll.report.sentences import SYNTHETIC, center_name, signed, times, two_lines
 from fm_unroll.report.style import WARNING, WIDTH, data_uri, styled
 
@@ -69,7 +70,7 @@ def read_slices(folder: Path, shown: pd.DataFrame) -> dict[Place, StoredSlice]:
     """
     slices = {}
     rows_at = shown.groupby(list(PLACE))
-    for path in sorted(folder.glob("*.npz")):
+    for path in visible(folder, ".npz"):
         if not path.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{path}: a link out of {folder}; copy the file instead")
         stored = _read_slice(path, rows_at)

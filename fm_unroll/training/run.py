@@ -21,7 +21,7 @@ from fm_unroll.config_files import CONFIG_MODE, given_configs, read_config
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.split import split_sha256, write_split
 from fm_unroll.errors import InputError
-from fm_unroll.files import file_sha256, write_json
+from fm_unroll.files import file_sha256, visible, write_json
 from fm_unroll.models.checkpoints import read_checkpoint
 from fm_unroll.precision import default_precision
 from fm_unroll.provenance import commit, provenance
@@ -127,7 +127,7 @@ class ReconstructionCLI(LightningCLI):
         run_dir = run_folder(config)
         trainer.default_root_dir = str(run_dir)
         checkpoints = run_dir / "checkpoints"
-        if self.subcommand == "fit" and SWEEP_RUN in os.environ and any(checkpoints.glob("*.ckpt")):
+        if self.subcommand == "fit" and SWEEP_RUN in os.environ and visible(checkpoints, ".ckpt"):
             # a sweep that was interrupted gives its runs' own commands once more
             config.ckpt_path = config.ckpt_path or str(latest_checkpoint(run_dir))
         if self.subcommand == "fit" and not config.ckpt_path and not trainer.fast_dev_run:
@@ -272,7 +272,7 @@ def refuse_data_seed(args: Sequence[str]) -> None:
 @rank_zero_only
 def refuse_overwriting(checkpoints: Path) -> None:
     """Refuse to train over a finished or interrupted run."""
-    if any(checkpoints.glob("*.ckpt")):
+    if visible(checkpoints, ".ckpt"):
         run_dir = checkpoints.parent
         raise InputError(
             f"{run_dir} already holds a run: continue it with `fit --resume {run_dir}`, "
@@ -287,7 +287,8 @@ def latest_checkpoint(run_dir: Path) -> Path:
         InputError: there is none that can be read.
     """
     readable = []
-    for path in [*run_dir.glob("checkpoints/*.ckpt"), *run_dir.glob("hpc_ckpt_*.ckpt")]:
+    saved_by_slurm = [path for path in visible(run_dir, ".ckpt") if path.name.startswith("hpc_ckpt_")]
+    for path in [*visible(run_dir / "checkpoints", ".ckpt"), *saved_by_slurm]:
         try:
             steps = read_checkpoint(path)["global_step"]
         except InputError as error:

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from fm_unroll.config_files import expand_words
 from fm_unroll.errors import InputError
 from fm_unroll.files import write_json
 from fm_unroll.metrics import VOLUME_METRICS
@@ -216,7 +217,7 @@ def command(config: Content, parameters: Content) -> list[str]:
     for word in map(str, create_sweep_command(list(config["command"]))):
         is_macro = word.startswith("${") and word.endswith("}")
         words += macros.get(word[2:-1], []) if is_macro else [word]
-    return [sys.executable if words[:1] == ["python"] else words[0], *words[1:]]
+    return [sys.executable if words[:1] == ["python"] else words[0], *expand_words(words[1:])]
 
 
 def execute(words: list[str], run_id: str) -> int:

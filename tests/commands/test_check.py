@@ -110,6 +110,31 @@ def test_other_files_are_ignored_aloud(tmp_path: Path, capsys):
     assert line.endswith("its keys are diary")
 
 
+def test_every_folder_is_reported_and_files_that_share_a_reason_are_counted(tmp_path: Path, capsys):
+    root = tmp_path / "data"
+    for name in ("a", "b"):
+        write_fastmri(tmp_path / "store" / name / "file1.h5")
+        (root / name).mkdir(parents=True)
+        (root / name / "multicoil_val").symlink_to(tmp_path / "store" / name)
+    (root / "loop").symlink_to(root)
+    (root / "same.h5").symlink_to(root / "a" / "multicoil_val" / "file1.h5")
+    for number in range(5):
+        (root / "a" / f"._{number}.h5").write_bytes(bytes(200))
+    status, report = check(capsys, root)
+    assert (status, report["problems"]) == (0, [])
+    folders = ["", "a", "a/multicoil_val", "b", "b/multicoil_val"]
+    assert report["folders"] == [str(root / folder) for folder in folders]
+    assert sum(data_set["volumes"] for data_set in report["data_sets"]) == 2
+    assert len(report["left_out"]) == 7
+    main(["data", "check", str(root)])
+    lines = capsys.readouterr().out.splitlines()
+    assert f"looked at: {root / 'a'}: multicoil_val" in lines
+    assert f"looked at: {root / 'b'}: multicoil_val" in lines
+    assert f"left out: {root / 'loop'}: a link back to {root}, in which it lies: a loop" in lines
+    assert f"left out: {root / 'a'}/._0.h5 and 4 others: a hidden file" in lines
+    assert any(line.startswith("left out: ") and "same.h5: the same file as " in line for line in lines)
+
+
 def test_damaged_data_are_found_by_reading(tmp_path: Path, capsys):
     kspace = random_kspace(16, 12, 2, 3, 1)
     kspace[..., 2, 0] = np.nan

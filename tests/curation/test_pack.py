@@ -116,6 +116,40 @@ def test_everything_else_in_a_file_is_copied(brain: Path, cardiac: Path, tmp_pat
         assert file["kspace_full"].chunks == (1, 1, 2, 34, 16)
 
 
+def test_linked_data_sets_are_packed_as_files(tmp_path: Path, capsys):
+    source, output = tmp_path / "data", tmp_path / "packed"
+    path = write_fastmri(tmp_path / "store" / "knee" / "a.h5")
+    source.mkdir()
+    (source / "multicoil_val").symlink_to(path.parent)
+    write_fastmri(source / "multicoil_train" / "b.h5", seed=2)
+    (source / "multicoil_train" / "c.h5").symlink_to(path)
+    pack(source, output, workers=0)
+    assert names(output) == ["multicoil_train/b.h5", "multicoil_val/a.h5"]
+    assert not any(path.is_symlink() for path in output.rglob("*"))
+    assert f"left out: {source / 'multicoil_train/c.h5'}: the same file as" in capsys.readouterr().out
+
+
+def test_a_copy_is_never_written_over_its_source(tmp_path: Path):
+    path = write_fastmri(tmp_path / "data" / "multicoil_val" / "a.h5")
+    content = path.read_bytes()
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "multicoil_val").symlink_to(path.parent)
+    with pytest.raises(SystemExit):
+        pack(tmp_path / "data", tmp_path / "packed", workers=0)
+    assert path.read_bytes() == content and not path.is_symlink()
+
+
+def test_scans_that_the_source_has_lost_are_named(tmp_path: Path, capsys):
+    for name in ("a", "b"):
+        write_fastmri(tmp_path / "data" / "multicoil_val" / f"{name}.h5")
+    pack(tmp_path / "data", tmp_path / "packed", workers=0)
+    assert "no longer" not in capsys.readouterr().out
+    (tmp_path / "data" / "multicoil_val" / "b.h5").unlink()
+    pack(tmp_path / "data", tmp_path / "packed", workers=0)
+    left = tmp_path / "packed" / "multicoil_val" / "b.h5"
+    assert f"no longer in {tmp_path / 'data'}: {left}; delete it" in capsys.readouterr().out
+
+
 def test_undersampled_scans_are_packed_with_their_masks(tmp_path: Path):
     lines = np.isin(np.arange(12), [0, 4, 5, 6, 7, 8])
     folder = tmp_path / "data" / "MultiCoil" / "Cine" / "TrainingSet" / "AccFactor04" / "P001"

@@ -173,34 +173,71 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path):
     assert len(build_index(tmp_path, FastMRIReader("multicoil_val")).volumes) == 1
 
 
-def test_links_out_of_the_root_are_refused(root: Path, tmp_path: Path):
+def test_links_are_followed_wherever_they_lead(root: Path, tmp_path: Path):
     linked_root = tmp_path / "link"
     linked_root.symlink_to(root)
-    assert build_index(linked_root, READER) == build_index(root, READER)
+    assert build_index(linked_root, READER).volumes == build_index(root, READER).volumes
 
-    inside = file_of(root, "P005")
-    inside.parent.mkdir()
-    inside.symlink_to(file_of(root, "P001"))
-    assert "P005/cine_sax" in names(root)
+    outside = write_cmrxrecon(tmp_path / "elsewhere", "P009", shape=(8, 6, 2, 1, 1))
+    folder = file_of(root, "P005").parent
+    folder.symlink_to(outside.parent)
+    file_of(root, "P006").parent.mkdir()
+    file_of(root, "P006").symlink_to(write_cmrxrecon(tmp_path / "afar", shape=(8, 10, 2, 1, 1)))
+    index = build_index(root, READER)
+    found = {volume.name: volume.phase for volume in index.volumes}
+    # a subject goes by its name in this tree, not by that of the folder that its link leads to
+    assert found["P005/cine_sax"] == 6 and found["P006/cine_sax"] == 10 and len(found) == 7
+    assert index.left_out == []
+    samples = SliceDataset(root, READER, index.volumes)
+    assert len([sample for sample in samples if sample.volume.name == "P005/cine_sax"]) == 1
 
-    outside = write_cmrxrecon(tmp_path / "elsewhere")
-    for link, goal in [
-        (inside, outside),
-        (inside.parent, outside.parent),
-        (inside, inside),
-        (inside, root / "x"),
+
+def test_links_that_lead_nowhere_are_named(root: Path):
+    file = file_of(root, "P005")
+    for link, goal, reason in [
+        (file, root / "x", rf"No such file or directory \(a link to {root / 'x'}\)"),
+        (file, file, r"Too many levels of symbolic links \(a link to"),
     ]:
-        for old in (inside, inside.parent):
-            if old.is_symlink():
-                old.unlink()
-            elif old.is_dir():
-                old.rmdir()
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(goal)
-        with pytest.raises(
-            InputError, match=rf"{inside}: (leads to .*elsewhere/|Too many levels|No such file)"
-        ):
+        with pytest.raises(InputError, match=f"^{link}: {reason}"):
             build_index(root, READER)
+        (problem,) = build_index(root, READER, strict=False).problems
+        assert problem.startswith(str(link))
+        link.unlink()
+
+
+def test_a_file_that_is_reached_twice_counts_once_by_its_own_name(root: Path, caplog):
+    first, own = file_of(root, "P000"), file_of(root, "P002")
+    first.parent.mkdir()
+    first.symlink_to(own)
+    hard = file_of(root, "P004")
+    hard.parent.mkdir()
+    hard.hardlink_to(file_of(root, "P001"))
+    index = build_index(root, READER)
+    assert [volume.subject for volume in index.volumes if volume.contrast == "cine_sax"] == [
+        *("P001", "P002", "P003")
+    ]
+    assert index.left_out == [
+        f"{first}: the same file as {own}, by a link",
+        f"{hard}: the same file as {file_of(root, 'P001')}, by a link",
+    ]
+    assert str(first) in caplog.text and "and 1 more" in caplog.text
+
+
+def test_hidden_files_are_no_scans(tmp_path: Path):
+    write_fastmri(tmp_path / "multicoil_val" / "a.h5")
+    for hidden in ("multicoil_val/._a.h5", "multicoil_val/.b.h5", "._a.h5", ".trash.h5"):
+        (tmp_path / hidden).write_bytes(bytes.fromhex("00051607") + bytes(200))
+    index = build_index(tmp_path, FastMRIReader())
+    assert [volume.path for volume in index.volumes] == ["multicoil_val/a.h5"]
+    hearts = tmp_path / "hearts"
+    path = write_cmrxrecon(hearts)
+    path.with_name("._cine_sax.mat").write_bytes(bytes(200))
+    path.parent.with_name("._P001").write_bytes(bytes(200))
+    (hearts / "MultiCoil" / ".DS_Store").write_bytes(bytes(200))
+    write_cmrxrecon(hearts / "MultiCoil" / ".Cine")
+    assert [volume.name for volume in build_index(hearts, READER).volumes] == ["P001/cine_sax"]
 
 
 def test_maxima_are_measured_once(root: Path):

@@ -269,6 +269,8 @@ def test_default_checkpoints_are_the_runs_or_else_the_demos(tmp_path, monkeypatc
         default_checkpoints()
     demo = touch(tmp_path / "runs/demo/varnet/checkpoints/best.ckpt")
     assert default_checkpoints() == [demo.relative_to(tmp_path)]
+    touch(tmp_path / "runs/.trash/varnet/checkpoints/best.ckpt")
+    touch(tmp_path / "runs/clip_x8/.old/checkpoints/best.ckpt")
     own = [touch(tmp_path / f"runs/clip_x8/{run}/checkpoints/best.ckpt") for run in ("seed0", "1a2b3c")]
     assert default_checkpoints() == sorted(path.relative_to(tmp_path) for path in own)
     assert controls.is_file()

@@ -30,6 +30,7 @@ from fm_unroll.data.readers.registry import register_reader
 from fm_unroll.data.undersampling import center_crop
 from fm_unroll.data.volume import Volume, sampled_lines
 from fm_unroll.errors import InputError
+from fm_unroll.files import visible
 
 FOLDERS = ("multicoil_train", "multicoil_val", "multicoil_test_full")
 # by how the names of acquisitions begin: brains are axial, knees coronal
@@ -71,11 +72,9 @@ class FastMRIReader(HDF5Reader):
         if not root.is_dir():
             raise InputError(f"{root}: no such folder")
         if self.folder is not None:
-            files = list((root / self.folder).glob("*.h5"))
+            files = visible(root / self.folder, ".h5")
         else:
-            files = list(root.glob("*.h5")) or [
-                path for name in FOLDERS for path in (root / name).glob("*.h5")
-            ]
+            files = visible(root, ".h5") or [file for name in FOLDERS for file in visible(root / name, ".h5")]
         if not files:
             example = root / (self.folder or "multicoil_val") / "file1000001.h5"
             raise InputError(f"{root}: no fastMRI files; expected {example}")

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from fm_unroll.data.readers.hdf5 import open_file, reading
 from fm_unroll.data.readers.reader import Reader
 from fm_unroll.errors import InputError
+from fm_unroll.files import unopened
 
 MAGIC_BYTES = 16  # how many first bytes of a file are compared
 
@@ -60,7 +61,7 @@ def recognise(path: Path) -> Reader[Any]:
         with path.open("rb") as content:
             start = content.read(MAGIC_BYTES)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
+        raise InputError(f"{path}: {unopened(path, error)}") from error
     for reader in readers:
         if reader.magic and start.startswith(reader.magic):
             return reader
