@@ -182,7 +182,7 @@ class KSpaceData(LightningDataModule, ABC):
 
 
 class CMRxReconData(KSpaceData):
-    """CMRxRecon 2023 cardiac cine and mapping: ``ROOT/MultiCoil/{Cine,Mapping}/TrainingSet/FullSample/P001``.
+    """CMRxRecon cardiac cine, mapping, ...: ``ROOT/MultiCoil/{Cine,Mapping}/TrainingSet/FullSample/P001``.
 
     By default masks are the challenge's, every 8th line and 24 ACS lines. Subjects are split 70/10/20 %.
     """
@@ -198,7 +198,7 @@ class CMRxReconData(KSpaceData):
         sampling: SamplingPattern | None = None,
         contrasts: Sequence[str] = ("cine_sax", "cine_lax", "T1map", "T2map"),
         subset: Literal["TrainingSet", "ValidationSet", "TestSet"] = "TrainingSet",
-        acquisition: Literal["FullSample", "AccFactor04", "AccFactor08", "AccFactor10"] = "FullSample",
+        acquisition: str = "FullSample",
         **options: Any,
     ) -> None:
         """Describe the data set.
@@ -208,9 +208,10 @@ class CMRxReconData(KSpaceData):
             acceleration: nominal acceleration of the masks, in place of the pattern's.
             acs_lines: fully sampled centre lines, in place of the pattern's.
             sampling: pattern of the masks; None: uniform, x8, 24 ACS lines.
-            contrasts: which files of each subject to use.
+            contrasts: which files of each subject to use; of 2024 and 2025 also cine_lvot, aorta_sag, ...
             subset: the challenge's part.
-            acquisition: fully sampled files, or the challenge's undersampled ones (prediction only).
+            acquisition: FullSample; or the challenge's undersampled files, for prediction only: AccFactor04,
+                AccFactor08, AccFactor10, and of 2024 and 2025 Uniform4, Uniform8, ...
             options: split, split_seed, batch_size, num_workers and seed, as in :class:`KSpaceData`.
         """
         reader = CMRxReconReader(contrasts=tuple(contrasts), subset=subset, sampling=acquisition)

@@ -193,10 +193,12 @@ def test_links_are_followed_wherever_they_lead(root: Path, tmp_path: Path):
 
 
 def test_links_that_lead_nowhere_are_named(root: Path):
-    file = file_of(root, "P005")
+    file, folder = file_of(root, "P005"), file_of(root, "P006").parent
     for link, goal, reason in [
         (file, root / "x", rf"No such file or directory \(a link to {root / 'x'}\)"),
         (file, file, r"Too many levels of symbolic links \(a link to"),
+        (folder, root / "x", rf"No such file or directory \(a link to {root / 'x'}\)"),
+        (folder, folder, r"Too many levels of symbolic links \(a link to"),
     ]:
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(goal)

@@ -1,28 +1,15 @@
-"""Reader of the CMRxRecon layout (cardiac cine and mapping, 2023 and 2024).
+"""Reader of the CMRxRecon layouts (cardiac MRI, challenges of 2023, 2024 and 2025).
 
-2023::
-
-    MultiCoil/{Cine,Mapping}/{TrainingSet,ValidationSet,TestSet}/
-        FullSample/P001/{cine_sax,cine_lax,T1map,T2map}.mat                          kspace_full
-        AccFactor{04,08,10}/P001/{cine_sax,...}.mat, {cine_sax,...}_mask.mat         kspace_sub04, mask04, ...
-
-2024 (task 1; the fully sampled part is that of 2023)::
-
-    MultiCoil/{Cine,Mapping}/ValidationSet/
-        UnderSample_Task1/P001/cine_sax_kus_Uniform{4,8,10}.mat                      kus
-        Mask_Task1/P001/cine_sax_mask_Uniform{4,8,10}.mat                            mask
-
-Sources: ``ChallengeDataFormat`` in https://github.com/CmrxRecon/CMRxRecon and
-https://github.com/CmrxRecon/CMRxRecon2024. Task 2 of 2024 has masks that change from frame to frame, which
-this package does not model.
+:mod:`~fm_unroll.data.readers.cmrxrecon_tree` says where their files lie. Sampling by whole lines that are the
+same in every frame is read. The k-t sampling of 2024's second task and of 2025 changes its lines from frame
+to frame, which this package does not model: such files are named for what they are.
 
 Files are MATLAB v7.3. MATLAB's order (kx, ky, coil, z, t) is reversed in HDF5, and MATLAB drops trailing
 dimensions of size 1, which are the leading ones here: 5 dimensions are [t, z, coil, ky, kx], 4 are one frame,
 3 are one slice of one frame. Fewer are refused, because they come from a single coil. Phase encoding is ky.
 """
 
-import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -31,27 +18,43 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_unroll.data.readers.hdf5 import get_kspace, open_file, reading, require_dataset, to_complex64
+from fm_unroll.data.readers.cmrxrecon_tree import (
+    SAMPLING,
+    SUBJECT,
+    SUBSETS,
+    Place,
+    category_of,
+    edition,
+    home,
+    in_file_names,
+    mask_place,
+    multicoil,
+    sampling_folders,
+    subject_folders,
+)
+from fm_unroll.data.readers.hdf5 import (
+    get_kspace,
+    open_file,
+    reading,
+    require_dataset,
+    to_complex64,
+)
 from fm_unroll.data.readers.reader import HDF5Reader, Images, Published
 from fm_unroll.data.readers.registry import register_reader
 from fm_unroll.data.volume import Volume
-from fm_unroll.errors import InputError
+from fm_unroll.errors import InputError, UnsupportedError
+from fm_unroll.files import visible
 
-CATEGORIES = {"cine_sax": "Cine", "cine_lax": "Cine", "T1map": "Mapping", "T2map": "Mapping"}
-SUBSETS = {"TrainingSet": 120, "ValidationSet": 60, "TestSet": 120}  # with the subjects of 2023, P001 on
-FOLDERS = {
-    "FullSample": "FullSample",
-    "AccFactor04": "AccFactor04",
-    "AccFactor08": "AccFactor08",
-    "AccFactor10": "AccFactor10",
-    "Uniform4": "UnderSample_Task1",
-    "Uniform8": "UnderSample_Task1",
-    "Uniform10": "UnderSample_Task1",
-}
-SUBJECT = re.compile(r"P\d+")
-KSPACE_NAMES = ("kspace_full", "kspace_sub04", "kspace_sub08", "kspace_sub10", "kus")
+CATEGORIES = {"cine_sax": "Cine", "cine_lax": "Cine", "T1map": "Mapping", "T2map": "Mapping"}  # of 2023
+SUBJECTS = {"TrainingSet": 120, "ValidationSet": 60, "TestSet": 120}  # of 2023, P001 on
+FULL_NAMES = ("kspace_full", "kspace")
+KSPACE_NAMES = (*FULL_NAMES, "kspace_sub04", "kspace_sub08", "kspace_sub10", "kus")
 MASK_NAMES = ("mask04", "mask08", "mask10", "mask")
-SUBJECT_DEPTH = 4  # Cine/TrainingSet/FullSample/P001 below the root, or below MultiCoil
+KT_SAMPLING = {
+    "ktUniform": "k-t sampling of regular lines",
+    "ktGaussian": "k-t sampling of random lines",
+    "ktRadial": "pseudo-radial k-t sampling",
+}
 AXES = {5: "t, z, coil, ky, kx", 4: "z, coil, ky, kx", 3: "coil, ky, kx"}
 
 
@@ -61,10 +64,11 @@ class CMRxReconReader(HDF5Reader):
     """One part of a CMRxRecon tree.
 
     Attributes:
-        contrasts: which files of each subject: ``cine_sax``, ``cine_lax``, ``T1map``, ``T2map``.
+        contrasts: which files of each subject: ``cine_sax``, ``cine_lax``, ``T1map``, ``T2map``; of 2024 and
+            2025 others as well, by the names of their files; empty: every one there is.
         subset: ``TrainingSet``, ``ValidationSet`` or ``TestSet``.
         sampling: ``FullSample``; the undersampled ``AccFactor04``, ``AccFactor08``, ``AccFactor10`` of 2023;
-            or ``Uniform4``, ``Uniform8``, ``Uniform10`` of 2024.
+            or ``Uniform4``, ``Uniform8``, ... of 2024 and 2025.
     """
 
     contrasts: tuple[str, ...] = tuple(CATEGORIES)
@@ -75,37 +79,60 @@ class CMRxReconReader(HDF5Reader):
     keys: ClassVar[str] = ", ".join(KSPACE_NAMES)
     suffixes: ClassVar[tuple[str, ...]] = (".mat",)
     misplaced: ClassVar[str] = (
-        "but not where its reader looks; expected "
-        "MultiCoil/{Cine,Mapping}/SUBSET/FullSample/P001/{cine_sax,cine_lax,T1map,T2map}.mat"
+        "but not where its reader looks; expected MultiCoil/Cine/SUBSET/FullSample/P001/cine_sax.mat or, of "
+        "2025, .../FullSample/Center001/SCANNER/P001/cine_sax.mat"
     )
 
     def __post_init__(self) -> None:
         """Refuse names that the layout does not have."""
         for contrast in self.contrasts:
-            _require(contrast, CATEGORIES, "contrast")
-        _require(self.subset, SUBSETS, "subset")
-        _require(self.sampling, FOLDERS, "sampling")
+            if category_of(contrast) is None:
+                raise InputError(
+                    f"unknown contrast {contrast!r}: choose from {', '.join(CATEGORIES)}, "
+                    "or another file's name, such as cine_lvot, aorta_sag or tagging"
+                )
+        if self.subset not in SUBSETS:
+            raise InputError(f"unknown subset {self.subset!r}: choose from {', '.join(SUBSETS)}")
+        if not SAMPLING.fullmatch(self.sampling):
+            raise InputError(
+                f"unknown sampling {self.sampling!r}: choose from FullSample, AccFactor04, AccFactor08, "
+                "AccFactor10, Uniform4, Uniform8, ..."
+            )
 
     def find(self, root: Path) -> tuple[list[Path], list[str]]:
         """The files of this part, sorted, and ``P007/T1map``, ... where a subject lacks a contrast.
 
-        ``root`` holds ``MultiCoil``, or is it.
+        Without contrasts asked for by name, that is one of 2023 in a tree of 2023 or 2024: no list says what
+        there should be besides.
         """
         if not root.is_dir():
             raise InputError(f"{root}: no such folder")
-        folders = {contrast: self._folder(root, CATEGORIES[contrast]) for contrast in self.contrasts}
-        names = {folder: _list_subjects(folder) for folder in set(folders.values())}
-        files, missing = [], []
-        for subject in sorted(set().union(*names.values())):
-            for contrast, folder in folders.items():
-                file = self._file(contrast)
-                if file in names[folder].get(subject, ()):
-                    files.append(folder / subject / file)
-                else:
-                    missing.append(f"{subject}/{contrast}")
+        files: list[Path] = []
+        held: dict[str, set[str]] = {}
+        for subject, folder in self._subjects(root):
+            if not subject:
+                files.append(folder)
+                continue
+            wanted = ((self._wanted(path), path) for path in visible(folder, ".mat"))
+            scans = {place.contrast: path for place, path in wanted if place}
+            files += scans.values()
+            held.setdefault(subject, set()).update(scans)
+        named = self.contrasts or tuple(CATEGORIES)
         if not files:
-            contrast, folder = next(iter(folders.items()))
-            raise InputError(f"{root}: no CMRxRecon files; expected {folder / 'P001' / self._file(contrast)}")
+            raise InputError(f"{root}: no CMRxRecon files; expected {self._expected(root, named[0])}")
+        for contrast in named:
+            if contrast not in CATEGORIES and not any(contrast in contrasts for contrasts in held.values()):
+                found = ", ".join(sorted(set().union(*held.values())))
+                raise InputError(f"{root}: no subject has {contrast} in {self.part}; found are {found}")
+        by_name = bool(self.contrasts)
+        missing = [
+            f"{subject}/{contrast}"
+            for subject in sorted(held)
+            for contrast in named
+            if (by_name or not in_file_names(self.sampling))
+            and contrast not in held[subject]
+            and (by_name or "/" not in subject)
+        ]
         return sorted(files), missing
 
     def companions(self, path: Path) -> list[Path]:
@@ -117,28 +144,42 @@ class CMRxReconReader(HDF5Reader):
         """``TrainingSet/FullSample``, ..."""
         return f"{self.subset}/{self.sampling}"
 
+    def edition(self, root: Path) -> str:
+        """See :func:`~fm_unroll.data.readers.cmrxrecon_tree.edition`."""
+        return edition(root)
+
     def recognises(self, file: h5py.File) -> bool:
-        """Whether the file holds k-space under a name of this layout."""
-        return not set(KSPACE_NAMES).isdisjoint(file)
+        """Whether the file holds k-space under a name of this layout; ``kspace`` only as MATLAB writes it."""
+        if not {*KSPACE_NAMES[2:], "kspace_full"}.isdisjoint(file):
+            return True
+        if not isinstance(file.get("kspace", getlink=True), h5py.HardLink):
+            return False
+        return isinstance(file["kspace"], h5py.Dataset) and file["kspace"].dtype.names == ("real", "imag")
 
     def parts(self, scans: Sequence[Path]) -> Iterator[tuple[Path, "CMRxReconReader"]]:
-        """Every subset and sampling of every root."""
-        roots = {path.parents[SUBJECT_DEPTH] for path in scans if len(path.parents) > SUBJECT_DEPTH}
-        for root in sorted(root.parent if root.name == "MultiCoil" else root for root in roots):
-            for subset in SUBSETS:
-                for sampling in FOLDERS:
-                    yield root, CMRxReconReader(subset=subset, sampling=sampling)
+        """Every subset and sampling of every root that holds some of the scans."""
+        homes = {found for path in scans if (found := home(path))}
+        by_size = sorted(homes, key=lambda home: (home[0], SUBSETS.index(home[1]), len(home[2]), home[2]))
+        for root, subset, sampling in by_size:
+            yield root, CMRxReconReader((), subset, sampling)
 
     def belongs(self, path: Path) -> bool:
         """Whether the file is called as a contrast and lies in a subject's folder."""
         in_subject = path.suffix == ".mat" and SUBJECT.fullmatch(path.parent.name) is not None
-        return in_subject and path.stem.split("_kus_")[0] in CATEGORIES
+        return in_subject and category_of(Place.of(path).contrast) is not None
 
-    def published(self, volumes: Sequence[Volume], missing: Sequence[str]) -> Published:
-        """The subjects of 2023, from ``P001`` on; those that lack a contrast count as found."""
+    def published(self, volumes: Sequence[Volume], missing: Sequence[str]) -> Published | None:
+        """The subjects of 2023, from ``P001`` on; those that lack a contrast count as found.
+
+        None where a contrast or a scanner is of another year.
+        """
+        if any(volume.contrast not in CATEGORIES or "/" in volume.subject for volume in volumes):
+            return None
         found = {volume.subject for volume in volumes} | {name.split("/")[0] for name in missing}
-        subjects = [f"P{number:03}" for number in range(1, SUBSETS[self.subset] + 1)]
+        subjects = [f"P{number:03}" for number in range(1, SUBJECTS[self.subset] + 1)]
         absent = tuple(subject for subject in subjects if subject not in found)
+        if not found <= set(subjects):
+            return None  # of 2024, which has more
         return Published("subjects", len(subjects), len(found), absent)
 
     def anatomy(self, file: h5py.File, volume: Volume) -> str:
@@ -146,17 +187,27 @@ class CMRxReconReader(HDF5Reader):
         return "cardiac"
 
     def parse(self, file: h5py.File, path: Path) -> Volume:
-        """The volume in a file. Without a mask file, the lines that are not zero are the sampled ones."""
-        contrast = path.stem.split("_kus_")[0]
+        """The volume in a file. Without a mask file, the lines that are not zero are the sampled ones.
+
+        Raises:
+            UnsupportedError: its lines change from frame to frame, or are not whole; or it is of one coil.
+        """
+        place = Place.of(path)
+        if any(name.startswith("kspace_single") for name in file):
+            raise UnsupportedError(f"{path}: single-coil k-space, which is not supported")
         dataset = get_kspace(file, KSPACE_NAMES, AXES)
         frames, slices, coils, phase, readout = (1,) * (5 - dataset.ndim) + dataset.shape
+        # the mask of a single frame has nothing to change to, but a radial one is not of lines
+        if place.pattern in KT_SAMPLING and (frames > 1 or place.pattern == "ktRadial"):
+            raise UnsupportedError(f"{path}: {KT_SAMPLING[place.pattern]}, which is not supported")
+        fully_sampled = dataset.name.strip("/") in FULL_NAMES and not place.pattern
         return Volume.of_array(
             path,
             (frames, slices, coils, readout, phase),
-            None if dataset.name == "/kspace_full" else _sampled_lines(path, file, dataset),
-            name=f"{path.parent.name}/{contrast}",
-            subject=path.parent.name,
-            contrast=contrast,
+            None if fully_sampled else _sampled_lines(path, file, dataset),
+            name=f"{place.subject}/{place.contrast}",
+            subject=place.subject,
+            contrast=place.contrast,
             synthetic=bool(file.attrs.get("synthetic", False)),
         )
 
@@ -166,14 +217,28 @@ class CMRxReconReader(HDF5Reader):
         kspace = to_complex64(dataset[(frame, slice)[5 - dataset.ndim :]])
         return np.ascontiguousarray(kspace.swapaxes(-1, -2)), None
 
-    def _folder(self, root: Path, category: str) -> Path:
-        """The folder whose subfolders are subjects."""
-        multicoil = root / "MultiCoil"
-        return (multicoil if multicoil.is_dir() else root) / category / self.subset / FOLDERS[self.sampling]
+    def _subjects(self, root: Path) -> Iterator[tuple[str, Path]]:
+        """The subjects of this part with their folders, one of each category."""
+        wanted = {category_of(contrast) for contrast in self.contrasts}
+        for category in visible(multicoil(root)):
+            if (category.name in wanted or not wanted) and category.is_dir():
+                for folder in sampling_folders(category / self.subset, self.sampling):
+                    yield from subject_folders(folder)
 
-    def _file(self, contrast: str) -> str:
-        """The name of a contrast's file."""
-        return f"{contrast}_kus_{self.sampling}.mat" if "Uniform" in self.sampling else f"{contrast}.mat"
+    def _wanted(self, path: Path) -> Place | None:
+        """What a file's path says, if the file belongs to this part."""
+        place = Place.of(path)
+        sampling = f"{place.pattern}{place.acceleration}"
+        of_part = sampling == (self.sampling if in_file_names(self.sampling) else "")
+        chosen = place.contrast in self.contrasts if self.contrasts else category_of(place.contrast)
+        return place if of_part and chosen else None
+
+    def _expected(self, root: Path, contrast: str) -> Path:
+        """Where the first subject's file of a contrast would lie, in the tree of 2023 or 2024."""
+        subset = multicoil(root) / str(category_of(contrast)) / self.subset
+        if in_file_names(self.sampling):
+            return subset / "UnderSample_Task1" / "P001" / f"{contrast}_kus_{self.sampling}.mat"
+        return subset / self.sampling / "P001" / f"{contrast}.mat"
 
 
 def _sampled_lines(path: Path, file: h5py.File, dataset: h5py.Dataset) -> NDArray[np.bool_]:
@@ -192,24 +257,8 @@ def _sampled_lines(path: Path, file: h5py.File, dataset: h5py.Dataset) -> NDArra
 
 
 def _mask_files(path: Path) -> list[Path]:
-    """Where the sampling mask of an undersampled file lies: beside it (2023), or in another folder (2024)."""
-    if "_kus_" in path.name:
-        subset = path.parents[2] if len(path.parents) > 2 else path.parent
-        mask = subset / "Mask_Task1" / path.parent.name / path.name.replace("_kus_", "_mask_")
-    else:
-        mask = path.with_name(f"{path.stem}_mask.mat")
-    return [mask] if mask.is_file() else []
-
-
-def _list_subjects(folder: Path) -> dict[str, set[str]]:
-    """The subjects in a folder, with the names of their files."""
-    if not folder.is_dir():
-        return {}
-    try:
-        subjects = [entry for entry in folder.iterdir() if SUBJECT.fullmatch(entry.name)]
-        return {subject.name: {file.name for file in subject.iterdir()} for subject in subjects}
-    except OSError as error:
-        raise InputError(f"{error.filename}: {error.strerror}") from error
+    """The file with the sampling mask of an undersampled scan, if there is one."""
+    return [mask] if (mask := mask_place(path)).is_file() else []
 
 
 def _mask_lines(file: h5py.File, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
@@ -219,14 +268,11 @@ def _mask_lines(file: h5py.File, shape: tuple[int, int]) -> NDArray[np.bool_] | 
         return None
     mask = require_dataset(file, name)
     where = f"{file.filename}: {name}"
-    if mask.shape != shape or mask.dtype.kind not in "buif":
+    if mask.shape[-2:] != shape or mask.ndim > 3 or mask.dtype.kind not in "buif":
         raise InputError(f"{where} is {mask.dtype} {mask.shape}, expected numbers (ky, kx) = {shape}")
-    values = mask[()] != 0
-    if (values != values[:, :1]).any():
-        raise InputError(f"{where} varies along kx; only masks of whole lines (ky) are supported")
-    return np.asarray(values[:, 0])
-
-
-def _require(value: str, allowed: Collection[str], what: str) -> None:
-    if value not in allowed:
-        raise InputError(f"unknown {what} {value!r}: choose from {', '.join(allowed)}")
+    frames = mask[()].reshape(-1, *shape) != 0  # those of 2025 have one mask a frame, be they the same
+    if (frames != frames[:1]).any():
+        raise UnsupportedError(f"{where} changes from frame to frame: k-t sampling is not supported")
+    if (frames != frames[..., :1]).any():
+        raise UnsupportedError(f"{where} varies along kx; only masks of whole lines (ky) are supported")
+    return np.asarray(frames[0, :, 0])

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import scipy.io
 
+from fm_unroll.curation.survey import survey
 from fm_unroll.data.dataset import SliceDataset
+from fm_unroll.data.index import build_index
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
-from fm_unroll.errors import InputError
+from fm_unroll.data.scan import open_scan
+from fm_unroll.errors import InputError, UnsupportedError
 from fm_unroll.physics import ifft2c, rss
 from simulate import random_kspace, uniform_lines, write_cmrxrecon, write_matlab
 
@@ -88,6 +91,167 @@ def test_undersampled_files_of_2024(tmp_path: Path):
     volume = reader.describe(path, tmp_path)
     assert (volume.name, volume.contrast) == ("P002/T2map", "T2map")
     assert volume.sampled == tuple(np.flatnonzero(lines)) and volume.num_acs == 16
+
+
+def test_further_contrasts_of_2024(tmp_path: Path):
+    kspace = random_kspace(8, 6, 2, 1, 3)
+    places = ["Cine/cine_lvot", "Aorta/aorta_sag", "Aorta/aorta_tra", "Tagging/tagging", "Mapping/T1map"]
+    for place in places:
+        category, contrast = place.split("/")
+        folder = tmp_path / "MultiCoil" / category / "TrainingSet" / "FullSample" / "P002"
+        write_matlab(folder / f"{contrast}.mat", kspace_full=kspace)
+        mask = folder.parents[1] / "Mask_Task1" / "P002" / f"{contrast}_mask_Uniform4.mat"
+        write_matlab(mask, mask=np.ones((8, 6)))
+    every = CMRxReconReader(())
+    files, missing = every.find(tmp_path)
+    assert {every.describe(path, tmp_path).name for path in files} == {
+        *("P002/cine_lvot", "P002/aorta_sag", "P002/aorta_tra", "P002/tagging", "P002/T1map")
+    }
+    assert missing == ["P002/cine_sax", "P002/cine_lax", "P002/T2map"]
+    aorta = CMRxReconReader(("aorta_sag", "tagging"))
+    assert [path.stem for path in aorta.find(tmp_path)[0]] == ["aorta_sag", "tagging"]
+    with pytest.raises(
+        InputError, match=r"no subject has aorta_sagg in TrainingSet/FullSample; found are T1map"
+    ):
+        CMRxReconReader(("T1map", "aorta_sagg")).find(tmp_path)
+
+
+SCANNER = Path("Center005", "Siemens_30T_Vida")
+
+
+def test_fully_sampled_files_of_2025(tmp_path: Path):
+    shape = (8, 6, 2, 1, 3)
+    cine = tmp_path / "MultiCoil" / "Cine" / "TrainingSet" / "FullSample"
+    for scanner, seed in ((SCANNER, 1), (SCANNER.parent / "UIH_30T_umr780", 2)):
+        kspace = random_kspace(*shape, seed=seed)
+        write_matlab(cine / scanner / "P003" / "cine_lax_3ch.mat", kspace=kspace)
+    (cine / SCANNER.parent / "readme.txt").write_text("text")
+    files, missing = CMRxReconReader(()).find(tmp_path)
+    volumes = [READER.describe(path, tmp_path) for path in files]
+    # P003 of two scanners are two people
+    assert [volume.subject for volume in volumes] == [
+        *("Center005/Siemens_30T_Vida/P003", "Center005/UIH_30T_umr780/P003")
+    ]
+    assert volumes[0].name == "Center005/Siemens_30T_Vida/P003/cine_lax_3ch" and missing == []
+    sizes = (volumes[0].readout, volumes[0].phase, volumes[0].num_coils, volumes[0].num_slices)
+    assert sizes == shape[:4] and volumes[0].fully_sampled
+    sample = read(files[0], 0, 2)
+    np.testing.assert_array_equal(sample.kspace, np.moveaxis(random_kspace(*shape, seed=1)[..., 0, 2], 2, 0))
+    scan = open_scan(files[0])
+    assert (scan.kind, scan.anatomy, scan.volume.subject) == ("CMRxRecon", "cardiac", volumes[0].subject)
+
+
+def test_undersampled_files_of_2025(tmp_path: Path):
+    """Their masks have a frame for each of the k-space; regular ones are the same in all."""
+    lines = uniform_lines(50, 8, 20)
+    subset = tmp_path / "MultiCoil" / "LGE" / "ValidationSet"
+    kspace = random_kspace(8, 50, 2, 2, 3) * lines[None, :, None, None, None]
+    path = write_matlab(
+        subset / "UnderSample_TaskR1" / SCANNER / "P002" / "lge_sax_kus_Uniform8.mat", kus=kspace
+    )
+    mask = np.broadcast_to(lines[None, :, None], (8, 50, 3)).astype(np.uint8).copy()
+    where = subset / "Mask_TaskR1" / SCANNER / "P002" / "lge_sax_mask_Uniform8.mat"
+    write_matlab(where, mask=mask)
+    reader = CMRxReconReader((), "ValidationSet", "Uniform8")
+    assert reader.find(tmp_path) == ([path], []) and reader.companions(path) == [where]
+    volume = reader.describe(path, tmp_path)
+    assert volume.sampled == tuple(np.flatnonzero(lines)) and volume.num_acs == 20
+    mask[:, 1, 1] = 1 - mask[:, 1, 1]
+    write_matlab(where, mask=mask)
+    with pytest.raises(UnsupportedError, match=f"{where}: mask changes from frame to frame: k-t sampling"):
+        reader.describe(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("ktRadial", "pseudo-radial k-t sampling, which is not supported"),
+        ("ktGaussian", "k-t sampling of random lines, which is not supported"),
+        ("ktUniform", "k-t sampling of regular lines, which is not supported"),
+    ],
+)
+def test_kt_sampling_is_named_and_its_files_are_not_called_unusable(tmp_path: Path, pattern: str, words: str):
+    folder = tmp_path / "MultiCoil" / "Cine" / "ValidationSet" / "UnderSample_Task2"
+    for subject in ("P001", "P002"):
+        path = write_matlab(
+            folder / subject / f"cine_sax_kus_{pattern}8.mat", kus=random_kspace(8, 16, 2, 1, 4)
+        )
+    with pytest.raises(InputError, match=f"^{path}: {words}$"):
+        open_scan(path)
+    found = survey(tmp_path)
+    assert found.problems == [] and found.ignored == []
+    assert [line.split(": ")[1] for line in found.left_out] == [words, words]
+    reader = CMRxReconReader(("cine_sax",), "ValidationSet", f"{pattern}8")
+    with pytest.raises(InputError, match=rf"{words} \(and 1 more"):
+        build_index(tmp_path, reader)
+
+
+def test_the_single_coil_files_of_2023_are_left_out(tmp_path: Path):
+    folder = tmp_path / "SingleCoil" / "Cine" / "TrainingSet" / "FullSample" / "P001"
+    path = write_matlab(folder / "cine_sax.mat", kspace_single_full=random_kspace(8, 16, 2, 4))
+    write_cmrxrecon(tmp_path)
+    found = survey(tmp_path)
+    assert found.problems == [] and len(found.data_sets[0].index.volumes) == 1
+    assert found.left_out == [f"{path}: single-coil k-space, which is not supported"]
+
+
+@pytest.mark.parametrize("pattern", ["ktGaussian", "ktUniform"])
+def test_a_single_frame_of_whole_lines_is_read_whatever_its_name(tmp_path: Path, pattern: str):
+    lines = uniform_lines(32, 4, 8)
+    folder = tmp_path / "MultiCoil" / "T1w" / "ValidationSet" / "UnderSample_TaskR2" / SCANNER / "P001"
+    kspace = random_kspace(8, 32, 2, 3, 1) * lines[None, :, None, None, None]
+    path = write_matlab(folder / f"T1w_kus_{pattern}8.mat", kus=kspace)
+    assert open_scan(path).volume.sampled == tuple(np.flatnonzero(lines))
+
+
+def test_data_check_finds_all_of_2024_and_2025(tmp_path: Path):
+    lines = uniform_lines(32, 4, 16)[None, :, None, None, None]
+    older = tmp_path / "2024" / "MultiCoil"
+    for acceleration in (4, 8, 10):
+        for subset in ("ValidationSet", "TestSet"):
+            folder = older / "Flow2d" / subset
+            name = f"Uniform{acceleration}.mat"
+            kspace = random_kspace(8, 32, 2, 1, 2) * lines
+            write_matlab(folder / "UnderSample_Task1" / "P001" / f"flow2d_kus_{name}", kus=kspace)
+            write_matlab(
+                folder / "Mask_Task1" / "P001" / f"flow2d_mask_{name}",
+                mask=np.ones((8, 1)) * lines[0, :, 0, 0].T,
+            )
+    newer = tmp_path / "2025" / "MultiCoil"
+    for category, contrast in (("Perfusion", "perfusion"), ("T1rho", "T1rho"), ("Mapping", "T2smap")):
+        folder = newer / category / "TestSet" / "FullSample_TaskR1" / SCANNER / "P001"
+        write_matlab(folder / f"{contrast}.mat", kspace=random_kspace(8, 12, 2, 1, 2))
+    found = survey(tmp_path)
+    assert found.problems == [] and found.ignored == []
+    assert [(data_set.name, len(data_set.index.volumes)) for data_set in found.data_sets] == [
+        ("CMRxRecon ValidationSet/Uniform4", 1),
+        ("CMRxRecon ValidationSet/Uniform8", 1),
+        ("CMRxRecon ValidationSet/Uniform10", 1),
+        ("CMRxRecon TestSet/Uniform4", 1),
+        ("CMRxRecon TestSet/Uniform8", 1),
+        ("CMRxRecon TestSet/Uniform10", 1),
+        ("CMRxRecon TestSet/FullSample", 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "year"),
+    [
+        (["Cine/TrainingSet/FullSample/P001/cine_sax.mat"], ""),
+        (["Cine/TrainingSet/AccFactor04/P001/cine_sax.mat"], "2023"),
+        (["Cine/TrainingSet/FullSample/P001/cine_lvot.mat"], "2024"),
+        (["Aorta/TrainingSet/FullSample/P001/aorta_sag.mat"], "2024"),
+        (["Cine/ValidationSet/UnderSample_Task1/P001/cine_sax_kus_Uniform4.mat"], "2024"),
+        (["Cine/TrainingSet/FullSample/Center001/UIH_30T_umr780/P001/cine_lvot.mat"], "2025"),
+        (["Cine/TrainingSet/AccFactor04/P001/a.mat", "Cine/TrainingSet/Mask_Task1/P001/a.mat"], ""),
+    ],
+)
+def test_the_year_is_told_by_what_that_year_alone_has(tmp_path: Path, files: list[str], year: str):
+    for file in files:
+        path = tmp_path / "MultiCoil" / file
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"")
+    assert READER.edition(tmp_path) == READER.edition(tmp_path / "MultiCoil") == year
 
 
 def test_find_names_missing_contrasts_and_accepts_multicoil_as_root(tmp_path: Path):
