@@ -47,6 +47,14 @@ def default_loggers(run_dir: Path) -> list[Logger]:
     ]
 
 
+def forget_empty_variables() -> None:
+    """Unset W&B's variables that are empty, as ``.env`` files leave them: W&B fails on some."""
+    for name in [
+        name for name, value in os.environ.items() if name.startswith("WANDB_") and not value.strip()
+    ]:
+        del os.environ[name]
+
+
 def wandb_is_ready() -> bool:
     """Whether W&B logs without asking anything: offline mode, or a key at hand."""
     mode = os.environ.get("WANDB_MODE")

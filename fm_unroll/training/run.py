@@ -9,13 +9,14 @@ from typing import Any, cast
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from fm_unroll.config_files import CONFIG_MODE, given_configs, read_config
 from fm_unroll.data.modules import KSpaceData
@@ -25,7 +26,7 @@ from fm_unroll.files import file_sha256, visible, write_json
 from fm_unroll.models.checkpoints import read_checkpoint
 from fm_unroll.precision import default_precision
 from fm_unroll.provenance import commit, provenance
-from fm_unroll.training.loggers import default_loggers, describe_at_wandb
+from fm_unroll.training.loggers import default_loggers, describe_at_wandb, forget_empty_variables
 from fm_unroll.training.losses import check_loss
 from fm_unroll.training.options import add_denoiser_options, settle_options
 from fm_unroll.training.task import ReconstructionTask
@@ -59,6 +60,7 @@ def check(args: list[str]) -> None:
 
 def start(cli: "type[ReconstructionCLI]", args: list[str]) -> None:
     """Let Lightning's command line parse one of its verbs, and do what the class does with it."""
+    forget_empty_variables()
     defaults = {"default_config_files": [str(RECIPE)]}
     with warnings.catch_warnings():
         # Lightning warns of a command line given twice, and of the encoder, which is in eval mode on purpose.
@@ -148,6 +150,9 @@ class ReconstructionCLI(LightningCLI):
             InputError: devices, nodes or strategy that this machine or SLURM job does not have.
         """
         trainer = self.config[self.subcommand].trainer
+        alone = trainer.plugins is None and alone_in_slurm(trainer.num_nodes)
+        if alone:
+            kwargs["plugins"] = [LightningEnvironment()]
         if trainer.logger is None or trainer.logger is True:
             recorded = (self.subcommand == "fit" or SWEEP_RUN in os.environ) and not trainer.fast_dev_run
             kwargs["logger"] = default_loggers(Path(trainer.default_root_dir)) if recorded else False
@@ -159,7 +164,7 @@ class ReconstructionCLI(LightningCLI):
                     keeper.dirpath = keeper.dirpath or str(checkpoints)
             # in Lightning's order; it asks itself only later, and not at all when it sees a single device
             for environment in (TorchElasticEnvironment, SLURMEnvironment):
-                if environment.detect():
+                if environment.detect() and not alone:
                     environment().validate_settings(trainer.num_devices, trainer.num_nodes)
                     break
             return trainer
@@ -227,6 +232,29 @@ class SaveRun(SaveConfigCallback):
             self.parser.save(own, run_dir / "config.yaml", skip_unset=False, overwrite=True, multifile=False)
             write_json(run_dir / "provenance.json", provenance())
             write_split(run_dir / "split.json", data.subjects, data.split, data.split_seed)
+
+
+def alone_in_slurm(num_nodes: int) -> bool:
+    """Whether this process is the only one of its run though SLURM gave its job several tasks.
+
+    So it is in a Jupyter session or a shell of `salloc`: those inherit the job's variables, by which
+    Lightning would take the process for one of those tasks. Only `srun` starts tasks.
+
+    Raises:
+        InputError: the run is to use several nodes, which takes `srun`.
+    """
+    tasks = os.environ.get("SLURM_NTASKS", "1")
+    if tasks == "1" or "SLURM_STEP_ID" in os.environ or not SLURMEnvironment.detect():
+        return False
+    if TorchElasticEnvironment.detect():
+        return False
+    if num_nodes > 1:
+        raise InputError(f"trainer.num_nodes is {num_nodes}: start one process per GPU with srun")
+    rank_zero_warn(
+        f"SLURM gave this job {tasks} tasks, but srun did not start this process (an interactive session?): "
+        f"it runs by itself; `srun python -m fm_unroll fit ...` starts all {tasks}"
+    )
+    return True
 
 
 def run_folder(config: Namespace) -> Path:

@@ -30,6 +30,7 @@ JOB = {
     "SLURM_NTASKS_PER_NODE": "1",
     "SLURM_CPUS_PER_TASK": "1",
 }
+STEP = {"SLURM_STEP_ID": "0"}  # set by srun alone
 
 
 def executable(path: Path, text: str) -> None:
@@ -44,7 +45,8 @@ def cluster(tmp_path, synthetic) -> dict[str, str]:
     executable(tmp_path / ".venv/bin/python", f'exec {sys.executable} "$@"')
     executable(
         tmp_path / "bin/srun",
-        'while [[ $1 == --* ]]; do shift; done\nSLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 exec "$@"',
+        "while [[ $1 == --* ]]; do shift; done\n"
+        'SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_STEP_ID=0 exec "$@"',
     )
     executable(tmp_path / "bin/scontrol", f'echo "$@" >> {tmp_path}/scontrol.log')
     config = {
@@ -152,8 +154,9 @@ def test_a_job_is_stopped_requeued_and_resumed(cluster, tmp_path):
 @pytest.mark.parametrize(
     "environment, options, words",
     [
-        ({**JOB, "SLURM_NTASKS_PER_NODE": "4"}, ["--trainer.devices", "1"], "--ntasks-per-node=4"),
-        ({**JOB, "SLURM_NNODES": "2"}, ["--trainer.devices", "1"], "--nodes=2"),
+        ({**JOB, **STEP, "SLURM_NTASKS_PER_NODE": "4"}, ["--trainer.devices", "1"], "--ntasks-per-node=4"),
+        ({**JOB, **STEP, "SLURM_NNODES": "2"}, ["--trainer.devices", "1"], "--nodes=2"),
+        ({**JOB, "SLURM_NTASKS": "2"}, ["--trainer.num_nodes", "2"], "start one process per GPU with srun"),
         (
             {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "RANK": "0"},
             ["--trainer.devices", "1"],
@@ -172,3 +175,15 @@ def test_devices_that_are_not_there_are_refused(environment, options, words, clu
     messages = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(messages) == 1 and words in messages[0]
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("name", ["sys/dashboard/jupyter", "bash"])
+def test_an_interactive_session_runs_by_itself(name, cluster, monkeypatch, recwarn):
+    """It inherits the variables of a job of four tasks, which srun did not start."""
+    monkeypatch.chdir(cluster["FM_UNROLL_DIR"])
+    tasks = {"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    for variable, value in {**JOB, **tasks, "SLURM_JOB_NAME": name}.items():
+        monkeypatch.setenv(variable, value)
+    main(["fit", "--config", "configs/tiny.yaml", "--trainer.fast_dev_run=true", "--trainer.devices=1"])
+    said = [str(warning.message) for warning in recwarn if "SLURM gave this job 4" in str(warning.message)]
+    assert len(said) == (name != "bash")

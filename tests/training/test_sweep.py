@@ -20,6 +20,7 @@ from wandb import wandb_agent
 from fm_unroll.cli import main
 from fm_unroll.provenance import commit
 from fm_unroll.training import sweep as local
+from fm_unroll.training.loggers import forget_empty_variables
 from fm_unroll.training.run import check
 from wandb_files import WandbRecord, logged, wandb_records
 
@@ -388,3 +389,13 @@ def test_a_changed_sweep_is_not_mixed_with_its_former_runs(project, in_process, 
     with pytest.raises(SystemExit):
         main(["sweep", "small.yaml"])
     assert "another version of this sweep" in capsys.readouterr().err
+
+
+def test_empty_variables_are_as_good_as_none(monkeypatch):
+    """As `.env` files and containers leave them; W&B itself refuses an empty WANDB_MODE."""
+    for name in ("WANDB_MODE", "WANDB_PROJECT", "WANDB_API_KEY"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("WANDB_ENTITY", "anna")
+    forget_empty_variables()
+    assert {name for name in os.environ if name.startswith("WANDB_")} >= {"WANDB_ENTITY"}
+    assert not {"WANDB_MODE", "WANDB_PROJECT", "WANDB_API_KEY"} & os.environ.keys()
