@@ -35,6 +35,11 @@ def test_every_public_name_is_there(name: str):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="open_scna"):
         fm.open_scna  # noqa: B018
+    with pytest.raises(AttributeError, match=r"fm_unroll has no opn_scan, did you mean open_scan\?"):
+        fm.opn_scan  # noqa: B018
+    with pytest.raises(AttributeError, match="nothing_like_it"):
+        fm.nothing_like_it  # noqa: B018
+    assert not hasattr(fm, "openscan")
 
 
 def test_from_a_file_to_an_image_in_three_lines(heart: Path):
