@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
+from fm_unroll.encoders.formats import recognise_format
 from fm_unroll.encoders.hub import cached_weights, check_sha256, fetch_weights
 from fm_unroll.encoders.registry import EncoderSpec, find_encoder, list_encoders
 from fm_unroll.encoders.vit import FrozenEncoder, bare_vit, build_encoder
-from fm_unroll.encoders.weights import locate_weights, read_tensors, recognise_format, to_timm
+from fm_unroll.encoders.weights import locate_weights, read_tensors, to_timm
 from fm_unroll.errors import InputError
 from fm_unroll.files import file_sha256
 
@@ -112,10 +113,12 @@ def _report(
     if path is not None:
         print(f"file         {path}\nfile SHA-256 {digest}\nfits         {', '.join(names)}")
     parameters = sum(parameter.numel() for parameter in encoder.parameters())
+    computes = ", ".join(f"{fact} {value}" for fact, value in encoder.untold.items())
     shape = " x ".join(map(str, tokens[0].shape[1:]))
     print(
         f"encoder      {encoder.name}, weights {encoder.weights_label}\n"
         f"blocks       {encoder.blocks[0]} to {encoder.blocks[-1]}, {parameters:,} parameters, all frozen\n"
         f"SHA-256      {encoder.sha256} (of the tensors in use, as in checkpoints)\n"
+        f"computes     {computes} (no tensor tells)\n"
         f"one image    {len(tokens)} token maps of {shape}, all finite"
     )

@@ -1,10 +1,12 @@
 """Published weights: the Hugging Face hub's cache on this machine, downloads into it, and their SHA-256."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fm_unroll.encoders.registry import EncoderSpec
-from fm_unroll.encoders.weights import OPEN_CLIP_CONFIG, OPEN_CLIP_FILES
+from fm_unroll.encoders.stated import CONFIG_FILES
 from fm_unroll.errors import InputError
 from fm_unroll.files import file_sha256
 
@@ -25,8 +27,9 @@ def cached_weights(spec: EncoderSpec) -> Path | None:
 def fetch_weights(spec: EncoderSpec) -> Path:
     """Download an encoder's weights into the hub's cache, with a progress bar, and check their SHA-256.
 
-    An interrupted download is resumed; a file that is there already is only checked. A file that fails the
-    check is removed.
+    The configuration files that their publisher put beside them come with them: they say what tensors do not
+    tell. An interrupted download is resumed; a file that is there already is only checked. A file that fails
+    the check is removed.
 
     Raises:
         InputError: there is nothing to fetch, the hub cannot be reached or refuses, or the file is not the
@@ -34,7 +37,12 @@ def fetch_weights(spec: EncoderSpec) -> Path:
     """
     if spec.repository is None:
         raise InputError(f"encoder '{spec.name}' has no published weights")
-    path = cached_weights(spec) or _download(spec, spec.repository)
+    path = cached_weights(spec)
+    if path is None:
+        path = _download(spec, spec.repository)
+    else:
+        with _one_line_for(spec, spec.repository):
+            _fetch_configs(spec.repository, revision=path.parent.name)
     try:
         check_sha256(path, spec)
     except InputError:
@@ -45,28 +53,46 @@ def fetch_weights(spec: EncoderSpec) -> Path:
 
 
 def _download(spec: EncoderSpec, repository: str) -> Path:
-    """Download the first of the encoder's files that the repository has."""
+    """Download the first of the encoder's files that the repository has, behind its configuration files."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
 
     for filename in spec.files:
-        try:
-            # asks once; the download itself would retry for half a minute where there is no network
-            get_hf_file_metadata(hf_hub_url(repository, filename))
-            if filename in OPEN_CLIP_FILES:
-                hf_hub_download(repository, OPEN_CLIP_CONFIG)
+        with _one_line_for(spec, repository):
+            try:
+                # asks once; the download itself would retry for half a minute where there is no network
+                get_hf_file_metadata(hf_hub_url(repository, filename))
+            except EntryNotFoundError:
+                continue
+            _fetch_configs(repository, revision="main")
             return Path(hf_hub_download(repository, filename))
-        except EntryNotFoundError:
-            continue
-        # the client has used several HTTP libraries, each with connection errors of its own
-        except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise InputError(
-                f"the weights of '{spec.name}' are not on this machine, and {repository} does not give "
-                f"them ({reason}): run `python -m fm_unroll encoders fetch {spec.name}` with a network, or "
-                "give weights=PATH"
-            ) from error
     raise InputError(f"{repository} has none of the files {', '.join(spec.files)}: give weights=PATH")
+
+
+def _fetch_configs(repository: str, revision: str) -> None:
+    """Download those configuration files that the repository has and this machine has not asked for yet."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError
+
+    for filename in CONFIG_FILES:
+        # neither a path nor the note that the repository has no such file
+        if try_to_load_from_cache(repository, filename, revision=revision) is None:
+            with suppress(EntryNotFoundError):
+                hf_hub_download(repository, filename, revision=revision)
+
+
+@contextmanager
+def _one_line_for(spec: EncoderSpec, repository: str) -> Iterator[None]:
+    """Say in one line that a repository does not give what is asked of it."""
+    try:
+        yield
+    # the client has used several HTTP libraries, each with connection errors of its own
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{repository} does not give the files of '{spec.name}' ({reason}): run "
+            f"`python -m fm_unroll encoders fetch {spec.name}` with a network, or give weights=PATH"
+        ) from error
 
 
 def check_sha256(path: Path, spec: EncoderSpec) -> str:

@@ -29,6 +29,9 @@ OPENAI_CLIP = Statistics(
 )
 HALF = Statistics("half", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
+# Behind a file's name in the label of weights: nothing beside the file says which activation they are for.
+NOT_STATED = " (activation not stated)"
+
 
 @dataclass(frozen=True)
 class EncoderSpec:
@@ -50,6 +53,8 @@ class EncoderSpec:
         position_embedding: how the position embedding is brought to another grid, see
             :func:`fm_unroll.encoders.weights.resample_position_embedding`.
         label: name in tables and figures; empty: ``name``.
+        trained_activation: activation that the published weights were trained with, where their publisher
+            notes that it is another than ``architecture`` has; empty: it is the same.
     """
 
     name: str
@@ -65,6 +70,7 @@ class EncoderSpec:
     sha256: str | None = None
     position_embedding: Literal["antialiased", "dinov2"] = "antialiased"
     label: str = ""
+    trained_activation: str = ""
 
 
 _ENTRIES = (
@@ -255,21 +261,45 @@ def encoder_label(name: str) -> str:
     return spec.label or spec.name if spec else name.removeprefix("timm/")
 
 
-def _timm_encoder(architecture: str) -> EncoderSpec:
-    """Describe a plain vision transformer of timm by what timm knows of it."""
+def create_timm(architecture: str, **options: object) -> "PlainViT":
+    """Create a plain vision transformer of timm on the meta device, where it has shapes and no values.
+
+    Raises:
+        InputError: timm's model of that name is of another kind.
+        RuntimeError: timm has no model of that name.
+    """
     import timm
     import torch
     from timm.models.beit import Beit
     from timm.models.eva import Eva
     from timm.models.vision_transformer import VisionTransformer
 
+    with torch.device("meta"):
+        vit = cast("PlainViT", timm.create_model(architecture, **options))
+    if type(vit) not in (VisionTransformer, Eva, Beit):
+        raise InputError(f"timm's '{architecture}' is a {type(vit).__name__}, not a plain vision transformer")
+    return vit
+
+
+def natively_quick_gelu(model: str) -> bool:
+    """Whether timm notes of its model of that name that QuickGELU is native to its weights."""
+    import timm
+
+    try:
+        published = timm.get_pretrained_cfg(model)
+    except RuntimeError:  # a tag of somebody's own
+        return False
+    return published is not None and "QuickGELU" in " ".join(published.notes or ())
+
+
+def _timm_encoder(architecture: str) -> EncoderSpec:
+    """Describe a plain vision transformer of timm by what timm knows of it."""
+    import timm
+
     if architecture not in timm.list_models() + timm.list_pretrained():
         known = timm.list_models("vit_*")
         raise InputError(f"timm has no model '{architecture}': {_nearest(architecture, known)}")
-    with torch.device("meta"):
-        vit = cast("PlainViT", timm.create_model(architecture))
-    if type(vit) not in (VisionTransformer, Eva, Beit):
-        raise InputError(f"timm's '{architecture}' is a {type(vit).__name__}, not a plain vision transformer")
+    vit = create_timm(architecture)
     published = cast(dict[str, Any], vit.pretrained_cfg)
     own = (tuple(published["mean"]), tuple(published["std"]))
     label = next((known.label for known in (IMAGENET, OPENAI_CLIP, HALF) if known[1:] == own), "timm")
@@ -280,6 +310,7 @@ def _timm_encoder(architecture: str) -> EncoderSpec:
         patch=vit.patch_embed.patch_size[0],
         native_size=published["input_size"][-1],
         statistics=Statistics(label, *own),
+        trained_activation="quick_gelu" if natively_quick_gelu(architecture) else "",
         licence=published.get("license") or "unknown",
         citation="timm",
         repository=published.get("hf_hub_id"),

@@ -3,8 +3,8 @@
 import copy
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fm_unroll.encoders.hub import cached_weights, fetch_weights
-from fm_unroll.encoders.registry import IMAGENET, EncoderSpec, find_encoder
+from fm_unroll.encoders.registry import IMAGENET, NOT_STATED, EncoderSpec, find_encoder
+from fm_unroll.encoders.stated import check_stated, untold
 from fm_unroll.encoders.weights import load_weights, locate_weights
 from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
@@ -32,14 +33,17 @@ class FrozenEncoder(nn.Module):
 
     Attributes:
         name: name in the registry.
-        weights_label: ``pretrained``, ``random`` or ``file:<filename>``.
+        weights_label: ``pretrained``, ``random`` or ``file:<filename>``, followed by ``(activation not
+            stated)`` where nothing beside the file states it.
+        untold: what the tensors do not tell: ``activation``, ``layer-norm eps``, ``heads``.
         blocks: numbers of the blocks whose tokens are returned; the first block is 1.
         width: length of a token.
         num_prefix_tokens: class and register tokens, which come before the patches.
         grid: rows and columns of patches.
         gradient: ``through`` lets gradients reach the image, ``detach`` computes the tokens without any.
         precision: arithmetic of the blocks: ``float32``, ``bfloat16``, or ``auto``, which is bfloat16 on GPUs
-            that have it, and elsewhere whatever surrounds the encoder.
+            that have it, and elsewhere whatever surrounds the encoder. Evaluations are in float32, see
+            :meth:`in_float32`.
     """
 
     mean: Tensor
@@ -71,7 +75,8 @@ class FrozenEncoder(nn.Module):
         self.weights_label = weights_label
         self.blocks = blocks
         self.gradient = gradient
-        self.precision = precision
+        self.precision: Literal["auto", "float32", "bfloat16"] = precision
+        self.untold = untold(vit)
         self.width: int = vit.embed_dim
         self.num_prefix_tokens: int = vit.num_prefix_tokens
         self.grid: tuple[int, int] = vit.patch_embed.grid_size
@@ -123,6 +128,15 @@ class FrozenEncoder(nn.Module):
         if self.num_prefix_tokens > 0:
             maps = [torch.cat([prefix, patches], dim=1) for patches, prefix in maps]
         return [tokens.to(dtype) for tokens in maps]
+
+    @contextmanager
+    def in_float32(self) -> Iterator[None]:
+        """Compute in float32 for a while, whatever precision training asked for."""
+        precision, self.precision = self.precision, "float32"
+        try:
+            yield
+        finally:
+            self.precision = precision
 
     def compile_blocks(self) -> None:
         """Compile the transformer's blocks."""
@@ -263,10 +277,13 @@ def build_encoder(
     label = "random"
     if weights is not None:
         path = locate_weights(at_home(weights))
+        silent = check_stated(path, vit, spec)
         load_weights(vit, path, spec)
-        label = f"file:{path.name}"
+        label = f"file:{path.name}" + (NOT_STATED if "activation" in silent else "")
     elif pretrained and spec.files:
-        load_weights(vit, cached_weights(spec) or fetch_weights(spec), spec)
+        path = cached_weights(spec) or fetch_weights(spec)
+        check_stated(path, vit, spec)
+        load_weights(vit, path, spec)
         label = "pretrained"
     return FrozenEncoder(vit, spec, label, blocks, statistics, gradient, precision)
 

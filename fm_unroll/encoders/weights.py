@@ -1,120 +1,28 @@
-"""Weights files: read tensors only, recognise the format by its keys, check every tensor in use."""
+"""Weights files: read tensors only, and check every tensor in use."""
 
-import json
 import math
 import re
 import zipfile
-from collections.abc import Container, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fm_unroll.encoders.formats import WeightsFormat, recognise_format
 from fm_unroll.encoders.registry import EncoderSpec
 from fm_unroll.errors import InputError
 
 if TYPE_CHECKING:
     from fm_unroll.encoders.registry import PlainViT
 
-OPEN_CLIP_CONFIG = "open_clip_config.json"
-OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-FILES_OF_A_FOLDER = (*OPEN_CLIP_FILES, "model.safetensors", "pytorch_model.bin")
-
-
-@dataclass(frozen=True)
-class WeightsFormat:
-    """Names that one publisher gives to the tensors of a vision transformer.
-
-    Attributes:
-        name: what to call the format in messages.
-        renames: timm's wording and this format's, replaced one after the other.
-        queries_keys_values: the three tensors that timm's ``attn.qkv`` joins; empty where
-            the format joins them.
-        unused: regular expression of what the tower holds after its blocks.
-        prefix: before every tensor of the vision tower; what lies outside it (a text tower) is never read.
-    """
-
-    name: str
-    renames: tuple[tuple[str, str], ...]
-    queries_keys_values: tuple[str, ...]
-    unused: str
-    prefix: str = ""
-
-    def keys(self, timm_name: str) -> list[str]:
-        """Return the key or the three keys of the file that hold timm's tensor of that name."""
-        for timm_wording, wording in self.renames:
-            timm_name = timm_name.replace(timm_wording, wording)
-        if self.queries_keys_values and "attn.qkv" in timm_name:
-            names = [timm_name.replace("attn.qkv", part) for part in self.queries_keys_values]
-        else:
-            names = [timm_name]
-        return [self.prefix + name for name in names]
-
-
-TIMM_FORMAT = WeightsFormat(
-    name="timm",
-    renames=(),
-    queries_keys_values=(),
-    unused=r"(norm|fc_norm|head|head_dist|attn_pool|pre_logits)\..+|mask_token",
-)
-OPENAI_CLIP_FORMAT = WeightsFormat(
-    name="OpenAI CLIP",
-    renames=(
-        ("cls_token", "class_embedding"),
-        ("pos_embed", "positional_embedding"),
-        ("patch_embed.proj", "conv1"),
-        ("norm_pre", "ln_pre"),
-        ("blocks.", "transformer.resblocks."),
-        ("norm1", "ln_1"),
-        ("norm2", "ln_2"),
-        ("attn.qkv.", "attn.in_proj_"),
-        ("attn.proj", "attn.out_proj"),
-        ("mlp.fc1", "mlp.c_fc"),
-        ("mlp.fc2", "mlp.c_proj"),
-    ),
-    queries_keys_values=(),
-    unused=r"ln_post\..+|proj",
-    prefix="visual.",
-)
-HUGGING_FACE_CLIP_FORMAT = WeightsFormat(
-    name="Hugging Face CLIPVisionModel",
-    renames=(
-        ("cls_token", "embeddings.class_embedding"),
-        ("pos_embed", "embeddings.position_embedding.weight"),
-        ("patch_embed.proj", "embeddings.patch_embedding"),
-        ("norm_pre", "pre_layrnorm"),
-        ("blocks.", "encoder.layers."),
-        ("norm1", "layer_norm1"),
-        ("norm2", "layer_norm2"),
-        ("attn.proj", "self_attn.out_proj"),
-    ),
-    queries_keys_values=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    unused=r"post_layernorm\..+|embeddings\.position_ids",
-)
-HUGGING_FACE_DINOV2_FORMAT = WeightsFormat(
-    name="Hugging Face Dinov2Model",
-    renames=(
-        ("cls_token", "embeddings.cls_token"),
-        ("pos_embed", "embeddings.position_embeddings"),
-        ("patch_embed.proj", "embeddings.patch_embeddings.projection"),
-        ("blocks.", "encoder.layer."),
-        ("attn.proj", "attention.output.dense"),
-        ("ls1.gamma", "layer_scale1.lambda1"),
-        ("ls2.gamma", "layer_scale2.lambda1"),
-    ),
-    queries_keys_values=("attention.attention.query", "attention.attention.key", "attention.attention.value"),
-    unused=r"layernorm\..+|embeddings\.mask_token",
-)
-FORMATS = (
-    TIMM_FORMAT,
-    replace(TIMM_FORMAT, name="open_clip with a timm tower", prefix="visual.trunk."),
-    OPENAI_CLIP_FORMAT,
-    HUGGING_FACE_CLIP_FORMAT,
-    replace(HUGGING_FACE_CLIP_FORMAT, prefix="vision_model."),
-    HUGGING_FACE_DINOV2_FORMAT,
+FILES_OF_A_FOLDER = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "model.safetensors",
+    "pytorch_model.bin",
 )
 
 
@@ -127,7 +35,10 @@ def locate_weights(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise InputError(f"{path}: no such weights file or folder")
+        raise InputError(
+            f"{path}: no such weights file or folder; if it has moved, give its present place by --weights, "
+            "or by --model.weights to fit, validate, test and predict"
+        )
     for name in FILES_OF_A_FOLDER:
         if (path / name).is_file():
             return path / name
@@ -194,9 +105,6 @@ def _is_torchscript(path: Path) -> bool:
 def load_weights(vit: "PlainViT", path: Path, spec: EncoderSpec) -> None:
     """Load a weights file into the first blocks of a vision transformer, checking every tensor of theirs.
 
-    A file that lies beside its ``open_clip_config.json`` is checked against that too, for what tensors cannot
-    tell: the activation function and the image statistics.
-
     Args:
         vit: timm's transformer with the blocks in use and no head.
         path: weights file.
@@ -205,25 +113,9 @@ def load_weights(vit: "PlainViT", path: Path, spec: EncoderSpec) -> None:
     Raises:
         InputError: a tensor is missing, surplus or of another shape, or the file is not readable.
     """
-    config = path.parent / OPEN_CLIP_CONFIG
-    if path.name in OPEN_CLIP_FILES and config.is_file():
-        _check_open_clip_config(config, vit, spec)
     tensors = read_tensors(path)
     weights_format = recognise_format(tensors, path)
     vit.load_state_dict(to_timm(tensors, weights_format, vit, spec, path))
-
-
-def recognise_format(keys: Container[str], path: Path) -> WeightsFormat:
-    """Recognise the format of a state dict by its keys.
-
-    Raises:
-        InputError: none of the known formats has such keys.
-    """
-    for weights_format in FORMATS:
-        if weights_format.keys("patch_embed.proj.weight")[0] in keys:
-            return weights_format
-    known = ", ".join(dict.fromkeys(weights_format.name for weights_format in FORMATS))
-    raise InputError(f"{path}: holds no vision transformer in a known format ({known})")
 
 
 def to_timm(
@@ -245,6 +137,7 @@ def to_timm(
     Raises:
         InputError: a tensor is missing, surplus or of another shape.
     """
+    tensors = _fold_class_position(tensors, weights_format, vit, path)
     converted, used = {}, set()
     for name, expected in vit.state_dict().items():
         keys = weights_format.keys(name)
@@ -260,8 +153,31 @@ def to_timm(
         used.update(keys)
     for key in tensors:
         if key.startswith(weights_format.prefix) and key not in used:
-            _check_unused(key, weights_format, len(vit.blocks), spec, path)
+            _check_unused(key, tensors[key], weights_format, len(vit.blocks), spec, path)
     return converted
+
+
+def _fold_class_position(
+    tensors: Mapping[str, Tensor], weights_format: WeightsFormat, vit: "PlainViT", path: Path
+) -> Mapping[str, Tensor]:
+    """Add the class token's own position to the class token, where timm's transformer has no place for it.
+
+    DINOv2's reference adds the embedding to class token and patches, and puts the registers between them;
+    timm keeps the embedding of the patches alone. Both give the same tokens.
+    """
+    if not (weights_format.class_position and getattr(vit, "no_embed_class", False)):
+        return tensors
+    (class_key,), (position_key,) = weights_format.keys("cls_token"), weights_format.keys("pos_embed")
+    if not {class_key, position_key} <= tensors.keys():
+        return tensors  # whoever asks for them says that they are missing
+    class_token, positions = tensors[class_key].float(), tensors[position_key].float()
+    if positions.ndim != 3 or positions.shape[-1] != class_token.shape[-1]:
+        raise InputError(
+            f"{path}: '{position_key}' has the shape {tuple(positions.shape)}, expected "
+            f"(1, 1 + patches, {class_token.shape[-1]})"
+        )
+    folded = {class_key: class_token + positions[:, :1], position_key: positions[:, 1:]}
+    return {**tensors, **folded}
 
 
 def resample_position_embedding(
@@ -322,35 +238,20 @@ def _reshape(tensor: Tensor, shape: tuple[int, ...], spec: EncoderSpec, what: st
 
 
 def _check_unused(
-    key: str, weights_format: WeightsFormat, num_blocks: int, spec: EncoderSpec, path: Path
+    key: str, tensor: Tensor, weights_format: WeightsFormat, num_blocks: int, spec: EncoderSpec, path: Path
 ) -> None:
     """Refuse tensors that are no part of the encoder; later blocks, last norm and head are."""
-    if re.fullmatch(weights_format.unused, key.removeprefix(weights_format.prefix)):
+    name = key.removeprefix(weights_format.prefix)
+    if re.fullmatch(weights_format.unused, name):
         return
     block = re.match(re.escape(weights_format.keys("blocks.")[0]) + r"(\d+)\.", key)
-    if block is None or not num_blocks <= int(block[1]) < spec.depth:
+    if block is not None and num_blocks <= int(block[1]) < spec.depth:
+        return
+    if weights_format.biases and re.fullmatch(weights_format.biases, name):
+        if tensor.any():
+            raise InputError(
+                f"{path}: the bias '{key}' is not zero, and {spec.name} ({spec.architecture}) has none: "
+                f"choose the encoder timm/{spec.architecture.partition('.')[0]}_qkvb"
+            )
+    else:
         raise InputError(f"{path}: the tensor '{key}' is not part of {spec.name} ({spec.architecture})")
-
-
-def _check_open_clip_config(config: Path, vit: "PlainViT", spec: EncoderSpec) -> None:
-    """Compare an ``open_clip_config.json`` with the encoder: its vision tower and its images."""
-    from timm.layers import QuickGELU
-
-    try:
-        content = json.loads(config.read_text())
-        model, vision = content["model_cfg"], content["model_cfg"]["vision_cfg"]
-        stated: dict[str, Any] = {key: tuple(content["preprocess_cfg"][key]) for key in ("mean", "std")}
-        needed: dict[str, Any] = {"mean": spec.statistics.mean, "std": spec.statistics.std}
-        if "timm_model_name" in vision:
-            stated["timm_model_name"] = vision["timm_model_name"]
-            needed["timm_model_name"] = spec.architecture.partition(".")[0]
-        else:
-            stated |= {key: vision[key] for key in ("layers", "width", "patch_size")}
-            stated["quick_gelu"] = model.get("quick_gelu", False)
-            needed |= {"layers": spec.depth, "width": vit.embed_dim, "patch_size": spec.patch}
-            needed["quick_gelu"] = isinstance(vit.blocks[0].get_submodule("mlp.act"), QuickGELU)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{config}: not a readable open_clip configuration ({error!r})") from error
-    for key, value in stated.items():
-        if value != needed[key]:
-            raise InputError(f"{config}: says {key} {value} where {spec.name} needs {needed[key]}")

@@ -5,7 +5,7 @@ from functools import total_ordering
 from pathlib import PurePath
 from typing import Literal, NamedTuple, Self, TypeAlias
 
-from fm_unroll.encoders.registry import encoder_label
+from fm_unroll.encoders.registry import NOT_STATED, encoder_label
 
 Kind: TypeAlias = Literal["baseline", "prior", "control", "classical"]
 
@@ -52,7 +52,8 @@ class Arm:
     Attributes:
         method: name given to ``build_model``, or of a classical method.
         encoder: name of the frozen encoder; empty without one.
-        weights: of the encoder: ``pretrained``, ``random`` or ``file:NAME``; empty without an encoder.
+        weights: of the encoder: ``pretrained``, ``random`` or ``file:NAME``, which may say that the
+            activation is not stated; empty without an encoder.
         physics: the data-consistency step; ``paper`` is the only one.
         training: hash of hyper-parameters, training subjects and sampling; empty for classical methods, and
             where it is not known.
@@ -105,11 +106,12 @@ class Arm:
         name = look.label if look and look.label else encoder_label(self.method)
         if self.usual_weights:
             return name
-        weights = self.weights.removeprefix("file:")
+        weights = self.weights.removeprefix("file:").removesuffix(NOT_STATED)
+        silence = ", activation not stated" if self.weights.endswith(NOT_STATED) else ""
         if len(weights) > LONGEST_FILE_NAME:
             stem = PurePath(weights).stem
             weights = stem if len(stem) <= LONGEST_FILE_NAME else f"{stem[:7]}…{stem[-7:]}"
-        return f"{name} ({weights} weights)"
+        return f"{name} ({weights} weights{silence})"
 
     def with_random_weights(self) -> Self:
         """The control of the same architecture without pretraining."""

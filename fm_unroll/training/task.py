@@ -157,6 +157,7 @@ class ReconstructionTask(LightningModule):
                 "name": encoder.name if encoder else "",
                 "sha256": encoder.sha256 if encoder else "",
                 "weights": encoder.weights_label if encoder else "",
+                "untold": dict(encoder.untold) if encoder else {},
             },
             "anatomy": data.anatomy,
             "synthetic": any(volume.synthetic for volume in data.index.volumes),

@@ -1,6 +1,7 @@
 """Fetching from a hub: a server on this machine that answers as the Hugging Face hub does."""
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -35,8 +36,15 @@ class Hub:
     stated: dict[str, str] = field(default_factory=dict)
     downloads: list[str] = field(default_factory=list)
 
-    def publish(self, repository: str, filename: str, content: bytes, sha256: str | None = None) -> None:
-        key = f"/{repository}/resolve/main/{filename}"
+    def publish(
+        self,
+        repository: str,
+        filename: str,
+        content: bytes,
+        sha256: str | None = None,
+        revision: str = "main",
+    ) -> None:
+        key = f"/{repository}/resolve/{revision}/{filename}"
         self.files[key] = content
         self.stated[key] = sha256 or hashlib.sha256(content).hexdigest()
 
@@ -111,15 +119,33 @@ def test_fetched_on_first_use_then_kept(fake_hub: Hub, published: EncoderSpec, c
     assert hub.cached_weights(published).read_bytes() == content
 
 
-def test_first_existing_file_is_taken_and_open_clip_configuration_with_it(
+def test_configurations_come_with_the_first_existing_file(
     fake_hub: Hub, published: EncoderSpec, content: bytes
 ) -> None:
+    """Whatever the repository has of them, and before the weights: an interrupted download lacks none."""
     spec = replace(published, files=("model.safetensors", "open_clip_model.safetensors"))
-    fake_hub.publish("someone/tiny", "open_clip_model.safetensors", content)
-    fake_hub.publish("someone/tiny", "open_clip_config.json", b"{}")
+    configs = {"open_clip_config.json", "preprocessor_config.json"}
+    for filename in ("open_clip_model.safetensors", *configs):
+        fake_hub.publish("someone/tiny", filename, content if "model." in filename else b"{}")
     path = hub.fetch_weights(spec)
     assert path.name == "open_clip_model.safetensors"
-    assert (path.parent / "open_clip_config.json").read_bytes() == b"{}"
+    assert {file.name for file in path.parent.iterdir()} == {path.name, *configs}
+    assert fake_hub.downloads[-1].endswith(path.name)
+
+
+def test_configurations_of_weights_that_are_here_already_are_fetched_beside_them(
+    fake_hub: Hub, published: EncoderSpec, content: bytes
+) -> None:
+    """A cache that an earlier version filled; the fetched configuration is then heeded."""
+    fake_hub.publish("someone/tiny", "model.safetensors", content)
+    path = hub.fetch_weights(published)
+    config = {"architecture": "vit_tiny_patch16_224", "model_args": {"act_layer": "quick_gelu"}}
+    fake_hub.publish("someone/tiny", "config.json", json.dumps(config).encode(), revision=COMMIT)
+    assert build().weights_label == "pretrained"
+    assert hub.fetch_weights(published) == path
+    assert (path.parent / "config.json").is_file() and fake_hub.downloads[-1].endswith("config.json")
+    with pytest.raises(InputError, match=r"config\.json: says .*quick_gelu\) where tiny needs gelu"):
+        build()
 
 
 def test_damaged_download_is_refused_and_removed(

@@ -13,6 +13,12 @@ CLIP = Arm("clip", "clip", "pretrained")
         (CLIP, "clip", "CLIP", "prior"),
         (CLIP.with_random_weights(), "clip [random]", "CLIP (random weights)", "prior"),
         (Arm("clip", "clip", "file:tiny.pt"), "clip [file:tiny.pt]", "CLIP (tiny.pt weights)", "prior"),
+        (
+            Arm("clip", "clip", "file:tiny.pt (activation not stated)"),
+            "clip [file:tiny.pt (activation not stated)]",
+            "CLIP (tiny.pt weights, activation not stated)",
+            "prior",
+        ),
         (Arm("random", "random", "random"), "random", "Random encoder", "control"),
         (Arm("none"), "none", "No encoder", "control"),
         (Arm("zero_filled"), "zero_filled", "Zero-filled", "classical"),
