@@ -182,6 +182,8 @@ def call(function: Callable[..., None], args: list[str], prog: str) -> None:
     parser.add_function_arguments(function, as_positional=positionals)
     if "config" not in parameters:
         parser.add_argument("--config", action="config", help="a YAML file with these options")
+    if not positionals:
+        args = join_values(args)
     options = parser.instantiate(parser.parse_args(spell_out(args, parameters)))
     function(**{name: options[name] for name in parameters})
 
@@ -202,6 +204,17 @@ def spell_out(args: list[str], parameters: Mapping[str, inspect.Parameter]) -> l
         if parameters[name].annotation is bool and not equals and following not in {"true", "false"}:
             spelled_out.append("true")
     return spelled_out
+
+
+def join_values(args: Sequence[str]) -> list[str]:
+    """Let ``--weights A B`` stand for ``--weights [A,B]``, where every value belongs to an option."""
+    joined: list[str] = []
+    for arg in args:
+        if arg.startswith("--") or not joined or joined[-1].startswith("--"):
+            joined.append(arg)
+        else:
+            joined[-1] = f"[{joined[-1].removeprefix('[').removesuffix(']')},{arg}]"
+    return joined
 
 
 def load(target: str) -> Callable[..., None]:

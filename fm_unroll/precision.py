@@ -31,8 +31,7 @@ def default_precision(accelerator: str) -> str:
     ``bf16-mixed`` on GPUs that have it, else ``32-true``. On CPUs with bfloat16 large networks gain by it
     (U-Nets of 18 channels at 512 x 208: 1.9 times as fast), small ones lose, so there it has to be asked for.
     Convolutions and the encoder's blocks are then in bfloat16; Fourier transforms, data consistency,
-    normalisation and loss stay in float32, and so does all validation but for the frozen encoder's blocks,
-    whose precision is a choice of their own.
+    normalisation and loss stay in float32, and so do all validation and evaluation.
 
     Args:
         accelerator: as given to Lightning's trainer.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fm_unroll.cli import VERBS, main
+from fm_unroll.cli import VERBS, join_values, main
 
 ROOT = Path(__file__).parents[1]
 
@@ -143,3 +143,8 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path, capsys):
     records = ROOT / "tests" / "fixtures" / "version_0_1" / "records.csv"
     message = run_and_fail(capsys, "report", records, "--output", tmp_path / "taken")
     assert "taken" in message and "a file lies where a folder is to be made" in message
+
+
+def test_several_values_of_an_option_are_a_list() -> None:
+    joined = join_values(["--weights", "a.pt", "b.pt", "--only", "[knee]", "--matched", "--output", "x"])
+    assert joined == ["--weights", "[a.pt,b.pt]", "--only", "[knee]", "--matched", "--output", "x"]

@@ -19,6 +19,7 @@ def cross_domain(
     only: Sequence[str] = (),
     centers: Sequence[Center] = (),
     matched: bool = True,
+    weights: list[Path] | Path | None = None,
     output: Path = Path("results/cross_domain"),
     batch_size: int = 4,
     num_workers: int = 2,
@@ -38,15 +39,18 @@ def cross_domain(
         only: evaluate these test sets alone, by name or anatomy.
         centers: evaluate these centers alone: numbers as in the test sets.
         matched: evaluate a checkpoint only at the acceleration it was trained for, as the paper does.
+        weights: one or more files of encoder weights that are no longer where they were in training; each
+            serves the checkpoints whose encoder has its SHA-256.
         output: folder for records.csv and the pictures.
         batch_size: slices reconstructed at once, all of one volume.
         num_workers: reading processes.
 
     Raises:
-        InputError: a checkpoint, baseline, test set or center that is not there, a test set without subjects,
-            or a checkpoint that has seen test subjects.
+        InputError: a checkpoint, baseline, test set, center or weights file that is not there, a test set
+            without subjects, or a checkpoint that has seen test subjects.
     """
-    protocol = Protocol(test_sets, checkpoints, baselines, accelerations, only, centers, matched)
+    files = [weights] if isinstance(weights, Path) else weights or ()
+    protocol = Protocol(test_sets, checkpoints, baselines, accelerations, only, centers, matched, files)
     records = evaluate(protocol, output, batch_size, num_workers)
     if records is not None:
         print(summary(main_means(records)))

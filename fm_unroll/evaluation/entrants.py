@@ -82,8 +82,12 @@ def classical(name: str) -> Entrant:
     return Entrant(Arm(name), CLASSICAL[name])
 
 
-def trained(path: Path) -> Entrant:
+def trained(path: Path, weights: Path | None = None) -> Entrant:
     """A checkpoint of ``fit``; its network is built only when it is loaded.
+
+    Args:
+        path: the checkpoint.
+        weights: the frozen encoder's weights, if they are no longer where they were in training.
 
     Raises:
         InputError: no such file, or not a checkpoint of this framework.
@@ -103,7 +107,7 @@ def trained(path: Path) -> Entrant:
             weights=encoder["weights"],
             training=_training_hash(checkpoint),
         ),
-        load=lambda: load_network(path),
+        load=lambda: load_network(path, weights),
         train_acceleration=facts["acceleration"],
         seed=facts["seed"],
         sha256=file_sha256(path),

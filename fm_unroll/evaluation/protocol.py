@@ -15,6 +15,7 @@ from fm_unroll.evaluation.parts import Parts
 from fm_unroll.evaluation.run import Run, Share, Stopwatch
 from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, TestSet
 from fm_unroll.files import file_sha256, matching, write_json
+from fm_unroll.models.checkpoints import find_moved_weights
 from fm_unroll.models.insight import learned_weights
 from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.physics import Center
@@ -36,6 +37,8 @@ class Protocol:
         only: names or anatomies of the test sets to evaluate; empty: all.
         centers: the centers to evaluate; empty: all.
         matched: whether a checkpoint is evaluated only at the acceleration it was trained for.
+        weights: files of encoder weights that have moved since training; each serves the checkpoints whose
+            encoder has its SHA-256.
     """
 
     test_sets: list[TestSet]
@@ -45,6 +48,7 @@ class Protocol:
     only: Sequence[str] = ()
     centers: Sequence[Center] = ()
     matched: bool = True
+    weights: Sequence[Path] = ()
 
     def paths(self) -> list[Path]:
         """The files of the checkpoints."""
@@ -102,7 +106,8 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
             or a checkpoint that has seen test subjects.
     """
     paths = protocol.paths()
-    entrants = [*map(classical, protocol.baselines), *map(trained, paths)]
+    moved = find_moved_weights(paths, protocol.weights)
+    entrants = [*map(classical, protocol.baselines), *(trained(path, moved.get(path)) for path in paths)]
     work = protocol.work(entrants)
     share = Share.of_this_process()
     absent = obstacles()

@@ -1,12 +1,14 @@
 """Checkpoints of ``fit``: tensors and plain values only, and the networks that they hold."""
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fm_unroll.compatibility import upgrade_checkpoint
+from fm_unroll.encoders.weights import locate_weights
 from fm_unroll.errors import InputError
 from fm_unroll.models.build import build_model
 from fm_unroll.models.registry import find_denoiser
@@ -53,11 +55,7 @@ def load_network(path: Path, weights: Path | None = None) -> UnrolledNetwork:
     """
     checkpoint = read_checkpoint(path)
     settings = checkpoint["hyper_parameters"]
-    names = {*inspect.signature(build_model).parameters, *find_denoiser(settings["method"]).options()}
-    options = {name: value for name, value in settings.items() if name in names}
-    if weights is not None:
-        options |= {"weights": weights, "pretrained": True}
-    network = build_model(**options)
+    network = build_model(**network_options(settings, weights))
     if not settings.get("any_encoder"):
         require_encoder(network, checkpoint)
     tensors = checkpoint["state_dict"]
@@ -69,16 +67,81 @@ def load_network(path: Path, weights: Path | None = None) -> UnrolledNetwork:
     return network.eval()
 
 
+def network_options(settings: dict[str, Any], weights: Path | None) -> dict[str, Any]:
+    """The arguments of :func:`build_model` among a checkpoint's settings, with other weights if given."""
+    names = {*inspect.signature(build_model).parameters, *find_denoiser(settings["method"]).options()}
+    options = {name: value for name, value in settings.items() if name in names}
+    return options if weights is None else options | {"weights": weights, "pretrained": True}
+
+
+def find_moved_weights(paths: Sequence[Path], files: Sequence[Path]) -> dict[Path, Path]:
+    """The present places of the encoder weights of some checkpoints, told by the SHA-256 of the encoder.
+
+    Args:
+        paths: checkpoints.
+        files: weights files that may have moved since training.
+
+    Returns:
+        The file of every checkpoint that has one among them; others have their weights where they were.
+
+    Raises:
+        InputError: a file has the weights of no checkpoint, or is none; or the weights of a checkpoint are
+            neither where they were nor among the files.
+    """
+    found: dict[Path, Path] = {}
+    encoders: dict[Path, str] = {}
+    for path in paths:
+        checkpoint = read_checkpoint(path)
+        settings, encoder = checkpoint["hyper_parameters"], checkpoint["fm_unroll"]["encoder"]
+        for file in files if encoder["sha256"] else ():
+            if _encoder_hash(settings, file) == encoder["sha256"]:
+                found[path] = file
+        former = settings.get("weights")
+        if former is not None and path not in found and not Path(former).exists():
+            raise InputError(
+                f"{path}: the weights of its encoder (sha256 {encoder['sha256'][:12]}) are no longer at "
+                f"{former}, nor among --weights: give their present place by --weights"
+            )
+        encoders[path] = f"{path} {encoder['sha256'][:12] or '(no encoder)'}"
+    for file in files:
+        if file not in found.values():
+            raise InputError(
+                f"--weights {file}: has the encoder of none of the checkpoints, whose sha256 are "
+                f"{', '.join(encoders.values())}"
+            )
+    return found
+
+
+def _encoder_hash(settings: dict[str, Any], weights: Path) -> str:
+    """The hash of the encoder that settings build from some weights; empty if these do not fit."""
+    locate_weights(weights)
+    try:
+        network = build_model(**network_options(settings, weights) | {"num_cascades": 1})
+    except InputError:  # of another encoder: then another file is this one's
+        return ""
+    return network.encoder.sha256 if network.encoder else ""
+
+
 def require_encoder(network: UnrolledNetwork, checkpoint: dict[str, Any]) -> None:
     """Refuse a checkpoint that was trained over another encoder than a network has.
 
     Raises:
-        InputError: the hashes of their weights differ.
+        InputError: the hashes of their weights differ, or what they compute with the same weights.
     """
-    expected = checkpoint["fm_unroll"]["encoder"]["sha256"]
+    recorded = checkpoint["fm_unroll"]["encoder"]
+    expected = recorded["sha256"]
     found = network.encoder.sha256 if network.encoder else ""
     if found != expected:
         raise InputError(
             f"the checkpoint was trained over the encoder {expected[:12] or '(none)'} (sha256), "
-            f"this is {found[:12] or '(none)'}: give its --model.weights, or --model.any_encoder true"
+            f"this is {found[:12] or '(none)'}: give its weights (--weights; in fit, validate, test and "
+            "predict --model.weights), or --model.any_encoder true"
         )
+    # checkpoints of earlier versions do not say
+    for fact, value in recorded.get("untold", {}).items():
+        has = network.encoder.untold.get(fact) if network.encoder else None
+        if has != value:
+            raise InputError(
+                f"the checkpoint was trained over an encoder with {fact} {value}, this one has {has}: "
+                "give the encoder that it was trained over, or --model.any_encoder true"
+            )

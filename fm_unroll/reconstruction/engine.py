@@ -4,6 +4,8 @@ Validation, testing and prediction, the cross-domain evaluation and ``reconstruc
 that one network gives one image of one measurement, whoever asks.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -29,6 +31,15 @@ def accelerate(batch: KSpaceBatch, pattern: SamplingPattern | None) -> KSpaceBat
     return batch if pattern is None else undersample(batch, pattern, batch.volume)
 
 
+@contextmanager
+def in_float32(network: nn.Module, batch: KSpaceBatch) -> Iterator[None]:
+    """Compute in float32 on a batch's device, the frozen encoder of a network included if it has one."""
+    encoder = getattr(network, "encoder", None)
+    frozen = nullcontext() if encoder is None else encoder.in_float32()
+    with torch.autocast(batch.kspace.device.type, enabled=False), frozen:
+        yield
+
+
 @torch.inference_mode()
 def reconstruct(network: nn.Module, batch: KSpaceBatch) -> Tensor:
     """The image of some undersampled slices, without gradients.
@@ -39,9 +50,9 @@ def reconstruct(network: nn.Module, batch: KSpaceBatch) -> Tensor:
         batch: undersampled slices.
 
     Returns:
-        Float32, ``(batch, *crop)``, whatever precision the network was trained in.
+        Float32, ``(batch, *crop)``, whatever precision the network or its encoder was trained in.
     """
-    with torch.autocast(batch.kspace.device.type, enabled=False):
+    with in_float32(network, batch):
         return center_crop(network(batch.kspace, batch.mask, batch.num_acs), batch.crop)
 
 

@@ -18,7 +18,7 @@ from fm_unroll.metrics import score_slices, volume_metrics
 from fm_unroll.models import UnrolledNetwork
 from fm_unroll.models.classical import ZeroFilled
 from fm_unroll.physics import SamplingPattern
-from fm_unroll.reconstruction.engine import accelerate, reconstruct
+from fm_unroll.reconstruction.engine import accelerate, in_float32, reconstruct
 from fm_unroll.reconstruction.trust import TrustMaps, leave_lines_out, trust_maps
 
 Item = TypeVar("Item", covariant=True)
@@ -142,7 +142,8 @@ def measure_trust(
     else:
         fewer = (leave_lines_out(batch, seed + index) for index in range(subsets))
         images = [finite_image(networks[0], part) for part in fewer]
-    coil_images = networks[0].coil_images(batch.kspace, batch.mask, batch.num_acs)
+    with in_float32(networks[0], batch):
+        coil_images = networks[0].coil_images(batch.kspace, batch.mask, batch.num_acs)
     return TrustMaps.join([trust_maps(coil_images, batch, images)])
 
 

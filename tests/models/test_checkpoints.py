@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fm_unroll.errors import InputError
 from fm_unroll.models import UnrolledNetwork, build_model
-from fm_unroll.models.checkpoints import load_network
+from fm_unroll.models.checkpoints import find_moved_weights, load_network
 from reference_networks import randomise
 
 VARNET = {"method": "varnet", "num_cascades": 1, "sens_chans": 2, "sens_pools": 1, "chans": 2, "pools": 1}
@@ -28,7 +28,9 @@ PRIOR = {
 def save(path: Path, network: UnrolledNetwork, settings: dict) -> Path:
     """A checkpoint of a network, with what ``fit`` says of its settings and its encoder."""
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    encoder = {"sha256": network.encoder.sha256 if network.encoder else ""}
+    encoder = {"sha256": "", "untold": {}}
+    if network.encoder:
+        encoder = {"sha256": network.encoder.sha256, "untold": network.encoder.untold}
     content = {"state_dict": tensors, "hyper_parameters": settings, "fm_unroll": {"encoder": encoder}}
     torch.save(content, path)
     return path
@@ -78,3 +80,62 @@ def test_tensors_of_another_architecture_are_refused_in_one_line(other, tmp_path
     with pytest.raises(InputError, match=r"a\.ckpt is of another architecture: ") as caught:
         load_network(path)
     assert "\n" not in str(caught.value)
+
+
+def weights_file(path: Path, tiny, seed: int) -> Path:
+    state = timm.create_model(tiny.architecture, img_size=tiny.native_size, depth=2).state_dict()
+    generator = torch.Generator().manual_seed(seed)
+    torch.save(
+        {key: 0.02 * torch.randn(value.shape, generator=generator) for key, value in state.items()}, path
+    )
+    return path
+
+
+def trained_over(weights: Path) -> Path:
+    """A checkpoint whose settings name its encoder's weights, which then move."""
+    settings = PRIOR | {"weights": str(weights), "pretrained": True}
+    return save(weights.with_suffix(".ckpt"), build_model(**settings), settings)
+
+
+def test_moved_weights_are_told_by_their_hash(tiny, tmp_path):
+    """Whatever the files are called, each goes to the checkpoint that was trained over it."""
+    weights = [weights_file(tmp_path / f"{seed}.pt", tiny, seed) for seed in (1, 2)]
+    paths = [trained_over(file) for file in weights]
+    moved = [file.rename(tmp_path / name) for file, name in zip(weights, ("b.pt", "a.pt"), strict=True)]
+    without = save(tmp_path / "varnet.ckpt", build_model(**VARNET), VARNET)
+    found = find_moved_weights([*paths, without], sorted(moved))
+    assert found == dict(zip(paths, moved, strict=True))
+    for path in paths:
+        load_network(path, found[path])
+
+
+def test_weights_that_are_nowhere_are_named_before_the_work(tiny, tmp_path):
+    path = trained_over(weights_file(tmp_path / "1.pt", tiny, 1))
+    assert find_moved_weights([path], []) == {}
+    (tmp_path / "1.pt").unlink()
+    with pytest.raises(InputError, match=r"1\.ckpt: the weights .* no longer at .*1\.pt.*--weights"):
+        find_moved_weights([path], [])
+
+
+def test_files_of_no_checkpoint_are_refused(published, tiny, tmp_path):
+    path = trained_over(weights_file(tmp_path / "1.pt", tiny, 1))
+    with pytest.raises(InputError, match=r"--weights .*published\.pt: has the encoder of none"):
+        find_moved_weights([path], [published[0]])
+    without = save(tmp_path / "varnet.ckpt", build_model(**VARNET), VARNET)
+    with pytest.raises(InputError, match=r"has the encoder of none .*no encoder"):
+        find_moved_weights([without], [published[0]])
+    with pytest.raises(InputError, match="no such weights file"):
+        find_moved_weights([path], [tmp_path / "nowhere.pt"])
+
+
+def test_encoder_that_computes_otherwise_is_refused_though_its_tensors_are_the_same(tiny, tmp_path):
+    path = save(tmp_path / "a.ckpt", build_model(**PRIOR), PRIOR)
+    load_network(path)
+    content = torch.load(path, weights_only=True)
+    content["fm_unroll"]["encoder"]["untold"]["activation"] = "quick_gelu"
+    torch.save(content, path)
+    with pytest.raises(InputError, match="with activation quick_gelu, this one has gelu"):
+        load_network(path)
+    content["hyper_parameters"]["any_encoder"] = True
+    torch.save(content, path)
+    load_network(path)

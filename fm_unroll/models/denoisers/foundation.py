@@ -234,8 +234,8 @@ def foundation(
         encoder_image_size: side of the square that the encoder's picture is resized to, in pixels.
         decoder_widths: channels of the four decoder stages, coarse to fine.
         shared_decoder: one decoder for all cascades instead of one per cascade.
-        encoder_precision: arithmetic of the frozen encoder. auto: bfloat16 on GPUs that have it, elsewhere
-            what surrounds it.
+        encoder_precision: arithmetic of the frozen encoder in training. auto: bfloat16 on GPUs that have it,
+            elsewhere what surrounds it. Validation and evaluation are in float32.
     """
     frozen = build_encoder(
         encoder,
