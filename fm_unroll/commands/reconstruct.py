@@ -13,7 +13,7 @@ from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.physics import Center, SamplingPattern
 from fm_unroll.reconstruction.domain import ScanFacts, choose_sampling, outside_training
 from fm_unroll.reconstruction.volume import Reconstruction, as_volume, reconstruct_scan
-from fm_unroll.reconstruction.writers import WRITERS, Format, Picture, planned_files
+from fm_unroll.reconstruction.writers import WRITERS, Format, Picture, planned_files, remark
 from fm_unroll.report.trust_files import write_trust
 
 # the trust maps, and what the number of each is a share of
@@ -51,7 +51,8 @@ def reconstruct(
             reconstructs and all enter the spread.
         output: a file ending in .h5, .mat, .nii, .nii.gz or .png, or a folder for all --formats.
         formats: what to write into a folder. h5: fastMRI's submission layout; mat: the CMRxRecon challenge's,
-            central slices and region only; nii: NIfTI, compressed; png: a picture of all slices.
+            whole images of its TestSet, of others central slices and region only; nii: NIfTI, compressed;
+            png: a picture of all slices.
         weights: file with the frozen encoder's weights, where the checkpoint's own path no longer holds.
         axes: order of a NumPy array's axes, such as slice,coil,readout,phase; also: frame.
         acceleration: nominal acceleration of the mask put on a fully sampled file, in place of the pattern's.
@@ -140,10 +141,10 @@ def write(result: Reconstruction, scan: Scan, files: Sequence[tuple[Format, Path
     """Print the metrics, write the files and, where they were asked for, the trust maps."""
     if metrics := result.metrics():
         print_metrics(metrics)
-    picture = Picture(as_volume(result.image, scan.volume), scan.volume, scan.geometry)
+    picture = Picture(as_volume(result.image, scan.volume), scan.volume, scan.geometry, scan.path)
     for format, path in files:
         WRITERS[format](path, picture)
-        print(f"written: {path}")
+        print(f"written: {path}{remark(format, picture)}")
     if result.trust is not None:
         numbers = result.trust.numbers()
         for name, meaning in MEANINGS.items():

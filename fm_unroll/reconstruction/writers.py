@@ -45,11 +45,13 @@ class Picture:
         image: float32, ``(frame, slice, row, column)``.
         volume: the volume it was made of.
         geometry: size and place of a voxel; None where the file does not say.
+        source: the file that it was made of.
     """
 
     image: np.ndarray
     volume: Volume
     geometry: Geometry | None
+    source: Path
 
 
 def format_of(path: Path) -> Format | None:
@@ -57,8 +59,13 @@ def format_of(path: Path) -> Format | None:
     return next((name for suffix, name in SUFFIXES.items() if path.name.lower().endswith(suffix)), None)
 
 
-def check_writable(format: Format, volume: Volume) -> None:
+def check_writable(format: Format, volume: Volume, source: Path) -> None:
     """Refuse a format in which a volume cannot be written.
+
+    Args:
+        format: the format.
+        volume: what will be written.
+        source: the file that is reconstructed.
 
     Raises:
         InputError: a package is missing, or the challenge has no such file.
@@ -67,7 +74,9 @@ def check_writable(format: Format, volume: Volume) -> None:
     if package and importlib.util.find_spec(package) is None:
         raise InputError(f"the format {format} needs the package {package}: pip install 'fm_unroll[files]'")
     if format == "mat":
-        ranking_frames(volume)
+        require_category(volume)
+        if not of_test_phase(source):
+            ranking_frames(volume)
 
 
 def planned_files(
@@ -96,7 +105,7 @@ def planned_files(
     if not paths:
         raise InputError("formats is empty: name one or more, such as h5")
     for name, path in paths:
-        check_writable(name, volume)
+        check_writable(name, volume, source)
         make_folder(path.parent)
         if path.resolve() == source.resolve():
             raise InputError(f"{path} is the file to be reconstructed: give another --output")
@@ -133,43 +142,60 @@ def write_h5(
 def write_nifti(path: Path, picture: Picture) -> None:
     """NIfTI ``[row, column, slice, frame]``, whose affine tells viewers where rows and columns lie.
 
-    Without directions in the source the affine holds the voxel's size alone and shows rows downwards; the
+    Without directions in the source both codes of orientation are 0: there is the voxel's size alone, and the
     file's description says so. Without a voxel size, which NIfTI cannot leave open, it is 1 mm.
     """
     import nibabel
 
-    geometry = picture.geometry or Geometry.upright((1, 1, 1))
+    geometry = picture.geometry or Geometry((1, 1, 1))
     data = picture.image.transpose(2, 3, 1, 0)
     data = data[..., 0] if data.shape[-1] == 1 else data
     nifti = nibabel.Nifti1Image(data, geometry.affine)  # type: ignore[no-untyped-call]  # not annotated
-    code = "scanner" if geometry.oriented else "aligned"
-    nifti.set_sform(geometry.affine, code)  # type: ignore[no-untyped-call]  # likewise
-    nifti.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]  # likewise
-    if picture.geometry is None:
-        nifti.header["descrip"] = b"fm_unroll; voxel size and orientation unknown"
-    elif not geometry.oriented:
-        nifti.header["descrip"] = b"fm_unroll; orientation unknown"
+    header = nifti.header
+    if geometry.oriented:
+        nifti.set_sform(geometry.affine, "scanner")  # type: ignore[no-untyped-call]  # likewise
     else:
-        nifti.header["descrip"] = b"fm_unroll"
+        # without an affine nibabel leaves both codes 0; to set one of them would place the patient
+        header.set_zooms((*geometry.voxel_mm, 1)[: data.ndim])  # type: ignore[no-untyped-call]  # likewise
+    header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]  # likewise
+    header["descrip"] = "; ".join(["fm_unroll", *unknown_place(picture)]).encode()
     content = nifti.to_bytes()
     with whole_file(path) as part:
         part.write_bytes(gzip.compress(content, mtime=0) if path.name.lower().endswith(".gz") else content)
 
 
+def unknown_place(picture: Picture) -> list[str]:
+    """What is not known of the place of a picture's voxels, in a few words; empty where all is."""
+    if picture.geometry is None:
+        return ["voxel size and orientation unknown"]
+    return [] if picture.geometry.oriented else ["orientation unknown"]
+
+
 def write_ranking(path: Path, picture: Picture) -> None:
     """The CMRxRecon challenge's submission: single ``img4ranking(kx, ky, slice, frame)`` in a MATLAB v5 file.
 
-    Only what the challenge ranks, see :func:`ranking_part`.
+    In the test phase whole images, otherwise only what the validation phase ranks, see :func:`ranking_part`.
     """
-    frames, slices, rows, columns = ranking_part(picture.volume, picture.image.shape)
-    part_of_image = picture.image[frames, slices, rows, columns]
+    part_of_image = picture.image
+    if not of_test_phase(picture.source):
+        frames, slices, rows, columns = ranking_part(picture.volume, picture.image.shape)
+        part_of_image = picture.image[frames, slices, rows, columns]
     with whole_file(path) as part:
         content = {"img4ranking": part_of_image.transpose(2, 3, 1, 0)}
         savemat(part, content, appendmat=False, do_compression=True)
 
 
+def of_test_phase(source: Path) -> bool:
+    """Whether a file is of the challenge's test phase, for which "you don't need to perform reduction".
+
+    Source: ``ChallengeDataFormat/SubmissionFormat_Task1.txt`` of https://github.com/CmrxRecon/CMRxRecon; the
+    phase is known by the folder ``TestSet``.
+    """
+    return "TestSet" in source.absolute().parts
+
+
 def ranking_part(volume: Volume, shape: tuple[int, int, int, int]) -> tuple[slice, slice, slice, slice]:
-    """What the CMRxRecon challenge ranks of a volume: frames, slices, rows and columns, as Python slices.
+    """What the challenge's validation phase ranks of a volume: frames, slices, rows and columns.
 
     Source: ``CMRxReconDemo/run4Ranking.m`` and ``crop.m`` of https://github.com/CmrxRecon/CMRxRecon. MATLAB
     counts from 1, includes a range's end and rounds halves up:
@@ -199,18 +225,12 @@ def ranking_part(volume: Volume, shape: tuple[int, int, int, int]) -> tuple[slic
 
 
 def ranking_frames(volume: Volume) -> int:
-    """How many frames of a volume the challenge ranks, from the first.
+    """How many frames of a volume the validation phase ranks, from the first.
 
     Raises:
         InputError: the challenge has no such contrast, or a cine has fewer than three frames.
     """
-    category = CATEGORIES.get(volume.contrast)
-    if category is None:
-        raise InputError(
-            f"{volume.name}: .mat is the CMRxRecon challenge's format for {', '.join(CATEGORIES)}, "
-            f"this is {volume.contrast}; choose .h5, .nii.gz or .png"
-        )
-    if category == "Mapping":
+    if require_category(volume) == "Mapping":
         return volume.num_frames
     if volume.num_frames < 3:
         raise InputError(
@@ -218,6 +238,21 @@ def ranking_frames(volume: Volume) -> int:
             "choose .h5, .nii.gz or .png"
         )
     return 3
+
+
+def require_category(volume: Volume) -> str:
+    """``Cine`` or ``Mapping``.
+
+    Raises:
+        InputError: the challenge has no such contrast.
+    """
+    category = CATEGORIES.get(volume.contrast)
+    if category is None:
+        raise InputError(
+            f"{volume.name}: .mat is the CMRxRecon challenge's format for {', '.join(CATEGORIES)}, "
+            f"this is {volume.contrast}; choose .h5, .nii.gz or .png"
+        )
+    return category
 
 
 def _middle(length: int, size: int) -> slice:
@@ -238,6 +273,17 @@ def write_png(path: Path, picture: Picture) -> None:
     pixels = (np.clip(canvas / white, 0, 1) * 255).round().astype(np.uint8)
     with whole_file(path) as part:
         Image.fromarray(pixels).save(part, format="PNG")
+
+
+def remark(format: Format, picture: Picture) -> str:
+    """What to say of a file that was written, in brackets; empty where there is nothing."""
+    if format == "nii" and (unknown := unknown_place(picture)):
+        return f" ({', '.join(unknown)}: both codes are 0, viewers show rows and columns anyhow)"
+    if format != "mat":
+        return ""
+    if of_test_phase(picture.source):
+        return " (test phase: whole images)"
+    return " (validation phase: the ranked slices, frames and centre; files below TestSet are written whole)"
 
 
 WRITERS: dict[Format, Callable[[Path, Picture], None]] = {

@@ -18,6 +18,7 @@ from fm_unroll.reconstruction.writers import (
     check_writable,
     format_of,
     ranking_part,
+    remark,
     write_h5,
     write_nifti,
     write_png,
@@ -32,6 +33,10 @@ VOLUME = Volume.of_array(
     contrast="cine_sax",
     synthetic=True,
 )
+
+
+VALIDATION = Path("/data/MultiCoil/Cine/ValidationSet/AccFactor04/P001/cine_sax.mat")
+TEST = Path("/data/MultiCoil/Cine/TestSet/AccFactor04/P001/cine_sax.mat")
 
 
 @pytest.fixture
@@ -64,7 +69,7 @@ def test_ranking_ranges_are_matlabs(shape, expected):
 
 
 def test_ranking_file_has_matlabs_order_of_axes(tmp_path, image):
-    write_ranking(tmp_path / "cine_sax.mat", Picture(image, VOLUME, None))
+    write_ranking(tmp_path / "cine_sax.mat", Picture(image, VOLUME, None, VALIDATION))
     stored = loadmat(tmp_path / "cine_sax.mat")["img4ranking"]
     assert stored.dtype == np.float32 and stored.shape == (7, 8, 2, 3)
     # MATLAB's img4ranking(kx, ky, z, t) is kx 8..14 and ky 4..11 of slices 2..3, counted from 1
@@ -74,15 +79,26 @@ def test_ranking_file_has_matlabs_order_of_axes(tmp_path, image):
 
 def test_mapping_ranks_all_weightings(tmp_path, image):
     volume = replace(VOLUME, contrast="T1map")
-    write_ranking(tmp_path / "T1map.mat", Picture(image, volume, None))
+    write_ranking(tmp_path / "T1map.mat", Picture(image, volume, None, VALIDATION))
     assert loadmat(tmp_path / "T1map.mat")["img4ranking"].shape == (7, 8, 2, 4)
 
 
 def test_what_the_challenge_does_not_rank_is_refused_before_the_work():
     with pytest.raises(InputError, match="this is AXT2"):
-        check_writable("mat", replace(VOLUME, contrast="AXT2"))
+        check_writable("mat", replace(VOLUME, contrast="AXT2"), TEST)
     with pytest.raises(InputError, match="this cine has 2"):
-        check_writable("mat", replace(VOLUME, num_frames=2))
+        check_writable("mat", replace(VOLUME, num_frames=2), VALIDATION)
+    check_writable("mat", replace(VOLUME, num_frames=2), TEST)
+
+
+def test_submission_of_the_test_phase_is_whole(tmp_path, image):
+    """SubmissionFormat_Task1.txt: "You don't need to perform reduction during test phase"."""
+    picture = Picture(image, VOLUME, None, TEST)
+    write_ranking(tmp_path / "cine_sax.mat", picture)
+    stored = loadmat(tmp_path / "cine_sax.mat")["img4ranking"]
+    np.testing.assert_array_equal(stored, image.transpose(2, 3, 1, 0))
+    assert remark("mat", picture) == " (test phase: whole images)"
+    assert "validation phase" in remark("mat", Picture(image, VOLUME, None, VALIDATION))
 
 
 def test_h5_is_the_submission_layout(tmp_path, image):
@@ -98,7 +114,7 @@ def test_h5_is_the_submission_layout(tmp_path, image):
 def test_nifti_has_the_scanners_millimetres(tmp_path, image):
     axes = (np.array([0, 2.0, 0]), np.array([1.5, 0, 0]), np.array([0, 0, 8.0]))
     geometry = Geometry.scanner(axes, centre=(10, 7), position=np.array([5.0, 6.0, 7.0]))
-    write_nifti(tmp_path / "a.nii.gz", Picture(image, VOLUME, geometry))
+    write_nifti(tmp_path / "a.nii.gz", Picture(image, VOLUME, geometry, VALIDATION))
     nifti = nibabel.load(tmp_path / "a.nii.gz")
     np.testing.assert_array_equal(nifti.get_fdata(dtype=np.float32), image.transpose(2, 3, 1, 0))
     assert nifti.header.get_zooms()[:3] == (2.0, 1.5, 8.0)
@@ -111,17 +127,27 @@ def test_nifti_has_the_scanners_millimetres(tmp_path, image):
 @pytest.mark.parametrize(
     "geometry, zooms, words",
     [
-        (Geometry.upright((2, 1.5, 8)), (2, 1.5, 8), b"orientation unknown"),
-        (None, (1, 1, 1), b"voxel size and orientation unknown"),
+        (Geometry((2, 1.5, 8)), (2, 1.5, 8), b"fm_unroll; orientation unknown"),
+        (None, (1, 1, 1), b"fm_unroll; voxel size and orientation unknown"),
     ],
 )
-def test_nifti_says_what_it_does_not_know(tmp_path, image, geometry, zooms, words):
-    write_nifti(tmp_path / "a.nii", Picture(image[:1], VOLUME, geometry))
-    nifti = nibabel.load(tmp_path / "a.nii")
-    assert nifti.shape == (20, 15, 5) and nifti.header.get_zooms() == zooms
-    assert words in bytes(nifti.header["descrip"])
-    # shown with the front upwards, rows run downwards
-    assert nibabel.aff2axcodes(nifti.affine) == ("P", "L", "S")
+def test_nifti_claims_no_orientation_that_it_does_not_know(tmp_path, image, geometry, zooms, words):
+    """The voxel's size is all there is: no code, no rotation, no offset; the line printed says so."""
+    for frames in (1, 4):
+        picture = Picture(image[:frames], VOLUME, geometry, VALIDATION)
+        write_nifti(tmp_path / "a.nii", picture)
+        nifti = nibabel.load(tmp_path / "a.nii")
+        assert nifti.shape[:3] == (20, 15, 5) and nifti.header.get_zooms()[:3] == zooms
+        assert bytes(nifti.header["descrip"]).rstrip(b"\0") == words
+        assert (int(nifti.header["qform_code"]), int(nifti.header["sform_code"])) == (0, 0)
+        fields = ("srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d")
+        fields += ("qoffset_x", "qoffset_y", "qoffset_z")
+        assert not any(np.any(nifti.header[field]) for field in fields)
+        assert "orientation unknown" in remark("nii", picture)
+        np.testing.assert_array_equal(
+            nifti.get_fdata(dtype=np.float32).reshape(20, 15, 5, frames),
+            image[:frames].transpose(2, 3, 1, 0),
+        )
 
 
 def test_png_shows_every_slice_and_frame_upright(tmp_path):
@@ -129,13 +155,13 @@ def test_png_shows_every_slice_and_frame_upright(tmp_path):
     for frame, slice_ in np.ndindex(2, 3):
         image[frame, slice_, 2 + slice_, 3 + frame] = 1
         image[frame, slice_, -8:, -5:] = 0.5
-    write_png(tmp_path / "a.png", Picture(image, VOLUME, None))
+    write_png(tmp_path / "a.png", Picture(image, VOLUME, None, VALIDATION))
     pixels = np.asarray(Image.open(tmp_path / "a.png"))
     assert pixels.shape == (3 * 22 - 2, 2 * 17 - 2) and pixels.dtype == np.uint8
     for frame, slice_ in np.ndindex(2, 3):
         tile = pixels[22 * slice_ : 22 * slice_ + 20, 17 * frame : 17 * frame + 15]
         assert tile[2 + slice_, 3 + frame] == 255 and tile[-1, -1] > 0 and tile[0, 0] == 0
-    write_png(tmp_path / "b.png", Picture(image[:1], VOLUME, None))
+    write_png(tmp_path / "b.png", Picture(image[:1], VOLUME, None, VALIDATION))
     assert np.asarray(Image.open(tmp_path / "b.png")).size >= 3 * 20 * 15
 
 

@@ -107,7 +107,7 @@ class FastMRIReader(HDF5Reader):
     def geometry(self, file: h5py.File) -> Geometry | None:
         """The voxel's size; orientation is not in the header."""
         voxel_mm = MatrixHeader.parse(file).voxel_mm
-        return Geometry.upright(voxel_mm) if voxel_mm else None
+        return Geometry(voxel_mm) if voxel_mm else None
 
     def parse(self, file: h5py.File, path: Path) -> Volume:
         """The volume in a file."""

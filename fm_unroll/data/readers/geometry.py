@@ -1,4 +1,4 @@
-"""Size of a voxel and, where a file says so, its place in the scanner."""
+"""Size of a voxel and, where a file says so, its place in the patient."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,22 +12,21 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the pixels ``[row, column, slice]`` of an image lie.
+    """Size and place of the pixels ``[row, column, slice]`` of an image.
 
     Attributes:
-        affine: float64, ``(4, 4)``: index to millimetres right, front, up (NIfTI's RAS+).
-        oriented: whether the axes are the patient's. If not, only the voxel's size is known, and the axes
-            are such that a viewer shows rows downwards.
+        voxel_mm: size of a voxel along row, column and slice, in mm.
+        affine: float64, ``(4, 4)``: index to millimetres right, front, up (NIfTI's RAS+); None where the
+            directions are unknown.
     """
 
-    affine: NDArray[np.float64]
-    oriented: bool
+    voxel_mm: tuple[float, float, float]
+    affine: NDArray[np.float64] | None = None
 
-    @classmethod
-    def upright(cls, voxel_mm: Sequence[float]) -> "Geometry":
-        """A geometry of which only the voxel's size is known, ``(row, column, slice)`` in mm."""
-        row, column, slice_ = voxel_mm
-        return cls(affine_of(((0, -row, 0), (-column, 0, 0), (0, 0, slice_)), (0, 0, 0)), oriented=False)
+    @property
+    def oriented(self) -> bool:
+        """Whether the directions are known."""
+        return self.affine is not None
 
     @classmethod
     def scanner(
@@ -41,7 +40,9 @@ class Geometry:
             position: that centre in the first slice, mm, in LPS.
         """
         corner = position - centre[0] * axes[0] - centre[1] * axes[1]
-        return cls(affine_of([LPS_TO_RAS @ axis for axis in axes], LPS_TO_RAS @ corner), oriented=True)
+        row, column, slice_ = (float(np.linalg.norm(axis)) for axis in axes)
+        affine = affine_of([LPS_TO_RAS @ axis for axis in axes], LPS_TO_RAS @ corner)
+        return cls((row, column, slice_), affine)
 
 
 def affine_of(axes: Sequence[ArrayLike], origin: ArrayLike) -> NDArray[np.float64]:

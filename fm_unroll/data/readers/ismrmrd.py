@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fm_unroll.data.readers.directions import geometry_of, is_verified
 from fm_unroll.data.readers.geometry import Geometry
 from fm_unroll.data.readers.hdf5 import MAX_COILS, open_file, require_dataset
 from fm_unroll.data.readers.reader import Images, Reader
@@ -50,6 +51,7 @@ class RawFile:
     Attributes:
         volume: what the headers say.
         geometry: size and place of a voxel.
+        vendor: the scanner's.
         anatomy: ``cardiac``, ``knee``, ``brain``, or None where the header does not say.
         left_out: calibration readouts that are not part of the image.
     """
@@ -109,7 +111,9 @@ class RawFile:
         study = header.studyInformation
         self.anatomy = BODY_PARTS.get((study.bodyPartExamined or "").lower()) if study else None
         first_of_slice = np.unique(self._slices, return_index=True)[1]
-        self.geometry = _geometry(encoding.encodedSpace, self.volume, heads[first_of_slice])
+        system = header.acquisitionSystemInformation
+        self.vendor = ((system and system.systemVendor) or "a vendor that the header does not name").strip()
+        self.geometry = geometry_of(encoding.encodedSpace, self.volume, heads[first_of_slice], self.vendor)
 
     def _describe(self, header: Any, encoding: Any, heads: Heads) -> Volume:
         """The volume that the acquisitions make up."""
@@ -231,10 +235,13 @@ class ISMRMRDReader(Reader[RawFile]):
         return file.geometry
 
     def notes(self, file: RawFile) -> tuple[str, ...]:
-        """How many readouts of a separate calibration scan were left out, if any."""
-        if not file.left_out:
-            return ()
-        return (f"{file.left_out} readouts of a separate calibration scan are left out",)
+        """Calibration readouts that were left out, and directions that were."""
+        lines = []
+        if file.left_out:
+            lines.append(f"{file.left_out} readouts of a separate calibration scan are left out")
+        if not is_verified(file.vendor):
+            lines.append(f"orientation unknown: how {file.vendor} means the directions is not verified")
+        return tuple(lines)
 
 
 def list_groups(file: h5py.File) -> list[str]:
@@ -358,31 +365,3 @@ def _flagged(heads: Heads, flags: Iterable[int]) -> NDArray[np.bool_]:
 def _cropped(size: int, wanted_mm: float, encoded_mm: float) -> int:
     """Samples of the encoded field of view that lie in the wanted one, all of them at most."""
     return max(1, min(size, round(size * wanted_mm / encoded_mm)))
-
-
-def _geometry(encoded: Any, volume: Volume, heads: Heads) -> Geometry:
-    """Voxel size, and where the slices lie if the acquisitions say so.
-
-    Args:
-        encoded: the header's encoded space.
-        volume: the volume.
-        heads: the header of one acquisition per slice.
-    """
-    field, matrix = encoded.fieldOfView_mm, encoded.matrixSize
-    voxel = (field.x / matrix.x, field.y / matrix.y, field.z)
-    directions = [heads[name][0].astype(float) for name in ("read_dir", "phase_dir", "slice_dir")]
-    positions = heads["position"].astype(float)
-    steps = np.diff(positions, axis=0)
-    if not len(steps):
-        steps = directions[2][None] * voxel[2]
-    one_plane = all((heads[name] == heads[name][0]).all() for name in ("read_dir", "phase_dir"))
-    evenly = np.allclose(steps, steps[0], atol=1e-2) and np.linalg.norm(steps[0]) > 0
-    if not (one_plane and evenly and all(np.isclose(np.linalg.norm(d), 1, atol=1e-2) for d in directions)):
-        return Geometry.upright(voxel)
-    left = (volume.phase - volume.crop[1]) // 2
-    centre = (volume.readout // 2, volume.phase // 2 - left)
-    return Geometry.scanner(
-        axes=(directions[0] * voxel[0], directions[1] * voxel[1], steps[0]),
-        centre=centre,
-        position=positions[0],
-    )

@@ -98,17 +98,51 @@ def test_calibration_lines_count_where_they_are_embedded(write_ismrmrd, tmp_path
     write_ismrmrd(path, kspace, on_header=on_header, on_acquisition=on_acquisition)
     scan = open_scan(path)
     assert scan.volume.fully_sampled == kept
-    assert scan.notes == (() if kept else ("12 readouts of a separate calibration scan are left out",))
+    left_out = "12 readouts of a separate calibration scan are left out"
+    assert (left_out in scan.notes) != kept
 
 
-def test_geometry_is_that_of_the_headers(write_ismrmrd, tmp_path, kspace):
+def from_vendor(name):
+    def on_header(header):
+        header.acquisitionSystemInformation = xsd.acquisitionSystemInformationType(systemVendor=name)
+
+    return on_header
+
+
+def test_siemens_images_run_against_the_directions_of_the_headers(write_ismrmrd, tmp_path, kspace):
     """The pixel of the field of view's centre lies at the acquisitions' position, LPS turned to RAS."""
-    geometry = open_scan(write_ismrmrd(tmp_path / "raw.h5", kspace)).geometry
-    assert geometry.oriented
+    path = write_ismrmrd(tmp_path / "raw.h5", kspace, on_header=from_vendor("SIEMENS"))
+    geometry = open_scan(path).geometry
     for slice_ in range(3):
         np.testing.assert_allclose(geometry.affine @ [8, 6, slice_, 1], [-10, 20, 30 + 6 * slice_, 1])
-    # one row further: 240 mm / 16 along the read direction, which is towards the back
-    np.testing.assert_allclose(geometry.affine[:3, 0], [0, -15, 0])
+    # one row further: 240 mm / 16 against the read direction, which is towards the back
+    np.testing.assert_allclose(geometry.affine[:3, 0], [0, 15, 0])
+    assert geometry.voxel_mm == (15, 15, 6) and open_scan(path).notes == ()
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 2, 16, 12), (1, 1, 2, 15, 13)])
+def test_a_bright_spot_lies_where_siemens_has_it(write_ismrmrd, tmp_path, shape):
+    """The scanner's own image is the forward transform of its k-space: there the spot is at a known place."""
+    readout, phase = shape[-2:]
+    image = np.zeros((readout, phase), complex)
+    row, column = readout // 2 + 3, phase // 2 - 4
+    image[row, column] = 1
+    kspace = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(image), norm="ortho")).astype(np.complex64)
+    kspace = np.broadcast_to(kspace, shape)
+    scan = open_scan(write_ismrmrd(tmp_path / "raw.h5", kspace, on_header=from_vendor("Siemens")))
+    found = np.unravel_index(rss(ifft2c(scan[0].kspace)).argmax().item(), (readout, phase))
+    # read direction (0, 1, 0) and phase direction (1, 0, 0) from the position (10, -20, 30), in LPS
+    left, back = 10 - 4 * 180 / phase, -20 + 3 * 240 / readout
+    np.testing.assert_allclose(scan.geometry.affine @ [*found, 0, 1], [-left, -back, 30, 1])
+
+
+@pytest.mark.parametrize("vendor", [None, "", "GE MEDICAL SYSTEMS", "Philips", "MRI Simens"])
+def test_directions_of_other_vendors_are_not_claimed(write_ismrmrd, tmp_path, kspace, vendor):
+    scan = open_scan(write_ismrmrd(tmp_path / "raw.h5", kspace, on_header=from_vendor(vendor)))
+    assert scan.geometry.affine is None and not scan.geometry.oriented
+    assert scan.geometry.voxel_mm == (15, 15, 5)
+    (note,) = scan.notes
+    assert note.startswith("orientation unknown: ") and (vendor or "does not name") in note
 
 
 def refusal(path) -> str:
