@@ -3,6 +3,7 @@
 The physics is written out in NumPy here, independently of the package that the tests look at.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,9 +50,17 @@ def complex_noise(*shape: int, dtype: torch.dtype = torch.complex64, seed: int =
 def uniform_lines(num_lines: int, acceleration: int, acs_lines: int) -> np.ndarray:
     """Every R-th line from the first, and the centre, as in the challenge's mySubsampling.m: bool."""
     lines = np.arange(num_lines) % acceleration == 0
-    first = (num_lines - acs_lines + 1) // 2
-    lines[first : first + acs_lines] = True
+    lines[challenge_center(num_lines, acs_lines)] = True
     return lines
+
+
+def challenge_center(num_lines: int, acs_lines: int) -> list[int]:
+    """The centre lines, counted from 0, by the challenge's zpad.m, which counts from 1."""
+    middle = math.floor(num_lines / 2)
+    return [
+        line - 1
+        for line in range(middle + 1 + math.ceil(-acs_lines / 2), middle + math.ceil(acs_lines / 2) + 1)
+    ]
 
 
 def uniform_mask(num_lines: int, acceleration: int, acs_lines: int) -> Tensor:

@@ -13,7 +13,7 @@ from fm_unroll.models.denoisers.unet import NormUnet
 from fm_unroll.models.sensitivity import SensitivityModel
 from fm_unroll.physics import rss
 from fm_unroll.physics.fourier import HybridSpace
-from fm_unroll.physics.sampling import center_lines
+from fm_unroll.physics.sampling import locate_acs
 
 
 class UnrolledNetwork(nn.Module):
@@ -54,10 +54,8 @@ class UnrolledNetwork(nn.Module):
     def coil_images(self, masked_kspace: Tensor, mask: Tensor, num_acs: int) -> Tensor:
         """What :meth:`forward` combines: complex64, ``(batch, coil, readout, phase)``. Arguments as there."""
         check_input(masked_kspace, mask, num_acs)
-        num_lines = masked_kspace.shape[-1]
-        space = HybridSpace(num_lines, masked_kspace.device)
-        acs = torch.zeros(num_lines, dtype=torch.bool, device=masked_kspace.device)
-        acs[center_lines(num_lines, num_acs)] = True
+        space = HybridSpace(masked_kspace.shape[-1], masked_kspace.device)
+        acs = locate_acs(mask, num_acs)
 
         measured = space.enter(masked_kspace)
         lines = space.enter_lines(mask)

@@ -89,7 +89,7 @@ class SamplingPattern(ABC):
         first, last = acquired or (0, num_lines)
         random = np.random.RandomState(tuple(map(ord, seed)) if isinstance(seed, str) else seed)
         lines = self.outer_lines(num_lines, num_acs, random)
-        lines[center_lines(num_lines, num_acs)] = True
+        lines[self.place_center(num_lines, num_acs)] = True
         lines[:first] = lines[last:] = False
         if not lines.any():
             raise InputError(
@@ -109,6 +109,10 @@ class SamplingPattern(ABC):
     def num_acs(self, num_lines: int) -> int:
         """Fully sampled centre lines in a matrix of ``num_lines``."""
         return self.center.num_acs(num_lines)
+
+    def place_center(self, num_lines: int, num_acs: int) -> slice:
+        """Where ``num_acs`` ACS lines lie in a matrix of ``num_lines``: where fastMRI puts them."""
+        return center_lines(num_lines, num_acs)
 
     def to_config(self) -> dict[str, Any]:
         """Class and arguments as plain values, as configs and checkpoints hold them."""
@@ -172,8 +176,8 @@ def pattern_from_config(config: Mapping[str, Any]) -> SamplingPattern:
 class UniformSampling(SamplingPattern):
     """Every R-th line from the first, plus a fixed number of centre lines: the CMRxRecon 2023 mask.
 
-    The challenge's own code (``mySubsampling.m``) takes lines ``1:R:end`` and 24 centre lines. The true
-    acceleration is far below nominal: 2.96, 4.34, 4.86 at 4, 8, 10 with 204 lines.
+    The challenge's own code (``mySubsampling.m``) takes lines ``1:R:end`` and 24 centre lines, placed by its
+    ``zpad.m``. The true acceleration is far below nominal: 2.96, 4.34, 4.86 at 4, 8, 10 with 204 lines.
 
     Attributes:
         acceleration: R, a whole number.
@@ -198,6 +202,10 @@ class UniformSampling(SamplingPattern):
         if center.lines is None:
             raise InputError(f"{center.name}: {type(self).__name__} needs a number of ACS lines")
         return replace(self, acs_lines=center.lines)
+
+    def place_center(self, num_lines: int, num_acs: int) -> slice:
+        """Where the challenge puts the centre lines, see :func:`challenge_center_lines`."""
+        return challenge_center_lines(num_lines, num_acs)
 
     def outer_lines(self, num_lines: int, num_acs: int, random: np.random.RandomState) -> Lines:
         """Lines 0, R, 2R, ...; nothing is random."""
@@ -277,9 +285,39 @@ class RandomSampling(CenterFractionSampling):
 
 
 def center_lines(num_lines: int, num_acs: int) -> slice:
-    """The ``num_acs`` centre lines of ``num_lines``, placed as fastMRI and the CMRxRecon challenge do."""
+    """The ``num_acs`` centre lines of ``num_lines``, placed as fastMRI does."""
     first = (num_lines - num_acs + 1) // 2
     return slice(first, first + num_acs)
+
+
+def challenge_center_lines(num_lines: int, num_acs: int) -> slice:
+    """The ``num_acs`` centre lines of ``num_lines``, placed as the CMRxRecon challenge does.
+
+    Its ``zpad.m`` takes lines ``floor(n/2)+1+ceil(-m/2) : floor(n/2)+ceil(m/2)``, counted from 1. With an
+    even number of ACS lines in an odd number of lines that is one line before fastMRI's: 24 of 205 are 90 to
+    113 counted from 0, where fastMRI has 91 to 114. Otherwise both are the same.
+    """
+    first = num_lines // 2 - num_acs // 2
+    return slice(first, first + num_acs)
+
+
+def locate_acs(mask: Tensor, num_acs: int) -> Tensor:
+    """The ACS lines among the sampled ones, which do not say by whose rule they were placed.
+
+    Args:
+        mask: bool, ``(..., phase)``: sampled lines.
+        num_acs: number of ACS lines.
+
+    Returns:
+        Bool, of the same shape: the lines that :func:`challenge_center_lines` gives where all of them were
+        sampled and not all of those of :func:`center_lines`; else the latter.
+    """
+    num_lines = mask.shape[-1]
+    lines = torch.arange(num_lines, device=mask.device)
+    challenge, fastmri = challenge_center_lines(num_lines, num_acs), center_lines(num_lines, num_acs)
+    in_challenge = mask[..., challenge].all(-1, keepdim=True) & ~mask[..., fastmri].all(-1, keepdim=True)
+    first = torch.where(in_challenge, challenge.start, fastmri.start)
+    return (first <= lines) & (lines < first + num_acs)
 
 
 def count_acs_lines(lines: Tensor) -> int:
@@ -289,15 +327,14 @@ def count_acs_lines(lines: Tensor) -> int:
         lines: bool, ``(phase,)``.
 
     Returns:
-        The largest ``n`` for which all of ``center_lines(phase, n)`` are acquired. A fully sampled scan gives
+        The largest ``n`` for which all of ``locate_acs(lines, n)`` are acquired. A fully sampled scan gives
         all its lines (``fastmri``'s finder gives 1 there).
 
     Raises:
         InputError: the centre line itself is missing.
     """
-    num_lines = lines.numel()
     count = 0
-    while count < num_lines and bool(lines[center_lines(num_lines, count + 1)].all()):
+    while count < lines.numel() and bool(lines[locate_acs(lines, count + 1)].all()):
         count += 1
     if count == 0:
         raise InputError("the centre of k-space is not sampled: no ACS lines for the sensitivity maps")

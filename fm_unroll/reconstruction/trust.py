@@ -30,7 +30,7 @@ from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import rss_image
 from fm_unroll.errors import InputError
 from fm_unroll.physics import fft2c
-from fm_unroll.physics.sampling import center_lines
+from fm_unroll.physics.sampling import locate_acs
 
 SHARE_LEFT_OUT = 0.2  # of the acquired lines outside of the centre, in every subset
 
@@ -127,8 +127,7 @@ def leave_lines_out(batch: KSpaceBatch, seed: int) -> KSpaceBatch:
         InputError: there is no line that could be left out.
     """
     lines = batch.mask[0].flatten()
-    outer = lines.clone().cpu()
-    outer[center_lines(lines.numel(), batch.num_acs)] = False
+    outer = (lines & ~locate_acs(lines, batch.num_acs)).cpu()
     candidates = outer.nonzero().flatten()
     if not len(candidates):
         raise InputError(f"{batch.volume[0]}: has no lines besides its ACS lines; no spread over subsets")

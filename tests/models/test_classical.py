@@ -11,6 +11,7 @@ from fm_unroll.models.classical.cg_sense import conjugate_gradients
 from fm_unroll.models.classical.sense import SenseProblem
 from fm_unroll.models.classical.wavelet import analyse, soft_threshold, synthesise
 from fm_unroll.physics import EquispacedSampling, expand, fft2c, ifft2c, rss
+from fm_unroll.physics.sampling import locate_acs
 from simulate import coil_maps, complex_noise, disc_scan, uniform_mask
 
 METHODS = [CGSense, WaveletCS]
@@ -51,11 +52,27 @@ def test_solution_is_that_of_dense_least_squares():
 
 def test_maps_are_the_true_ones_up_to_a_common_phase():
     scan = disc_scan()
-    estimated = estimate_sensitivities(scan.kspace, scan.num_acs)
+    estimated = estimate_sensitivities(scan.kspace, locate_acs(scan.mask, scan.num_acs))
     torch.testing.assert_close(rss(estimated), torch.ones(scan.image.shape))
     # |<estimated, true>| is 1 where they differ by a common phase
     agreement = (estimated.conj() * scan.maps).sum(1).abs()[scan.image.abs() > 0]
     assert agreement.min() > 0.99 and agreement.mean() > 0.999
+
+
+@pytest.mark.parametrize("first", [18, 19])
+def test_maps_are_estimated_from_the_acs_lines_wherever_they_lie(first):
+    """8 of 45 lines, by the challenge's rule and by fastMRI's."""
+    scan = disc_scan(acceleration=1)
+    mask = torch.zeros_like(scan.mask)
+    mask[..., first : first + 8] = True
+    alone = SenseProblem.calibrate(scan.kspace * mask, mask, 8)
+    image = rss(ifft2c(scan.kspace * mask))
+    torch.testing.assert_close(alone.low_resolution, image / image.amax((1, 2), keepdim=True))
+    agreement = (alone.sensitivities.conj() * scan.maps).sum(1).abs()[scan.image.abs() > 0]
+    assert agreement.min() > 0.95
+    mask[..., ::3] = True
+    among_others = SenseProblem.calibrate(scan.kspace * mask, mask, 8)
+    torch.testing.assert_close(among_others.sensitivities, alone.sensitivities)
 
 
 def test_image_over_the_maps_is_the_rss_image():

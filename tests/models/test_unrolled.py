@@ -57,6 +57,19 @@ def test_full_varnet_gives_fastmri_images_of_a_real_brain(shared):
     assert (ours(*scan) - expected).norm() / expected.norm() < 1e-5
 
 
+@pytest.mark.parametrize("first", [90, 91])
+def test_sensitivities_come_from_the_acs_lines_wherever_they_lie(first):
+    """24 of 205 lines, by the challenge's rule and by fastMRI's."""
+    mask = torch.zeros(1, 1, 1, 205, dtype=torch.bool)
+    mask[..., ::8] = mask[..., first : first + 24] = True
+    net = build_model("varnet", num_cascades=1, sens_chans=2, sens_pools=2, chans=2, pools=2)
+    seen = []
+    net.sensitivity.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    net(complex_noise(1, 2, 16, 205) * mask, mask, 24)
+    signal = fft2c(seen[0]).abs().amax((0, 1, 2))
+    assert (signal > 1e-3).nonzero().flatten().tolist() == list(range(first, first + 24))
+
+
 def test_gradients_equal_those_of_fastmri():
     ours, theirs = fastmri_pair(**SMALL)
     scan = disc_scan().measured

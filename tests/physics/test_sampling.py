@@ -1,4 +1,5 @@
 import json
+import math
 import sys
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,7 @@ from fm_unroll.physics import (
     count_acs_lines,
     pattern_from_config,
 )
+from fm_unroll.physics.sampling import locate_acs
 
 # lines: true acceleration at nominal 4, 8, 10 of the CMRxRecon 2023 masks, counted from its mask rule
 CHALLENGE = {132: (2.59, 3.47, 3.67), 204: (2.96, 4.34, 4.86)}
@@ -30,16 +32,45 @@ def test_uniform_sampling_has_the_challenge_true_accelerations(num_lines):
     assert [round(value, 2) for value in true] == list(CHALLENGE[num_lines])
 
 
-@pytest.mark.parametrize("num_lines", [116, 132, 144, 162, 168, 204, 246])
 @pytest.mark.parametrize("acceleration", [4, 8, 10])
-def test_uniform_sampling_is_the_challenge_rule(num_lines, acceleration):
-    # MATLAB, counted from 1: lines 1:R:end and ny/2-11 .. ny/2+12
-    matlab = set(range(1, num_lines + 1, acceleration))
-    matlab |= set(range(num_lines // 2 - 11, num_lines // 2 + 13))
-    mask = UniformSampling(acceleration)(num_lines)
-    assert {int(line) + 1 for line in mask.lines.nonzero()} == matlab
-    assert mask.num_acs == 24 and mask.acceleration == acceleration
-    assert mask.true_acceleration == num_lines / len(matlab)
+@pytest.mark.parametrize("acs_lines", [24, 23])
+def test_uniform_sampling_is_the_challenge_rule(acs_lines, acceleration):
+    for num_lines in range(100, 261):
+        # MATLAB, counted from 1: lines 1:R:end, and of zpad.m floor(n/2)+1+ceil(-m/2):floor(n/2)+ceil(m/2)
+        matlab = set(range(1, num_lines + 1, acceleration))
+        middle = math.floor(num_lines / 2)
+        first, last = middle + 1 + math.ceil(-acs_lines / 2), middle + math.ceil(acs_lines / 2)
+        assert last - first + 1 == acs_lines
+        matlab |= set(range(first, last + 1))
+        mask = UniformSampling(acceleration, acs_lines)(num_lines)
+        assert {int(line) + 1 for line in mask.lines.nonzero()} == matlab
+        assert mask.num_acs == acs_lines and mask.acceleration == acceleration
+        assert mask.true_acceleration == num_lines / len(matlab)
+
+
+# of 24 ACS lines, counted from 0: the first by the challenge's rule and by fastMRI's
+FIRSTS = {116: (46, 46), 117: (46, 47), 204: (90, 90), 205: (90, 91), 246: (111, 111), 247: (111, 112)}
+
+
+@pytest.mark.parametrize("num_lines", FIRSTS)
+def test_acs_lines_are_found_where_either_rule_put_them(num_lines):
+    for first in FIRSTS[num_lines]:
+        lines = torch.zeros(num_lines, dtype=torch.bool)
+        lines[0] = lines[first : first + 24] = True
+        assert count_acs_lines(lines) == 24
+        assert locate_acs(lines, 24).nonzero().flatten().tolist() == list(range(first, first + 24))
+        lines[first + 3] = False
+        # what is left on the left, as many on the right, the central one; by fastMRI's rule one more there
+        assert count_acs_lines(lines) == 2 * (num_lines // 2 - first - 4) + 1 + num_lines % 2
+
+
+def test_acs_lines_are_found_in_each_mask_of_a_batch():
+    masks = torch.zeros(3, 1, 1, 205, dtype=torch.bool)
+    masks[0, ..., 90:114] = masks[1, ..., 91:115] = masks[2, ..., 90:115] = True
+    found = locate_acs(masks, 24)
+    assert found.shape == masks.shape
+    assert [row.nonzero().flatten().tolist()[0] for row in found.flatten(1)] == [90, 91, 91]
+    assert (found.sum(-1) == 24).all()
 
 
 @pytest.mark.parametrize(

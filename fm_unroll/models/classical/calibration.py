@@ -33,12 +33,12 @@ READOUT_WINDOW = 24
 POWER_ITERATIONS = 10
 
 
-def estimate_sensitivities(masked_kspace: Tensor, num_acs: int) -> Tensor:
+def estimate_sensitivities(masked_kspace: Tensor, acs: Tensor) -> Tensor:
     """Estimate one set of ESPIRiT maps.
 
     Args:
         masked_kspace: complex64, ``(batch, coil, readout, phase)``; only its ACS lines are used.
-        num_acs: fully sampled centre lines.
+        acs: bool, ``(batch or 1, 1, 1, phase)``: the ACS lines, as many in every slice.
 
     Returns:
         Maps of the same shape and dtype, with root-sum-of-squares 1 over coils everywhere, so that the
@@ -47,41 +47,39 @@ def estimate_sensitivities(masked_kspace: Tensor, num_acs: int) -> Tensor:
         an image over them has the smooth phase of the object.
     """
     # one slice at a time: the matrices of all pixels take (coils x 8 bytes) times as much memory as a slice
-    return torch.stack([_estimate(kspace, num_acs) for kspace in masked_kspace])
+    lines = acs.flatten(1).expand(len(masked_kspace), -1)
+    return torch.stack([_estimate(kspace, acs) for kspace, acs in zip(masked_kspace, lines, strict=True)])
 
 
-def acs_images(masked_kspace: Tensor, num_acs: int) -> Tensor:
+def acs_images(masked_kspace: Tensor, acs: Tensor) -> Tensor:
     """Coil images of the ACS lines alone, of the shape of the k-space."""
-    acs = torch.zeros_like(masked_kspace)
-    lines = center_lines(masked_kspace.shape[-1], num_acs)
-    acs[..., lines] = masked_kspace[..., lines]
-    return ifft2c(acs)
+    return ifft2c(torch.where(acs, masked_kspace, 0))
 
 
-def _estimate(kspace: Tensor, num_acs: int) -> Tensor:
-    """Maps of one slice, ``(coil, readout, phase)``."""
+def _estimate(kspace: Tensor, acs: Tensor) -> Tensor:
+    """Maps of one slice, ``(coil, readout, phase)``; ``acs`` are its ACS lines, bool, ``(phase,)``."""
     coils, readout, phase = kspace.shape
-    matrices = _pixel_matrices(_projection_kernels(kspace, num_acs), readout, phase)
+    matrices = _pixel_matrices(_projection_kernels(kspace, acs), readout, phase)
     # the ACS image is close to the eigenvector already, which makes the power method short
-    vectors = acs_images(kspace, num_acs).flatten(1).mT[..., None]
+    vectors = acs_images(kspace, acs).flatten(1).mT[..., None]
     for _ in range(POWER_ITERATIONS):
         vectors = _normalise(matrices @ vectors, dim=1)
     maps = vectors.reshape(readout, phase, coils).movedim(-1, 0)
 
-    acs = kspace[..., center_lines(phase, num_acs)].flatten(1)
-    strongest = torch.linalg.eigh(acs @ acs.mH).eigenvectors[:, -1]
+    center = kspace[..., acs].flatten(1)
+    strongest = torch.linalg.eigh(center @ center.mH).eigenvectors[:, -1]
     reference = torch.einsum("c,crp->rp", strongest.conj(), maps)
     return maps * torch.where(reference == 0, 1, torch.sgn(reference).conj())
 
 
-def _projection_kernels(kspace: Tensor, num_acs: int) -> Tensor:
+def _projection_kernels(kspace: Tensor, acs: Tensor) -> Tensor:
     """Convolution that projects k-space patches onto the span of the ACS patches, averaged over overlaps.
 
     Returns:
         ``(coil out, coil in, readout shift, phase shift)``, shifts centred.
     """
-    coils, readout, phase = kspace.shape
-    window = kspace[:, center_lines(readout, min(readout, READOUT_WINDOW)), center_lines(phase, num_acs)]
+    coils, readout, _ = kspace.shape
+    window = kspace[:, center_lines(readout, min(readout, READOUT_WINDOW))][..., acs]
     height, width = (min(KERNEL, size) for size in window.shape[1:])
     patches = window.unfold(1, height, 1).unfold(2, width, 1).movedim(0, 2).flatten(2).flatten(0, 1)
     energies, vectors = torch.linalg.eigh(patches.mT @ patches.conj())

@@ -9,6 +9,7 @@ from fm_unroll.models.classical.calibration import acs_images, estimate_sensitiv
 from fm_unroll.models.unrolled import check_input
 from fm_unroll.physics import expand, reduce, rss
 from fm_unroll.physics.fourier import HybridSpace
+from fm_unroll.physics.sampling import locate_acs
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class SenseProblem:
         # by the largest sample first: squares of a scanner's raw numbers may leave float32
         largest = masked_kspace.abs().amax((1, 2, 3)).reshape(-1, 1, 1)
         largest = largest.masked_fill(largest == 0, 1)
-        low_resolution = rss(acs_images(masked_kspace / largest[:, None], num_acs))
+        acs = locate_acs(mask, num_acs)
+        low_resolution = rss(acs_images(masked_kspace / largest[:, None], acs))
         peak = low_resolution.amax((1, 2), keepdim=True)
         peak = peak.masked_fill(peak == 0, 1)
         kspace = masked_kspace / largest[:, None] / peak[:, None]
@@ -57,7 +59,7 @@ class SenseProblem:
         return cls(
             measured=space.enter(kspace),
             lines=space.enter_lines(mask),
-            sensitivities=estimate_sensitivities(kspace, num_acs),
+            sensitivities=estimate_sensitivities(kspace, acs),
             low_resolution=low_resolution / peak,
             scale=largest * peak,
         )
