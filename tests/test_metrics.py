@@ -37,7 +37,7 @@ def test_volume_metrics_equal_fastmri_on_a_real_brain(shared):
     with h5py.File(shared / "data/fastmri_brain/multicoil_val/file_brain_vfa_13coil.h5") as file:
         kspace = torch.from_numpy(file["kspace"][()])
         target = torch.from_numpy(file["reconstruction_rss"][()])
-    mask = EquispacedSampling(4, 0.08)(kspace.shape[-1], "file_brain_vfa_13coil")
+    mask = EquispacedSampling(4, 0.08)(kspace.shape[-1], "file_brain_vfa_13coil.h5")
     assert_equal_to_fastmri(rss(ifft2c(kspace * mask.lines)), target)
 
 

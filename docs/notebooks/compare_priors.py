@@ -27,7 +27,7 @@ def load(frame: int) -> KSpaceBatch:
     """All slices of one frame, undersampled, with target and mask."""
     items = range(frame * scan.volume.num_slices, (frame + 1) * scan.volume.num_slices)
     slices = KSpaceBatch.collate([scan[item] for item in items])
-    return undersample(slices, sampling, slices.volume)
+    return undersample(slices, sampling)
 
 
 train, test = load(frame=0), load(frame=1)

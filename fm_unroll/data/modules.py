@@ -173,7 +173,7 @@ class KSpaceData(LightningDataModule, ABC):
 
     def on_after_batch_transfer(self, batch: KSpaceBatch, dataloader_idx: int) -> KSpaceBatch:
         """Undersample on the device. Training masks depend on epoch and slice, others on the volume alone."""
-        seeds = batch.volume
+        seeds = None
         if self.trainer is not None and self.trainer.training:
             run = f"{self.seed}/{self.trainer.current_epoch}"
             slices = zip(batch.volume, batch.slice, batch.frame, strict=True)

@@ -118,6 +118,7 @@ class KSpaceBatch:
         data_range: float32, ``(batch,)``: the maximum of each slice's target volume, in the units of the
             image; NaN where it is not known.
         volume: name of each slice's volume, such as ``P001/cine_sax``.
+        mask_seed: the seed of each slice's mask, see :attr:`Volume.mask_seed`.
         subject, contrast: as in :class:`~fm_unroll.data.volume.Volume`, for each slice.
         slice, frame: as in :class:`KSpaceSample`, for each slice.
         acceleration: nominal acceleration of the applied pattern; NaN before, and for undersampled scans.
@@ -132,6 +133,7 @@ class KSpaceBatch:
     crop: tuple[int, int]
     data_range: Tensor
     volume: list[str]
+    mask_seed: list[str]
     subject: list[str]
     contrast: list[str]
     slice: list[int]
@@ -187,6 +189,7 @@ class KSpaceBatch:
             crop=volumes[0].crop,
             data_range=torch.tensor(maxima, dtype=torch.float32),
             volume=[volume.name for volume in volumes],
+            mask_seed=[volume.mask_seed for volume in volumes],
             subject=[volume.subject for volume in volumes],
             contrast=[volume.contrast for volume in volumes],
             slice=[sample.slice for sample in samples],

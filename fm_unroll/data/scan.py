@@ -76,9 +76,7 @@ class Scan:
         return KSpaceBatch.collate(list(self))
 
     def undersample(self, pattern: SamplingPattern) -> KSpaceBatch:
-        """Read all slices of a fully sampled scan and mask them, with the volume's name as seed.
-
-        An evaluation makes the same masks.
+        """Read all slices of a fully sampled scan and mask them as an evaluation does.
 
         Args:
             pattern: the sampling pattern.
@@ -95,7 +93,7 @@ class Scan:
                 f"{self.path} is undersampled already and has its own mask: "
                 "scan.batch() gives its slices as they are"
             )
-        batch = undersample(self.batch(), pattern, [self.volume.name] * len(self))
+        batch = undersample(self.batch(), pattern)
         if self.volume.maximum is None and batch.target is not None:
             return replace(batch, data_range=batch.target.max().expand(len(batch)))
         return batch

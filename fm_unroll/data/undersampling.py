@@ -10,13 +10,16 @@ from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
 from fm_unroll.physics import SamplingPattern, ifft2c, rss
 
 
-def undersample(batch: KSpaceBatch, pattern: SamplingPattern, seeds: Sequence[str]) -> KSpaceBatch:
+def undersample(
+    batch: KSpaceBatch, pattern: SamplingPattern, seeds: Sequence[str] | None = None
+) -> KSpaceBatch:
     """Mask fully sampled slices, as if an accelerated scan had measured them.
 
     Args:
         batch: slices as they were acquired. Undersampled ones are returned as they are.
         pattern: the sampling pattern.
-        seeds: the seed of each slice's mask, such as the volume's id.
+        seeds: the seed of each slice's mask. None: the volume's, so that every slice of it has the same mask
+            whenever and wherever it is made.
 
     Returns:
         The batch with its masked k-space, mask, number of ACS lines, target and accelerations.
@@ -25,12 +28,12 @@ def undersample(batch: KSpaceBatch, pattern: SamplingPattern, seeds: Sequence[st
         return batch
     masks = [
         pattern(acquired.numel(), seed, acquired=extent(acquired))
-        for acquired, seed in zip(batch.mask.flatten(1).cpu(), seeds, strict=True)
+        for acquired, seed in zip(batch.mask.flatten(1).cpu(), seeds or batch.mask_seed, strict=True)
     ]
     lines = torch.stack([mask.lines for mask in masks]).to(batch.kspace.device)[:, None, None]
     return replace(
         batch,
-        kspace=batch.kspace * lines,
+        kspace=torch.where(lines, batch.kspace, 0) + 0.0,  # no negative zeros, as in fastMRI
         mask=lines,
         num_acs=masks[0].num_acs,
         target=rss_image(batch.kspace, batch.crop) if batch.target is None else batch.target,

@@ -31,6 +31,7 @@ class Volume:
         num_acs: fully sampled centre lines of an undersampled scan; 0 in a fully sampled one.
         maximum: maximum of the target, in image units; None where it is not known (yet).
         synthetic: whether the file says of itself that it is simulated.
+        reference_seed: the text that the layout's reference seeds masks with, where that is not ``name``.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Volume:
     num_acs: int = 0
     maximum: float | None = None
     synthetic: bool = False
+    reference_seed: str | None = None
 
     @classmethod
     def of_array(
@@ -98,6 +100,16 @@ class Volume:
     def fully_sampled(self) -> bool:
         """Whether nothing but padding is left out, so that a target exists."""
         return self.sampled is None
+
+    @property
+    def mask_seed(self) -> str:
+        """The seed of the volume's masks in validation, testing and reconstruction, wherever it lies.
+
+        fastMRI's is the file's name with its suffix, ``file1000001.h5``. Other layouts have no reference that
+        seeds masks; theirs is the name: ``P001/cine_sax``, and the file's name without suffix of ISMRMRD and
+        NumPy.
+        """
+        return self.reference_seed or self.name
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -42,7 +42,7 @@ class ScanFacts:
             available = volume.acquired[1] - volume.acquired[0]
             acs_lines, true_acceleration = volume.num_acs, available / int(volume.lines.sum())
         else:
-            mask = sampling(volume.phase, volume.name, volume.acquired)
+            mask = sampling(volume.phase, volume.mask_seed, volume.acquired)
             acs_lines, true_acceleration = mask.num_acs, mask.true_acceleration
         return cls(
             subject=volume.subject,

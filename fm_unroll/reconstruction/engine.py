@@ -25,10 +25,10 @@ def accelerate(batch: KSpaceBatch, pattern: SamplingPattern | None) -> KSpaceBat
 
     Args:
         batch: slices on their device.
-        pattern: masks fully sampled slices; a volume's mask depends on the volume's name alone. None: the
-            slices are undersampled already, by the scanner or by the data module.
+        pattern: masks fully sampled slices, with the seed of their volume. None: the slices are undersampled
+            already, by the scanner or by the data module.
     """
-    return batch if pattern is None else undersample(batch, pattern, batch.volume)
+    return batch if pattern is None else undersample(batch, pattern)
 
 
 @contextmanager

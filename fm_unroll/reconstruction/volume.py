@@ -93,7 +93,7 @@ def reconstruct_scan(
     Args:
         scan: the scan.
         networks: the first one reconstructs; several give the spread of the trust maps.
-        sampling: masks a fully sampled scan, with the volume's name as seed; None for undersampled ones.
+        sampling: masks a fully sampled scan; None for undersampled ones.
         device: where the networks are.
         batch_size: slices at once; halved whenever the device's memory does not suffice.
         subsets: number of reconstructions from subsets of the acquired lines, for the spread of one network;

@@ -120,7 +120,7 @@ def test_volume_metrics_equal_fastmri_on_the_files_themselves(records, synthetic
     path = sorted((synthetic / "knee").rglob("*.h5"))[0]
     with h5py.File(path) as file:
         kspace, target = torch.from_numpy(file["kspace"][()]), file["reconstruction_rss"][()]
-    mask = EquispacedSampling(4, 0.1)(kspace.shape[-1], path.stem)
+    mask = EquispacedSampling(4, 0.1)(kspace.shape[-1], path.name)
     image = rss(ifft2c(kspace * mask.lines)).numpy()
     rows, columns = target.shape[1:]
     top, left = (image.shape[1] - rows) // 2, (image.shape[2] - columns) // 2

@@ -195,7 +195,7 @@ def test_real_brain_beats_zero_filled(shared, method, acceleration, center_fract
     name = "file_brain_vfa_13coil"
     with h5py.File(shared / f"data/fastmri_brain/multicoil_val/{name}.h5") as file:
         kspace, target = torch.from_numpy(file["kspace"][:]), torch.from_numpy(file["reconstruction_rss"][:])
-    mask = EquispacedSampling(acceleration, center_fraction)(kspace.shape[-1], name)
+    mask = EquispacedSampling(acceleration, center_fraction)(kspace.shape[-1], f"{name}.h5")
     measured = kspace * mask.lines, mask.lines[None, None, None], mask.num_acs
     quality = psnr(method()(*measured), target, target.max())
     assert (quality - psnr(ZeroFilled()(*measured), target, target.max())).mean() > gain

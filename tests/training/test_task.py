@@ -62,7 +62,7 @@ def test_logged_metrics_are_those_of_the_checkpoint(run_dir, synthetic):
     data.setup()
     volumes: dict[str, list[dict]] = {}
     for batch in data.val_dataloader():
-        batch = undersample(batch, data.sampling, batch.volume)
+        batch = undersample(batch, data.sampling)
         with torch.no_grad():
             scores = score_slices(reconstruct(network, batch), batch.target, batch.data_range)
         volumes.setdefault(batch.volume[0], []).append(scores)

@@ -117,10 +117,13 @@ class FastMRIReader(HDF5Reader):
         mask = _get_mask(file, phase)
         if mask is not None:
             mask[: acquired[0]] = mask[acquired[1] :] = False
-        rows, columns = header.crop(readout, phase)
         target = _get_target(file, slices)
-        if target is not None:
-            rows, columns = min(rows, target.shape[1]), min(columns, target.shape[2])
+        # image and stored target are both cropped to the smaller of their sizes, as in fastMRI's validation
+        crop = (
+            header.crop(readout, phase)
+            if target is None
+            else (min(readout, target.shape[1]), min(phase, target.shape[2]))
+        )
         sampled, num_acs = sampled_lines(mask, path)
         return Volume(
             path=path.name,
@@ -132,12 +135,13 @@ class FastMRIReader(HDF5Reader):
             num_coils=coils,
             readout=readout,
             phase=phase,
-            crop=(rows, columns),
+            crop=crop,
             acquired=acquired,
             sampled=sampled,
             num_acs=num_acs,
             maximum=_get_maximum(file) if mask is None else None,
             synthetic=bool(file.attrs.get("synthetic", False)),
+            reference_seed=path.name,
         )
 
     def read(self, file: h5py.File, volume: Volume, slice: int, frame: int) -> Images:
