@@ -27,8 +27,9 @@ def cross_domain(
     """Evaluate every method on every test set, centre and acceleration; write one row per slice.
 
     A volume's rows are written when it is finished: an interrupted run goes on where it stopped when the same
-    command is given again. ``torchrun --nproc-per-node N -m fm_unroll cross-domain ...`` shares the volumes
-    between N processes, one GPU each where there are GPUs.
+    command is given again. Rows that earlier commands left in the output folder stay; those that no longer
+    hold are left out, and named. ``torchrun --nproc-per-node N -m fm_unroll cross-domain ...`` shares the
+    volumes between N processes, one GPU each where there are GPUs.
 
     Args:
         test_sets: data sets and how their centre is sampled.

@@ -95,7 +95,7 @@ class Job:
         write = partial(pack_volume, root=self.source, reader=self.reader, folder=self.folder)
         problems = []
         folder = self.folder.resolve()
-        with IndexCache(folder, self.reader.name) as cache:
+        with IndexCache(folder, self.reader) as cache:
             for volume, outcome in each(write, self.volumes, workers, f"pack {self.name}"):
                 if isinstance(outcome, InputError):
                     problems.append(str(outcome))

@@ -1,8 +1,9 @@
 """Which volumes a folder holds, from headers only, remembered between runs.
 
 What is remembered of a data set is one JSON file, keyed by relative path, size and modification time, so that
-changed, new and deleted files are noticed. It lies in the user's cache folder (``FM_UNROLL_CACHE`` names
-another one), because data are often on read-only storage.
+changed, new and deleted files are noticed. It carries a hash of the code that read them: what other readers
+found is not used. It lies in the user's cache folder (``FM_UNROLL_CACHE`` names another one), because data
+are often on read-only storage.
 """
 
 import hashlib
@@ -27,8 +28,18 @@ from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError, UnsupportedError
 from fm_unroll.files import at_home, reached_again, unopened
 from fm_unroll.metrics import WINDOW
+from fm_unroll.provenance import source_sha256
 
-SCHEMA = 1  # to be raised whenever a field of Volume changes its meaning
+# what decides a description and a maximum, besides the module of a reader that lies elsewhere
+DECIDING = (
+    "fm_unroll.data.dataset",
+    "fm_unroll.data.index",
+    "fm_unroll.data.readers",
+    "fm_unroll.data.sample",
+    "fm_unroll.data.undersampling",
+    "fm_unroll.data.volume",
+    "fm_unroll.physics",
+)
 SAVE_EVERY_SECONDS = 60
 MIN_FILES_FOR_WORKERS = 2000  # headers take a millisecond each: fewer are read before processes have started
 
@@ -73,7 +84,7 @@ def build_index(
         InputError: nothing was found, two files share one name, or (``strict``) a file cannot be used.
     """
     root = at_home(root).absolute()
-    cache = IndexCache(root, reader.name)
+    cache = IndexCache(root, reader)
     files, missing = reader.find(root)
     again = reached_again(files, root)
     left_out = [f"{file}: the same file as {first}, by a link" for file, first in again.items()]
@@ -119,7 +130,7 @@ def measure_maxima(index: Index, reader: Reader[Any], workers: int = 0, strict: 
     Raises:
         InputError: (``strict``) a file cannot be used.
     """
-    cache = IndexCache(index.root, reader.name)
+    cache = IndexCache(index.root, reader)
     unknown = [volume for volume in index.volumes if volume.fully_sampled and volume.maximum is None]
     volumes = {volume.name: volume for volume in index.volumes}
     problems = []
@@ -180,10 +191,11 @@ class IndexCache:
     As a context manager it is saved about once a minute, and at the end, even after an exception.
     """
 
-    def __init__(self, root: Path, name: str) -> None:
-        """Load what is known about the data set in ``root`` of the layout of this name."""
-        digest = hashlib.sha256(f"{name.lower()}:{root.resolve()}".encode()).hexdigest()[:16]
+    def __init__(self, root: Path, reader: Reader[Any]) -> None:
+        """Load what is known about the data set in ``root`` of a reader's layout."""
+        digest = hashlib.sha256(f"{reader.name.lower()}:{root.resolve()}".encode()).hexdigest()[:16]
         self.root = root
+        self.code = source_sha256(*DECIDING, type(reader).__module__)
         self.file = cache_folder() / f"index-{digest}.json"
         self._known = self._load()
         self._fresh: dict[str, tuple[Stamp, Volume]] = {}
@@ -213,10 +225,10 @@ class IndexCache:
             self._save()
 
     def _load(self) -> dict[str, tuple[Stamp, Volume]]:
-        """What the file holds; nothing if it is missing, damaged or of another version."""
+        """What the file holds; nothing if it is missing, damaged or of other code."""
         try:
             content = json.loads(self.file.read_text())
-            if content["schema"] != SCHEMA:
+            if content["code"] != self.code:
                 return {}
             return {key: (stamp, _from_json(fields)) for key, (stamp, fields) in content["files"].items()}
         except (OSError, ValueError, TypeError, LookupError, AttributeError):
@@ -229,7 +241,7 @@ class IndexCache:
             for key, (stamp, volume) in (self._load() | self._fresh).items()
             if (self.root / key).exists()
         }
-        content = json.dumps({"schema": SCHEMA, "root": str(self.root), "files": entries})
+        content = json.dumps({"code": self.code, "root": str(self.root), "files": entries})
         draft = self.file.with_suffix(f".{os.getpid()}")
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,8 @@ from fm_unroll.evaluation.arms import Arm
 from fm_unroll.files import file_sha256
 from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.models.classical import CGSense, WaveletCS, ZeroFilled
+from fm_unroll.models.registry import find_denoiser
+from fm_unroll.provenance import source_sha256
 
 CLASSICAL: dict[str, Callable[[], nn.Module]] = {
     "zero_filled": ZeroFilled,
@@ -32,6 +34,7 @@ class Entrant:
         train_acceleration: nominal acceleration it was trained for; NaN for classical methods.
         seed: of the training; NaN for classical methods.
         sha256: of the checkpoint file; empty for classical methods.
+        settings: hash of a classical method's source and parameters, or of a trained denoiser's source.
         encoder_sha256: of the frozen encoder's weights; empty without one.
         trained_on: ``(anatomy, synthetic, subject)`` of all subjects seen in training or used for early
             stopping.
@@ -42,6 +45,7 @@ class Entrant:
     train_acceleration: float = float("nan")
     seed: float = float("nan")
     sha256: str = ""
+    settings: str = ""
     encoder_sha256: str = ""
     trained_on: frozenset[tuple[str, bool, str]] = frozenset()
 
@@ -52,8 +56,34 @@ class Entrant:
 
     @property
     def folder(self) -> str:
-        """A folder name that is its own for every entrant and changes with the checkpoint."""
-        return f"{self.arm.method.replace('/', '-')}-{self.sha256[:12] or 'classical'}"
+        """A folder name that is its own for every entrant and changes with the checkpoint or parameters."""
+        return folder_of(self.arm.method, self.sha256, self.settings)
+
+
+def folder_of(method: str, sha256: str, settings: str) -> str:
+    """The folder name of the entrant of a method, see :class:`Entrant`."""
+    return f"{method.replace('/', '-')}-{(sha256 or settings)[:12]}"
+
+
+def settings_hash(method: str, trained: bool) -> str:
+    """Hash of what decides a method's images, besides the package's own code and a checkpoint.
+
+    Of a classical method: its source, plain attributes and tensors; of a trained one: its denoiser's source.
+
+    Raises:
+        InputError: no such method.
+    """
+    if trained:
+        return source_sha256(find_denoiser(method).build.__module__)
+    if method not in CLASSICAL:
+        raise InputError(f"unknown baseline {method!r}: choose from {', '.join(CLASSICAL)}")
+    network = CLASSICAL[method]()
+    plain = {name: value for name, value in vars(network).items() if isinstance(value, int | float | str)}
+    content = [source_sha256(type(network).__module__), sorted(plain.items())]
+    digest = hashlib.sha256(repr(content).encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def register_classical(name: str, build: Callable[[], nn.Module]) -> None:
@@ -77,9 +107,8 @@ def classical(name: str) -> Entrant:
     Raises:
         InputError: no such method.
     """
-    if name not in CLASSICAL:
-        raise InputError(f"unknown baseline {name!r}: choose from {', '.join(CLASSICAL)}")
-    return Entrant(Arm(name), CLASSICAL[name])
+    settings = settings_hash(name, trained=False)
+    return Entrant(Arm(name), CLASSICAL[name], settings=settings)
 
 
 def trained(path: Path, weights: Path | None = None) -> Entrant:
@@ -111,6 +140,7 @@ def trained(path: Path, weights: Path | None = None) -> Entrant:
         train_acceleration=facts["acceleration"],
         seed=facts["seed"],
         sha256=file_sha256(path),
+        settings=settings_hash(checkpoint["hyper_parameters"]["method"], trained=True),
         encoder_sha256=encoder["sha256"],
         trained_on=frozenset((facts["anatomy"], facts["synthetic"], subject) for subject in subjects),
     )

@@ -1,7 +1,7 @@
 """What a run has finished, on disk: rows of volumes and single pictures, each written whole or not at all.
 
-The path of a part names everything its content depends on. So a run that is interrupted, extended or started
-again with other options computes nothing twice and never takes one part for another.
+The path of a part names everything its content depends on, the code included. So a run that is interrupted,
+extended or started again with other options computes nothing twice and never takes one part for another.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,11 @@ import pandas as pd
 from fm_unroll.data.volume import Volume
 from fm_unroll.evaluation.entrants import Entrant
 from fm_unroll.evaluation.metric_table import Measure
-from fm_unroll.evaluation.records import KEY, SliceRecord, columns, read_records
-from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition
-from fm_unroll.evaluation.selection import Place
+from fm_unroll.evaluation.records import KEY, SliceRecord, columns, read_records, read_text
+from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, deciding_code
+from fm_unroll.evaluation.selection import PLACE, Place
 from fm_unroll.files import whole_file
+from fm_unroll.provenance import source_sha256
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,29 @@ class Parts:
     def of_volume(self, entrant: Entrant, condition: Condition, volume: Volume) -> Path:
         """Where the rows of one finished volume are."""
         optional = [name for measure in self.measures if not measure.required for name in measure.columns]
-        version = "-".join([f"v{PROTOCOL_VERSION}", *optional])
-        folder = self.output / "parts" / version / entrant.folder / condition.folder
+        version = "-".join([f"v{PROTOCOL_VERSION}", deciding_code(entrant.settings), *optional])
+        return self.output / "parts" / version / self._place(entrant.folder, condition, volume)
+
+    def hold(self, code: str, folder: str, condition: Condition, volume: Volume) -> bool:
+        """Whether the rows of a volume are finished, with these measures or with others.
+
+        Args:
+            code: hash of the code that decides the rows.
+            folder: the entrant's.
+            condition: the test set and the sampling pattern.
+            volume: the volume.
+        """
+        place = self._place(folder, condition, volume)
+        versions = (self.output / "parts").glob(f"v{PROTOCOL_VERSION}-{code}*")
+        return any((version / place).is_file() for version in versions)
+
+    def _place(self, folder: str, condition: Condition, volume: Volume) -> Path:
+        """Where the rows of a volume are below the folder of a version."""
         # the file of a volume, or the rule of a mask, may change while its name stays
-        digest = hashlib.sha256(repr((volume, condition.pattern)).encode()).hexdigest()[:12]
-        return folder / f"{volume.name}-{digest}.csv"
+        rules = (type(condition.test_set.data.reader).__module__, type(condition.pattern).__module__)
+        content = repr((volume, condition.pattern, source_sha256(*rules)))
+        digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+        return Path(folder, condition.folder, f"{volume.name}-{digest}.csv")
 
     def of_picture(self, entrant: Entrant, condition: Condition, volume: Volume, place: Place) -> Path:
         """Where the picture of one finished slice is."""
@@ -59,31 +79,74 @@ class Parts:
         with whole_file(path) as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # taken for allow_pickle
 
-    def collect_rows(self, paths: Sequence[Path]) -> pd.DataFrame:
-        """Put volumes together as ``records.csv`` and ``records.parquet``, sorted; return them read back."""
-        # as text: numbers pass through unchanged, to the last digit
-        tables = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in paths]
-        table = pd.concat(tables).sort_values(list(KEY), kind="stable", ignore_index=True)
+    def collect_rows(self, paths: Sequence[Path], earlier: pd.DataFrame) -> pd.DataFrame:
+        """Put volumes together as ``records.csv`` and ``records.parquet``, sorted; return them read back.
+
+        Args:
+            paths: the parts with the rows of the volumes.
+            earlier: rows of earlier commands to keep, as text.
+        """
+        tables = [*map(read_text, paths), earlier]
+        table = pd.concat(tables).fillna("").sort_values(list(KEY), kind="stable", ignore_index=True)
         with whole_file(self.output / "records.csv") as part:
             table.to_csv(part, index=False)
         records = read_records(self.output / "records.csv")
         records.to_parquet(self.output / "records.parquet")
         return records
 
-    def collect_pictures(self, pictures: dict[Place, dict[str, Path]]) -> None:
+    def collect_pictures(self, pictures: dict[Place, dict[str, Path]], shown: pd.DataFrame) -> None:
         """Put the entrants' pictures of each slice together as one file in ``images``, and no others there.
+
+        Pictures of entrants that are not of this run are kept from earlier ones, as their rows are.
 
         Args:
             pictures: for every slice, arm -> the part with its picture.
+            shown: the rows that pictures show, as :func:`fm_unroll.evaluation.selection.shown_runs` returns
+                them.
         """
         folder = self.output / "images"
+        earlier = _read_pictures(folder)
+        named = shown.assign(arm=shown.arm.map(str))[[*PLACE, "arm", "checkpoint_sha256"]]
+        of_rows = set(named.itertuples(index=False, name=None))
         shutil.rmtree(folder, ignore_errors=True)
         for number, (place, arms) in enumerate(pictures.items()):
-            arrays = {name: np.array(value) for name, value in place._asdict().items()}
+            arrays = {
+                name: array
+                for (arm, sha256), images in earlier.get(place, {}).items()
+                if (*place, arm, sha256) in of_rows
+                for name, array in images.items()
+            }
             for arm, path in arms.items():
                 with np.load(path) as stored:
                     arrays |= {"target": stored["target"], f"image/{arm}": stored["image"]}
+                    arrays[f"checkpoint/{arm}"] = stored["checkpoint"]
+            if not arrays:
+                continue
+            arrays |= {name: np.array(value) for name, value in place._asdict().items()}
             name = (
                 f"{number:03d}_{place.anatomy}_x{place.acceleration:g}_{place.volume.replace('/', '_')}.npz"
             )
             self.write_picture(folder / name, **arrays)
+
+
+def _read_pictures(folder: Path) -> dict[Place, dict[tuple[str, str], dict[str, np.ndarray]]]:
+    """The pictures in a run's ``images``: place -> arm and SHA-256 of its checkpoint -> arrays of the file.
+
+    Files of version 0.1 do not name checkpoints and count for nothing, as their rows do. A broken file is
+    named; the command that made it makes it again.
+    """
+    found: dict[Place, dict[tuple[str, str], dict[str, np.ndarray]]] = {}
+    for path in sorted(folder.glob("*.npz")):
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored}
+            place = Place(*(arrays[name].item() for name in PLACE))
+        except (OSError, ValueError, LookupError, EOFError, BadZipFile) as error:
+            print(f"{path}: not a stored slice ({error}); left out")
+            continue
+        for name in arrays:
+            kind, _, arm = name.partition("/")
+            if kind == "checkpoint":
+                kept = {key: arrays[key] for key in ("target", f"image/{arm}", name)}
+                found.setdefault(place, {})[arm, arrays[name].item()] = kept
+    return found

@@ -1,23 +1,22 @@
 """The cross-domain evaluation: every method on every anatomy, centre and acceleration, one row per slice."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import pandas as pd
 
 from fm_unroll.errors import InputError
+from fm_unroll.evaluation.description import describe, learned_priors
+from fm_unroll.evaluation.earlier import EarlierRows
 from fm_unroll.evaluation.entrants import Entrant, classical, trained
 from fm_unroll.evaluation.metric_table import measures, obstacles
 from fm_unroll.evaluation.parts import Parts
 from fm_unroll.evaluation.run import Run, Share, Stopwatch
-from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, TestSet
-from fm_unroll.files import file_sha256, matching, write_json
+from fm_unroll.evaluation.scoring import Condition, TestSet
+from fm_unroll.files import matching, read_json, write_json
 from fm_unroll.models.checkpoints import find_moved_weights
-from fm_unroll.models.insight import learned_weights
-from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.physics import Center
 from fm_unroll.provenance import provenance
 
@@ -89,7 +88,8 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
     """Evaluate every method on every test set, centre and acceleration; write one row per slice.
 
     A volume's rows are written when it is finished: an interrupted run goes on where it stopped when it is
-    started again.
+    started again. Rows that earlier commands left in the folder stay, unless they hold no more: then they are
+    left out, and named.
 
     Args:
         protocol: what to evaluate.
@@ -98,12 +98,12 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
         num_workers: reading processes.
 
     Returns:
-        The rows, as :func:`fm_unroll.evaluation.records.read_records` returns them; None in processes that
-        only did their share.
+        All rows in the folder, as :func:`fm_unroll.evaluation.records.read_records` returns them; None in
+        processes that only did their share.
 
     Raises:
         InputError: a checkpoint, baseline, test set or center that is not there, a test set without subjects,
-            or a checkpoint that has seen test subjects.
+            a checkpoint that has seen test subjects, or a folder whose ``records.csv`` is no table.
     """
     paths = protocol.paths()
     moved = find_moved_weights(paths, protocol.weights)
@@ -111,11 +111,11 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
     work = protocol.work(entrants)
     share = Share.of_this_process()
     absent = obstacles()
-    for name, reason in absent.items() if share.leads else ():
-        print(f"{name} is left out: {reason}")
     parts = Parts(
         output, tuple(measure for measure in measures() if absent.keys().isdisjoint(measure.columns))
     )
+    if share.leads:
+        announce(absent, EarlierRows(parts, protocol.test_sets, work))
     facts = provenance() | {"protocol": describe(work, paths), "left_out": absent}
     stopwatch = Stopwatch(output / "provenance.json", facts)
     run = Run(work, parts, share)
@@ -123,11 +123,27 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
     share.finish()
     if not share.leads:
         return None
-    records = parts.collect_rows([parts.of_volume(*item) for item in run.items()])
+    # asked once more: another command may have finished in this folder meanwhile
+    earlier, _ = EarlierRows(parts, protocol.test_sets, work).standing()
+    records = parts.collect_rows([parts.of_volume(*item) for item in run.items()], earlier)
+    stopwatch.save(records)
     run.picture(records)
-    write_json(output / "priors.json", learned_priors(entrants, records))
-    stopwatch.save()
+    priors = output / "priors.json"
+    write_json(priors, learned_priors(entrants, records, read_json(priors)))
+    stopwatch.save(records)
     return records
+
+
+def announce(absent: Mapping[str, str], earlier: EarlierRows) -> None:
+    """Say which metrics and which rows of earlier commands are left out, and how many rows stay."""
+    for name, reason in absent.items():
+        print(f"{name} is left out: {reason}")
+    kept, left_out = earlier.standing()
+    if len(kept):
+        names = ", ".join(sorted(set(kept.dataset)))
+        print(f"{len(kept)} rows of earlier commands stay in {earlier.path}: {names}")
+    for reason in left_out:
+        print(f"left out of {earlier.path}: {reason}")
 
 
 def default_checkpoints() -> list[Path]:
@@ -212,45 +228,3 @@ def refuse_unusable(test_set: TestSet, entrants: Sequence[Entrant]) -> None:
                 f"{entrant.arm.method} ({entrant.sha256[:12]}) was trained on {len(seen)} test subjects of "
                 f"{test_set.name}, such as {min(seen)[2]}: use the split it was trained with"
             )
-
-
-def describe(work: Sequence[tuple[Entrant, Condition]], checkpoints: Sequence[Path]) -> dict[str, Any]:
-    """What was run, for the provenance: the resolved protocol with the hashes of its checkpoints."""
-    entrants = list(dict.fromkeys(entrant for entrant, _ in work))
-    checkpointed = [entrant for entrant in entrants if entrant.sha256]
-    test_sets = {id(condition.test_set): condition.test_set for _, condition in work}.values()
-    paths = {file_sha256(path): path for path in checkpoints}
-    return {
-        "version": PROTOCOL_VERSION,
-        "test_sets": [
-            {
-                "name": test_set.name,
-                "root": str(test_set.data.root),
-                "reader": repr(test_set.data.reader),
-                "split": f"{test_set.data.split}, seed {test_set.data.split_seed}",
-                "test_volumes": len(test_set.data.volumes("test")),
-            }
-            for test_set in test_sets
-        ],
-        "sampling": list(dict.fromkeys(repr(condition.pattern) for _, condition in work)),
-        "baselines": [entrant.arm.method for entrant in entrants if not entrant.sha256],
-        "checkpoints": {
-            str(paths[entrant.sha256]): f"{entrant.arm}, sha256 {entrant.sha256}" for entrant in checkpointed
-        },
-        "encoders": {
-            str(entrant.arm): f"{entrant.arm.encoder}, {entrant.arm.weights}, sha256 {entrant.encoder_sha256}"
-            for entrant in checkpointed
-            if entrant.arm.encoder
-        },
-    }
-
-
-def learned_priors(entrants: Sequence[Entrant], records: pd.DataFrame) -> dict[str, dict[str, list[Any]]]:
-    """Step sizes and fusion weights of every trained entrant with rows, by the text of its arm."""
-    recorded = set(records.checkpoint_sha256)
-    return {
-        # whatever was trained is an unrolled network
-        str(entrant.arm): learned_weights(cast(UnrolledNetwork, entrant.load()))
-        for entrant in entrants
-        if entrant.sha256 and entrant.sha256 in recorded
-    }

@@ -29,6 +29,7 @@ CONDITION = ("dataset", "anatomy", "center", "acceleration")
 VOLUME = ("subject", "volume")
 SLICE = ("slice", "frame")
 KEY = (*RUN, *CONDITION, *VOLUME, *SLICE)
+ORIGIN = ("code", "commit", "device", "precision")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,12 @@ class SliceRecord:
             metrics of :mod:`fm_unroll.evaluation.metric_table`. Each stands in a column of its own.
         status: ``ok``, or ``failed`` (not finite): a failed row carries NaN metrics and is counted, never
             averaged.
+        code: hash of the code that decides the row: readers, masks, networks, metrics. This column and those
+            below it may be absent: version 0.1 did not write them.
+        commit: git commit of the package that computed it, marked where files had been changed.
+        device: the graphics card, or ``cpu``.
+        precision: what the network computed in: ``float32``, ``tf32`` (convolutions on graphics cards), and
+            the frozen encoder's where it is another one.
     """
 
     protocol_version: int
@@ -90,6 +97,10 @@ class SliceRecord:
     mask_sha256: str
     scores: dict[str, float]
     status: str
+    code: str = ""
+    commit: str = ""
+    device: str = ""
+    precision: str = ""
 
     def row(self) -> dict[str, Any]:
         """The row of ``records.csv``: column -> value, NaN where a metric was not computed."""
@@ -100,16 +111,18 @@ class SliceRecord:
 def columns() -> dict[str, type]:
     """The columns of ``records.csv`` in their order, and the type of each.
 
-    What every row has stands before the status; metrics that need not be there stand behind it.
+    What every row has stands before the status; metrics that need not be there stand behind it, and then
+    what computed the row.
     """
     types: dict[str, type] = {field.name: cast(type, field.type) for field in fields(SliceRecord)}
     del types["scores"]
     status = types.pop("status")
+    origin = {name: types.pop(name) for name in ORIGIN}
     required, optional = (
         {column: float for measure in measures() if measure.required is kind for column in measure.columns}
         for kind in (True, False)
     )
-    return types | required | {"pixels": int, "status": status} | optional
+    return types | required | {"pixels": int, "status": status} | optional | origin
 
 
 def read_records(path: Path) -> pd.DataFrame:
@@ -128,12 +141,10 @@ def read_records(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the records.csv that the cross-domain evaluation wrote")
-    try:
-        raw = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a table of records ({str(error).strip()})") from error
+    raw = read_text(path)
     types = columns()
     optional = {column for measure in measures() if not measure.required for column in measure.columns}
+    optional |= set(ORIGIN)
     if absent := [name for name in types if name not in raw and name not in optional]:
         raise InputError(f"{path}: columns missing: {', '.join(absent)}; write it again with this version")
     if raw.empty:
@@ -143,9 +154,21 @@ def read_records(path: Path) -> pd.DataFrame:
     return records.sort_values(list(KEY), kind="stable", ignore_index=True)
 
 
+def read_text(path: Path) -> pd.DataFrame:
+    """The table in a file as text, so that numbers pass through unchanged; nothing is checked.
+
+    Raises:
+        InputError: it is no table.
+    """
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a table of records ({str(error).strip()})") from error
+
+
 def _column(raw: pd.DataFrame, name: str, kind: type, path: Path) -> pd.Series | np.ndarray:
     if name not in raw:
-        return np.full(len(raw), np.nan)
+        return np.full(len(raw), "" if kind is str else np.nan, dtype=object if kind is str else float)
     text = raw[name]
     if kind is str:
         return text

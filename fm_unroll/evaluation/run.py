@@ -4,9 +4,11 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import torch.distributed
@@ -14,6 +16,7 @@ from torch import nn
 from tqdm import tqdm
 
 from fm_unroll.data.volume import Volume
+from fm_unroll.evaluation.description import extend, limit
 from fm_unroll.evaluation.entrants import Entrant
 from fm_unroll.evaluation.parts import Parts
 from fm_unroll.evaluation.scoring import Condition, Scorer
@@ -34,7 +37,8 @@ class Share:
         """Read torchrun's environment."""
         rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         if processes > 1:
-            torch.distributed.init_process_group("gloo")
+            # processes wait for the slowest one, which may take days more; torchrun ends all where one fails
+            torch.distributed.init_process_group("gloo", timeout=timedelta(days=365))
         if not torch.cuda.is_available():
             return cls(rank, processes, torch.device("cpu"))
         return cls(rank, processes, torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))))
@@ -56,7 +60,10 @@ class Share:
 
 
 class Stopwatch:
-    """The facts of a run, kept in ``provenance.json`` with the time spent on it over all interruptions."""
+    """The facts of a run, kept in ``provenance.json`` with the time spent on it over all interruptions.
+
+    What earlier commands evaluated in the same folder stays there, as their rows do.
+    """
 
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
         """Take the facts of this run and the time that earlier ones have noted in the same file."""
@@ -65,10 +72,20 @@ class Stopwatch:
         self.before = read_json(path).get("wall_time_s", 0)
         self.start = time.monotonic()
 
-    def save(self) -> None:
-        """Note the time until now."""
+    def save(self, records: pd.DataFrame | None = None) -> None:
+        """Note the time until now.
+
+        Args:
+            records: all rows in the folder, once those of this run are among them: what the run evaluated
+                then counts as evaluated, and what has no rows is no longer named.
+        """
         seconds = round(self.before + time.monotonic() - self.start, 1)
-        write_json(self.path, self.facts | {"wall_time_s": seconds})
+        protocol = read_json(self.path).get("protocol", {})
+        if records is None:
+            facts = self.facts | {"protocol": protocol, "unfinished": self.facts["protocol"]}
+        else:
+            facts = self.facts | {"protocol": limit(extend(protocol, self.facts["protocol"]), records)}
+        write_json(self.path, facts | {"wall_time_s": seconds})
 
 
 class Run:
@@ -139,8 +156,9 @@ class Run:
                         left.append((entrant, condition, volume, place, path))
         for entrant, condition, volume, place, path in tqdm(left, unit="picture", desc="pictures"):
             image, target = self._scorer(entrant, condition).slice(volume, int(place.slice), int(place.frame))
-            self.parts.write_picture(path, image=image.numpy(), target=target.numpy())
-        self.parts.collect_pictures(pictures)
+            sha256 = np.array(entrant.sha256)
+            self.parts.write_picture(path, image=image.numpy(), target=target.numpy(), checkpoint=sha256)
+        self.parts.collect_pictures(pictures, shown)
 
     def _scorer(self, entrant: Entrant, condition: Condition) -> Scorer:
         """A scorer with the entrant's network, which is kept until the next entrant's turn."""

@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,52 @@ from torch.utils.data import DataLoader
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.volume import Volume
+from fm_unroll.encoders import FrozenEncoder
 from fm_unroll.evaluation.entrants import Entrant
-from fm_unroll.evaluation.metric_table import OF_THE_TARGET, Measure
+from fm_unroll.evaluation.metric_table import OF_THE_TARGET, Measure, measures
 from fm_unroll.evaluation.records import SliceRecord
 from fm_unroll.physics import Center, SamplingPattern
+from fm_unroll.provenance import commit, source_sha256
 from fm_unroll.reconstruction.engine import accelerate, reconstruct, require_target
 
 # 2: rows carry the challenge's metrics and say what the model was trained on.
-PROTOCOL_VERSION = 2
+# 3: fastMRI's masks and scored region, and masks of odd numbers of lines, are those of the references.
+PROTOCOL_VERSION = 3
+# What decides the figures of a row, besides modules that lie elsewhere: the source of these.
+DECIDING = (
+    "fm_unroll.data.dataset",
+    "fm_unroll.data.readers",
+    "fm_unroll.data.sample",
+    "fm_unroll.data.undersampling",
+    "fm_unroll.data.volume",
+    "fm_unroll.encoders.vit",
+    "fm_unroll.evaluation.scoring",
+    "fm_unroll.metric_formulas",
+    "fm_unroll.metrics",
+    "fm_unroll.models",
+    "fm_unroll.physics",
+    "fm_unroll.reconstruction.engine",
+)
+
+
+def deciding_code(settings: str) -> str:
+    """Hash of the code that decides rows, that of all metrics included: 12 digits.
+
+    Args:
+        settings: those of the entrant.
+    """
+    functions = [measure.function for measure in measures()]
+    modules = [f.partition(":")[0] if isinstance(f, str) else f.__module__ for f in functions]
+    code = source_sha256(*DECIDING, *modules) + settings
+    return hashlib.sha256(code.encode()).hexdigest()[:12]
+
+
+def precision_of(network: nn.Module, device: torch.device) -> str:
+    """What a network computes in, as the records say it."""
+    precision = "tf32" if device.type == "cuda" and torch.backends.cudnn.allow_tf32 else "float32"
+    encoder = getattr(network, "encoder", None)
+    low = isinstance(encoder, FrozenEncoder) and encoder.computes_low(device.type)
+    return f"{precision}, encoder bfloat16" if low else precision
 
 
 @dataclass(frozen=True)
@@ -79,6 +118,17 @@ class Scorer:
     condition: Condition
     device: torch.device
     measures: tuple[Measure, ...]
+
+    @cached_property
+    def origin(self) -> dict[str, str]:
+        """What computes the rows, by the names of their columns."""
+        on_card = self.device.type == "cuda"
+        return {
+            "code": deciding_code(self.entrant.settings),
+            "commit": commit(),
+            "device": torch.cuda.get_device_name(self.device) if on_card else self.device.type,
+            "precision": precision_of(self.network, self.device),
+        }
 
     def volumes(
         self, volumes: Sequence[Volume], batch_size: int, num_workers: int
@@ -162,4 +212,5 @@ class Scorer:
                 mask_sha256=hashlib.sha256(batch.mask[row].cpu().numpy().tobytes()).hexdigest(),
                 scores=measured | {"pixels": int(measured["pixels"])},
                 status="failed" if failed else "ok",
+                **self.origin,
             )

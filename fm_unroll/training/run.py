@@ -29,6 +29,7 @@ from fm_unroll.provenance import commit, provenance
 from fm_unroll.training.loggers import default_loggers, describe_at_wandb, forget_empty_variables
 from fm_unroll.training.losses import check_loss
 from fm_unroll.training.options import add_denoiser_options, settle_options
+from fm_unroll.training.patience import be_patient
 from fm_unroll.training.task import ReconstructionTask
 
 RECIPE = Path(__file__).with_name("recipe.yaml")
@@ -61,6 +62,7 @@ def check(args: list[str]) -> None:
 def start(cli: "type[ReconstructionCLI]", args: list[str]) -> None:
     """Let Lightning's command line parse one of its verbs, and do what the class does with it."""
     forget_empty_variables()
+    be_patient()
     defaults = {"default_config_files": [str(RECIPE)]}
     with warnings.catch_warnings():
         # Lightning warns of a command line given twice, and of the encoder, which is in eval mode on purpose.

@@ -1,6 +1,8 @@
 """The index: what it remembers, what it notices, what it refuses."""
 
+import importlib
 import os
+import sys
 from pathlib import Path
 
 import h5py
@@ -17,6 +19,7 @@ from fm_unroll.data.readers.fastmri import FastMRIReader
 from fm_unroll.data.readers.hdf5 import open_file
 from fm_unroll.errors import InputError
 from fm_unroll.physics import ifft2c, rss
+from fm_unroll.provenance import source_sha256
 from simulate import random_kspace, write_cmrxrecon, write_fastmri, write_matlab
 
 READER = CMRxReconReader(("cine_sax", "T1map"))
@@ -137,15 +140,36 @@ def test_a_torn_or_foreign_cache_is_rebuilt(root: Path, index_cache: Path, monke
         "",
         content[: len(content) // 2],
         "[]",
-        '{"schema": 1}',
+        '{"code": 1}',
         content.replace('"crop"', '"crap"'),
     ):
         cache.write_text(torn)
         assert build_index(root, READER) == first
     assert cache.read_text() == content
     cache.write_text(content.replace('"num_coils": 2', '"num_coils": 3'))
-    monkeypatch.setattr(index_module, "SCHEMA", index_module.SCHEMA + 1)
+    assert build_index(root, READER) != first  # believed as long as the code is the same
+    monkeypatch.setattr(index_module, "DECIDING", index_module.DECIDING[1:])
     assert build_index(root, READER) == first
+
+
+def test_what_another_reader_of_the_layout_found_is_not_used(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A reader outside of the package is part of the code that decides, edited between two runs."""
+    source = tmp_path / "own_reader.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    for coils in (3, 5):
+        source.write_text(
+            "from dataclasses import replace\n"
+            "from fm_unroll.data.readers.cmrxrecon import CMRxReconReader\n"
+            "class OwnReader(CMRxReconReader):\n"
+            "    def parse(self, file, path):\n"
+            f"        return replace(super().parse(file, path), num_coils={coils})\n"
+        )
+        monkeypatch.delitem(sys.modules, "own_reader", raising=False)
+        source_sha256.cache_clear()
+        reader = importlib.import_module("own_reader").OwnReader(("cine_sax",))
+        assert {volume.num_coils for volume in build_index(root, reader).volumes} == {coils}
 
 
 def test_works_where_nothing_can_be_remembered(root: Path, monkeypatch: pytest.MonkeyPatch, caplog):

@@ -128,7 +128,7 @@ def test_a_scan_is_undersampled_as_an_evaluation_does(tmp_path):
     path = write_fastmri(tmp_path / "file7.h5", padding=(2, 1))
     scan, pattern = open_scan(path), RandomSampling(2, 0.2)
     batch = scan.undersample(pattern)
-    mask = pattern(12, "file7", acquired=(2, 11))
+    mask = pattern(12, "file7.h5", acquired=(2, 11))
     assert len(batch) == len(scan) == 3 and torch.equal(batch.mask, mask.lines.expand(3, 1, 1, 12))
     assert batch.num_acs == mask.num_acs and batch.true_acceleration == [mask.true_acceleration] * 3
     for position, sample in enumerate(scan):

@@ -219,6 +219,38 @@ def test_processes_share_the_work(synthetic, tmp_path):
     pd.testing.assert_frame_equal(alone, shared)
 
 
+SLOW_PROCESS = """
+import os, sys, time
+from datetime import timedelta
+import torch.distributed.distributed_c10d as c10d
+from fm_unroll.cli import main
+from fm_unroll.evaluation.run import Run
+
+c10d.default_pg_timeout = timedelta(seconds=3)  # 30 minutes otherwise
+score = Run.score
+
+def slowly(*args):
+    score(*args)
+    time.sleep(8 * int(os.environ["RANK"]))
+
+Run.score = slowly
+time.sleep(8 * (1 - int(os.environ["RANK"])))
+main(sys.argv[1:])
+"""
+
+
+def test_processes_wait_for_the_slowest_one(synthetic, tmp_path):
+    """One indexes for long, the other has the larger volumes."""
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW_PROCESS)
+    config = write_config(synthetic, tmp_path / "waited")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launch, str(script), "cross-domain", "--config", str(config), "--only", "[knee]"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert read_records(tmp_path / "waited/records.csv").volume.nunique() == 2
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -235,13 +267,14 @@ def test_any_subset_can_be_run_by_command_and_reported(words, expected, syntheti
     records = read_records(tmp_path / "subset/records.csv")
     found = set(records[["dataset", "center", "acceleration"]].itertuples(index=False, name=None))
     assert found == expected and set(records.method) == {"zero_filled", "none"}
-    # the rest of the protocol, then the subset again: a report shows what its records hold
+    # the rest of the protocol, then the subset again: nothing is done twice, and nothing goes
     main(["cross-domain", "--config", str(config)])
-    assert len(read_records(tmp_path / "subset/records.csv")) > len(records)
+    everything = read_records(tmp_path / "subset/records.csv")
+    assert len(everything) > len(records)
     before = parts_below(tmp_path / "subset/parts")
     main(["cross-domain", "--config", str(config), "--checkpoints", f"[{checkpoint}]", *words])
     assert parts_below(tmp_path / "subset/parts") == before
-    pd.testing.assert_frame_equal(read_records(tmp_path / "subset/records.csv"), records)
+    pd.testing.assert_frame_equal(read_records(tmp_path / "subset/records.csv"), everything)
     main(["report", str(tmp_path / "subset/records.csv")])
     assert (tmp_path / "subset/report.html").is_file()
 

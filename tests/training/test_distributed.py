@@ -47,6 +47,44 @@ def run_dir(synthetic, tmp_path_factory) -> Path:
     return run_dir
 
 
+SLOW_PROCESS = """
+import sys, time
+from datetime import timedelta
+from lightning.pytorch.strategies import DDPStrategy
+from fm_unroll.cli import main
+from fm_unroll.data import CMRxReconData
+
+# torch's 30 minutes are three seconds here
+DDPStrategy.__init__.__defaults__ = tuple(
+    timedelta(seconds=3) if isinstance(value, timedelta) else value
+    for value in DDPStrategy.__init__.__defaults__
+)
+
+def slowly(method, rank):
+    def wait(self, *args):
+        if self.trainer.global_rank == rank:
+            time.sleep(8)
+        return method(self, *args)
+    return wait
+
+CMRxReconData.prepare_data = slowly(CMRxReconData.prepare_data, 0)
+CMRxReconData.setup = slowly(CMRxReconData.setup, 1)
+main(sys.argv[1:])
+"""
+
+
+def test_processes_wait_for_one_that_indexes_for_long(synthetic, tmp_path):
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW_PROCESS)
+    config = config_for(synthetic, tmp_path / "run", max_epochs=1)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    devices = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.limit_train_batches", "1"]
+    command = [sys.executable, *torchrun, "fit", "--config", str(config), *devices]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run/checkpoints/last.ckpt").is_file()
+
+
 def verb(name: str, run_dir: Path, output: Path) -> list[str]:
     checkpoint = str(run_dir / "checkpoints" / "last.ckpt")
     config = ["--config", str(run_dir / "config.yaml"), "--ckpt_path", checkpoint]

@@ -1,0 +1,106 @@
+"""What a run evaluates, in words and hashes: the part of ``provenance.json`` that later commands read."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+
+from fm_unroll.evaluation.entrants import Entrant
+from fm_unroll.evaluation.records import record_arms
+from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, TestSet
+from fm_unroll.files import file_sha256
+from fm_unroll.models.insight import learned_weights
+from fm_unroll.models.unrolled import UnrolledNetwork
+
+SHA256 = "sha256 "
+
+
+def describe(work: Sequence[tuple[Entrant, Condition]], checkpoints: Sequence[Path]) -> dict[str, Any]:
+    """The resolved protocol with the hashes of its checkpoints."""
+    entrants = list(dict.fromkeys(entrant for entrant, _ in work))
+    checkpointed = [entrant for entrant in entrants if entrant.sha256]
+    test_sets = {id(condition.test_set): condition.test_set for _, condition in work}.values()
+    paths = {file_sha256(path): path for path in checkpoints}
+    return {
+        "version": PROTOCOL_VERSION,
+        "test_sets": [
+            settings_of(test_set) | {"test_volumes": len(test_set.data.volumes("test"))}
+            for test_set in test_sets
+        ],
+        "sampling": list(dict.fromkeys(repr(condition.pattern) for _, condition in work)),
+        "baselines": [entrant.arm.method for entrant in entrants if not entrant.sha256],
+        "checkpoints": {
+            str(paths[entrant.sha256]): f"{entrant.arm}, {SHA256}{entrant.sha256}" for entrant in checkpointed
+        },
+        "encoders": {
+            str(arm): f"{arm.encoder}, {arm.weights}, {SHA256}{entrant.encoder_sha256}"
+            for entrant in checkpointed
+            if (arm := entrant.arm).encoder
+        },
+    }
+
+
+def settings_of(test_set: TestSet) -> dict[str, Any]:
+    """What of a test set decides its volumes and masks, beside their centre and acceleration."""
+    data = test_set.data
+    return {
+        "name": test_set.name,
+        "root": str(data.root),
+        "reader": repr(data.reader),
+        "split": f"{data.split}, seed {data.split_seed}",
+        "pattern": type(data.sampling).__name__,
+    }
+
+
+def checkpoint_paths(description: Mapping[str, Any]) -> dict[str, Path]:
+    """SHA-256 -> where the checkpoint was, of all that a description names."""
+    checkpoints: Mapping[str, str] = description.get("checkpoints", {})
+    return {text.rpartition(SHA256)[2]: Path(path) for path, text in checkpoints.items()}
+
+
+def extend(earlier: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
+    """The description of what earlier commands and the present one did in the same folder."""
+    both = dict(present)
+    test_sets = [*earlier.get("test_sets", []), *present["test_sets"]]
+    both["test_sets"] = list({test_set["name"]: test_set for test_set in test_sets}.values())
+    for name in ("sampling", "baselines"):
+        both[name] = list(dict.fromkeys([*earlier.get(name, []), *present[name]]))
+    for name in ("checkpoints", "encoders"):
+        both[name] = {**earlier.get(name, {}), **present[name]}
+    return both
+
+
+def limit(description: Mapping[str, Any], records: pd.DataFrame) -> dict[str, Any]:
+    """A description without what has no rows any more."""
+    datasets, methods, shas = (set(records[name]) for name in ("dataset", "method", "checkpoint_sha256"))
+    arms = set(map(str, record_arms(records)))
+    checkpoints = description["checkpoints"].items()
+    return {
+        **description,
+        "test_sets": [t for t in description["test_sets"] if t["name"] in datasets],
+        "baselines": [name for name in description["baselines"] if name in methods],
+        "checkpoints": {path: text for path, text in checkpoints if text.rpartition(SHA256)[2] in shas},
+        "encoders": {arm: text for arm, text in description["encoders"].items() if arm in arms},
+    }
+
+
+def learned_priors(
+    entrants: Sequence[Entrant], records: pd.DataFrame, earlier: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Step sizes and fusion weights of every trained entrant with rows, by the text of its arm.
+
+    Args:
+        entrants: of the present run.
+        records: the rows.
+        earlier: what earlier commands found of the entrants that are not among these.
+    """
+    recorded = set(records.checkpoint_sha256)
+    arms = set(map(str, record_arms(records)))
+    present = {
+        # whatever was trained is an unrolled network
+        str(entrant.arm): learned_weights(cast(UnrolledNetwork, entrant.load()))
+        for entrant in entrants
+        if entrant.sha256 and entrant.sha256 in recorded
+    }
+    return {arm: weights for arm, weights in earlier.items() if arm in arms} | present
