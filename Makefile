@@ -22,27 +22,27 @@ install: $(INSTALLED)  ## create .venv with pinned packages
 CONTROLS := runs/demo-controls
 DDP := runs/demo-ddp
 
-# $(call train,run folder,config): a network that was begun is continued, one that is finished left as it is.
-train = $(RUN) fit $(if $(wildcard $(1)/checkpoints/last.ckpt),--resume $(1),--config $(2))
+# $(call train,config): a network that was begun is continued, one that is finished left as it is.
+train = $(RUN) fit --resume --config $(1)
 
 demo: $(INSTALLED)  ## synthesise data, train two small networks, evaluate them on three anatomies
 	$(RUN) data synthesize --root $(DATA) --workers 2
-	$(call train,$(DEMO)/varnet,configs/demo/varnet.yaml)
-	$(call train,$(DEMO)/foundation,configs/demo/foundation.yaml)
+	$(call train,configs/demo/varnet.yaml)
+	$(call train,configs/demo/foundation.yaml)
 	$(RUN) cross-domain --config configs/demo/cross_domain.yaml --checkpoints '[$(DEMO)/*/checkpoints/best.ckpt]'
 	$(RUN) report $(DEMO)/records.csv
 
 demo-controls: $(INSTALLED)  ## the demo's prior with trained (WEIGHTS=dinov2_small file), random and no encoder
 	$(RUN) data synthesize --root $(DATA) --workers 2
-	$(if $(WEIGHTS),$(call train,$(CONTROLS)/pretrained,configs/demo/controls/pretrained.yaml --model.weights $(WEIGHTS)))
-	$(call train,$(CONTROLS)/random,configs/demo/controls/random.yaml)
-	$(call train,$(CONTROLS)/none,configs/demo/controls/none.yaml)
+	$(if $(WEIGHTS),$(call train,configs/demo/controls/pretrained.yaml --model.weights $(WEIGHTS)))
+	$(call train,configs/demo/controls/random.yaml)
+	$(call train,configs/demo/controls/none.yaml)
 	$(RUN) cross-domain --config configs/demo/controls/cross_domain.yaml
 	$(RUN) report $(CONTROLS)/records.csv
 
 ddp-demo: $(INSTALLED)  ## train with two processes, evaluate the checkpoint with one, compare the metrics
 	$(RUN) data synthesize --root $(DATA) --workers 2
-	$(call train,$(DDP),configs/demo/ddp.yaml)
+	$(call train,configs/demo/ddp.yaml)
 	$(RUN) validate --config $(DDP)/config.yaml --ckpt_path $(DDP)/checkpoints/last.ckpt \
 		--trainer.devices 1 --trainer.strategy auto
 	$(VENV)/bin/python experiments/same_metrics.py $(DDP)

@@ -51,7 +51,7 @@ def upgrade_checkpoint(checkpoint: Content) -> Content:
     return {
         **checkpoint,
         "hyper_parameters": upgrade_model(checkpoint["hyper_parameters"]),
-        "fm_unroll": upgrade_sampling(checkpoint["fm_unroll"]),
+        "fm_unroll": upgrade_subjects(upgrade_sampling(checkpoint["fm_unroll"])),
     }
 
 
@@ -111,6 +111,23 @@ def upgrade_sampling(facts: dict[str, Any]) -> dict[str, Any]:
         # a pattern that nobody knows: who needs it will say so
         name, arguments = text, {}
     return facts | {"sampling": {"class_path": PATTERNS.get(name, name), "init_args": arguments}}
+
+
+def upgrade_subjects(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts in a checkpoint, which did not say of which data set its subjects are.
+
+    Hearts were those of CMRxRecon's training set, of a year that nobody noted; others were fastMRI's.
+    """
+    if "population" in facts:
+        return facts
+    hearts = facts["anatomy"] == "cardiac"
+    population = {
+        "data_set": "CMRxRecon" if hearts else "fastMRI",
+        "edition": "" if hearts else facts["anatomy"],
+        "subset": "TrainingSet" if hearts else "",
+        "synthetic": facts.get("synthetic"),
+    }
+    return facts | {"population": population}
 
 
 def upgrade_data(node: Any) -> Any:

@@ -229,7 +229,7 @@ def test_the_pattern_of_the_guide_is_one_file(synthetic, tmp_path, monkeypatch, 
     Path("gaussian.yaml").write_text(yaml.safe_dump(content))
     main(["fit", "--config", "gaussian.yaml"])
     # the folder is named after the pattern's acceleration
-    checkpoint = Path("runs/varnet_x4/seed3/checkpoints/best.ckpt")
+    checkpoint = Path("runs/e2e_varnet_x4/seed3/checkpoints/best.ckpt")
     facts = read_checkpoint(checkpoint)["fm_unroll"]
     assert facts["sampling"] == sampling and facts["acceleration"] == 4 and facts["seed"] == 3
     pattern = physics.pattern_from_config(facts["sampling"])

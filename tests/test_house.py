@@ -15,7 +15,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     ["errors", "metric_formulas"],
     ["files", "compatibility"],
-    ["physics", "precision"],
+    ["physics", "precision", "subjects"],
     ["metrics", "provenance", "config_files"],
     ["data", "encoders"],
     ["models", "phantoms", "curation"],

@@ -2,6 +2,7 @@
 
 from abc import ABC
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,19 +11,31 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from fm_unroll.data.dataset import SliceDataset
+from fm_unroll.data.epoch import EpochPosition
 from fm_unroll.data.index import Index, build_index, measure_maxima, require_size
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.fastmri import FastMRIReader
 from fm_unroll.data.readers.reader import Reader
 from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
 from fm_unroll.data.sampler import EqualShapeBatchSampler
-from fm_unroll.data.split import split_subjects
 from fm_unroll.data.undersampling import undersample
 from fm_unroll.data.volume import Volume
+from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
 from fm_unroll.physics import Center, EquispacedSampling, SamplingPattern, UniformSampling
+from fm_unroll.subjects.population import Population, Seen
+from fm_unroll.subjects.split import Split, SplitOptions
 
 Stage = Literal["train", "val", "test"]
+Verb = Literal["fit", "validate", "test", "predict"]
+
+# the parts of the split that a verb uses, with their names
+USES: dict[Verb, dict[Stage, str]] = {
+    "fit": {"train": "training", "val": "validation"},
+    "validate": {"val": "validation"},
+    "test": {"test": "test"},
+    "predict": {"test": "test"},
+}
 
 
 class KSpaceData(LightningDataModule, ABC):
@@ -34,9 +47,13 @@ class KSpaceData(LightningDataModule, ABC):
 
     anatomy: str
     default_split: tuple[float, float, float]
+    # networks that are applied to the data, and what is done with these; to be set before setup()
+    networks: Sequence[Seen] = ()
+    verb: Verb | None = None
     # set by setup()
     index: Index
-    subjects: dict[str, tuple[str, ...]]
+    division: Split
+    population: Population
 
     def __init__(
         self,
@@ -44,10 +61,12 @@ class KSpaceData(LightningDataModule, ABC):
         reader: Reader[Any],
         sampling: SamplingPattern,
         split: tuple[float, float, float] | None = None,
-        split_seed: int = 0,
+        split_seed: int | None = None,
         batch_size: int = 1,
         num_workers: int = 2,
         seed: int = 0,
+        split_file: Path | None = None,
+        release: str = "",
     ) -> None:
         """Keep the settings; nothing is read before :meth:`prepare_data`.
 
@@ -55,21 +74,28 @@ class KSpaceData(LightningDataModule, ABC):
             root: the data set's folder.
             reader: the layout.
             sampling: pattern of the masks.
-            split: fractions of subjects for training, validation and test; None: the data set's own.
-            split_seed: seed of the split; the split depends on it and the subject ids alone.
+            split: fractions of subjects for training, validation and test; None: those of the checkpoint
+                that is given, else the data set's own.
+            split_seed: seed of the split, which depends on it and the subject ids alone; None: that of the
+                checkpoint, else 0.
             batch_size: slices per batch, all of one matrix size.
             num_workers: reading processes.
             seed: seed of the order of slices and of the masks in training; on the command line,
                 ``seed_everything``.
+            split_file: the ``split.json`` of another run, whose split is taken; subjects that it does not
+                name are left out.
+            release: says which of several releases with the same ids this is, such as 2024; by default what
+                the folders tell.
         """
         super().__init__()
         self.root = at_home(root)
         self.reader = reader
         self.sampling = sampling
         # None by default: the command line would keep other fractions when another data set is chosen
-        training, validation, test = split or self.default_split
-        self.split = (training, validation, test)
-        self.split_seed = split_seed
+        file = None if split_file is None else at_home(split_file)
+        self.splitting = SplitOptions(self.default_split, split, split_seed, file)
+        self.release = release
+        self.position = EpochPosition()
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
@@ -79,23 +105,84 @@ class KSpaceData(LightningDataModule, ABC):
         self.read_index()
 
     def read_index(self) -> Index:
-        """The index with every target's maximum; quick once it is in the cache.
+        """The index with every target's maximum, split by subject; quick once it is in the cache.
 
         Raises:
-            InputError: a file cannot be used, or its images are too small to be scored.
+            InputError: a file cannot be used, its images are too small to be scored, or the split is not
+                possible.
         """
         index = build_index(self.root, self.reader, self.num_workers)
         for volume in index.volumes:
             require_size(volume, index.root)
+        self.divide(index)
         return measure_maxima(index, self.reader, self.num_workers)
+
+    def divide(self, index: Index) -> None:
+        """Split the subjects: by what is asked for, and as the networks were that have seen some of them.
+
+        What is not scored may be split otherwise: predictions that are asked for, undersampled files.
+
+        Raises:
+            InputError: these splits contradict each other, or a part that is needed is empty.
+        """
+        # one volume of each contrast stands for the others, phantoms and scans apart
+        kinds = {(volume.contrast, volume.synthetic): volume for volume in index.volumes}
+        population = Population.common(
+            self.reader.population(index.root / volume.path, volume) for volume in kinds.values()
+        )
+        if self.release:
+            population = replace(population, edition=self.release, stated=True)
+        subjects = self.reader.subjects(index.root, index.volumes)
+        networks = [seen for seen in self.networks if seen.binds(subjects, population)]
+        if self.verb == "fit" and len(networks) < len(self.networks):
+            raise InputError(
+                f"{self.networks[0].name} was trained on subjects of {self.networks[0].population}, of whom "
+                f"none is in {self.root}: a run goes on with its own data only"
+            )
+        free = self.verb == "predict" and self.splitting.asked
+        if free or not all(volume.fully_sampled for volume in index.volumes):
+            networks = []
+        self.population = population
+        self.division = self.splitting.settle(subjects, {seen.name: seen.split for seen in networks})
+        if self.verb is not None:
+            self.require_parts(index, self.verb)
+
+    def require_parts(self, index: Index, verb: Verb) -> None:
+        """Refuse what a verb cannot work on, before anything is measured.
+
+        Raises:
+            InputError: a part of the split that it uses is empty, or has no targets though they are needed.
+        """
+        undersampled = next((volume.name for volume in index.volumes if not volume.fully_sampled), None)
+        if undersampled is not None and verb != "predict":
+            raise InputError(
+                f"`{verb}` needs fully sampled files, and {undersampled} in {self.root} is undersampled: "
+                "use `predict` for these files, or give others"
+            )
+        for part, name in USES[verb].items():
+            if any(volume.subject in self.subjects[part] for volume in index.volumes):
+                continue
+            where = f"`{verb}` has no {name} subjects in {self.root}"
+            if self.subjects[part]:
+                raise InputError(f"{where}: the {name} part of the split has no file of the chosen contrasts")
+            numbers = ", ".join(f"{len(ids)} {other}" for other, ids in self.subjects.items())
+            fractions = "" if self.division.fractions is None else f" {list(self.division.fractions)}"
+            remedy = {"fit": "[0.7,0.1,0.2]", "validate": "[0,1,0]"}.get(verb, "[0,0,1]")
+            more = ", or more subjects" if len(self.division.subjects) < 3 else ""
+            raise InputError(
+                f"{where}: its split{fractions} has {numbers} subjects; give another, such as "
+                f"--data.split {remedy}{more}"
+            )
 
     def setup(self, stage: str | None = None) -> None:
         """Load the index and split it by subject."""
         if not hasattr(self, "index"):
             self.index = self.read_index()
-            self.subjects = split_subjects(
-                {volume.subject for volume in self.index.volumes}, self.split, self.split_seed
-            )
+
+    @property
+    def subjects(self) -> dict[str, tuple[str, ...]]:
+        """The subjects of each part of the split: ``train``, ``val`` and ``test``."""
+        return self.division.parts
 
     def volumes(self, stage: Stage) -> list[Volume]:
         """The volumes of one part of the split."""
@@ -129,14 +216,18 @@ class KSpaceData(LightningDataModule, ABC):
         """Shuffled batches of equal matrix size. A resumed run begins where it left the epoch."""
         loader = self.loader("train", shuffle=True)
         if self.trainer is not None:
-            fit = self.trainer.fit_loop
-            # Lightning annotates both as their base class, which does not count what was processed
-            epochs: Any = fit.epoch_progress.current
-            batches: Any = fit.epoch_loop.batch_progress.current
-            under_way = epochs.ready > epochs.processed
             assert isinstance(loader.batch_sampler, EqualShapeBatchSampler)
-            loader.batch_sampler.resume(epochs.processed, batches.processed if under_way else 0)
+            self.position.resume(self.trainer, loader.batch_sampler)
         return loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run is within its epoch, for checkpoints."""
+        assert self.trainer is not None
+        return {"given": self.position.given(self.trainer)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take what :meth:`state_dict` said when a checkpoint was written."""
+        self.position = EpochPosition(given_before=state_dict["given"])
 
     def val_dataloader(self) -> DataLoader[KSpaceSample]:
         """Every slice of the validation subjects, once."""
@@ -147,7 +238,7 @@ class KSpaceData(LightningDataModule, ABC):
         return self.loader("test")
 
     def predict_dataloader(self) -> DataLoader[KSpaceSample]:
-        """The same slices as for testing."""
+        """The same slices as for testing; of the challenge's own parts for that, all."""
         return self.test_dataloader()
 
     def loader(self, stage: Stage, shuffle: bool = False) -> DataLoader[KSpaceSample]:
@@ -184,7 +275,8 @@ class KSpaceData(LightningDataModule, ABC):
 class CMRxReconData(KSpaceData):
     """CMRxRecon cardiac cine, mapping, ...: ``ROOT/MultiCoil/{Cine,Mapping}/TrainingSet/FullSample/P001``.
 
-    By default masks are the challenge's, every 8th line and 24 ACS lines. Subjects are split 70/10/20 %.
+    By default masks are the challenge's, every 8th line and 24 ACS lines. Subjects of the fully sampled
+    ``TrainingSet`` are split 70/10/20 %; everywhere else all are test subjects.
     """
 
     anatomy = "cardiac"
@@ -212,8 +304,11 @@ class CMRxReconData(KSpaceData):
             subset: the challenge's part.
             acquisition: FullSample; or the challenge's undersampled files, for prediction only: AccFactor04,
                 AccFactor08, AccFactor10, and of 2024 and 2025 Uniform4, Uniform8, ...
-            options: split, split_seed, batch_size, num_workers and seed, as in :class:`KSpaceData`.
+            options: split, split_seed, split_file, release, batch_size, num_workers and seed, as in
+                :class:`KSpaceData`.
         """
+        if (subset, acquisition) != ("TrainingSet", "FullSample"):
+            self.default_split = (0.0, 0.0, 1.0)
         reader = CMRxReconReader(contrasts=tuple(contrasts), subset=subset, sampling=acquisition)
         center = None if acs_lines is None else Center(lines=acs_lines)
         sampling = (sampling or UniformSampling()).at(acceleration, center)
@@ -240,7 +335,8 @@ class FastMRIData(KSpaceData):
             acceleration: nominal acceleration of the masks, in place of the pattern's.
             center_fraction: fully sampled centre lines over all lines, in place of the pattern's.
             sampling: pattern of the masks; None: equispaced, x8, center fraction 0.04.
-            options: split, split_seed, batch_size, num_workers and seed, as in :class:`KSpaceData`.
+            options: split, split_seed, split_file, release, batch_size, num_workers and seed, as in
+                :class:`KSpaceData`.
         """
         center = None if center_fraction is None else Center(fraction=center_fraction)
         sampling = (sampling or EquispacedSampling(center_fraction=0.04)).at(acceleration, center)

@@ -70,15 +70,28 @@ class EqualShapeBatchSampler(Sampler[list[int]]):
         """Choose the epoch whose batches the next iteration gives."""
         self.epoch = epoch
 
-    def resume(self, epoch: int, batches: int) -> None:
-        """Go on within an epoch: leave out its first ``batches``, which were given before an interruption."""
+    def resume(self, epoch: int, given: int) -> int:
+        """Go on within an epoch whose first batches were given before an interruption.
+
+        Args:
+            epoch: the epoch.
+            given: how many batches were given, to all processes together, of however many there were.
+
+        Returns:
+            How many batches of the epoch this process need no longer give, of those that it has.
+        """
         self.epoch = epoch
-        self._resumed = (epoch, batches)
+        self._resumed = (epoch, given)
+        return len(self) - self._batches_each(max(self.num_batches - given, 0))
+
+    @property
+    def num_batches(self) -> int:
+        """Batches per epoch, of all processes where they are shuffled, else of this process."""
+        return sum(-(-len(items) // self.batch_size) for items in self._groups)
 
     def __len__(self) -> int:
         """Batches per epoch of this process."""
-        batches = sum(-(-len(items) // self.batch_size) for items in self._groups)
-        return -(-batches // self.num_replicas) if self.shuffle else batches
+        return self._batches_each(self.num_batches) if self.shuffle else self.num_batches
 
     def __iter__(self) -> Iterator[list[int]]:
         if not self.shuffle:
@@ -87,11 +100,16 @@ class EqualShapeBatchSampler(Sampler[list[int]]):
         random = np.random.default_rng((self.seed, self.epoch))
         batches = [batch for items in self._groups for batch in self._cut(random.permutation(items))]
         order = random.permutation(len(batches))
-        # the first batches are given again until all processes have the same number
-        own = np.resize(order, len(self) * self.num_replicas)[self.rank :: self.num_replicas]
         epoch, given = self._resumed
-        for number in own[given if epoch == self.epoch else 0 :]:
+        left = order[given if epoch == self.epoch else 0 :]
+        # the first batches are given again until all processes have the same number
+        again = np.resize(order, self._batches_each(len(left)) * self.num_replicas - len(left))
+        for number in np.concatenate([left, again])[self.rank :: self.num_replicas]:
             yield batches[number].tolist()
+
+    def _batches_each(self, batches: int) -> int:
+        """Batches of each process when all processes together have at least so many."""
+        return -(-batches // self.num_replicas)
 
     def _cut(self, items: np.ndarray) -> list[np.ndarray]:
         return [items[start : start + self.batch_size] for start in range(0, len(items), self.batch_size)]

@@ -15,6 +15,7 @@ from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
 from fm_unroll.physics import SamplingPattern
+from fm_unroll.subjects.population import Population
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Scan:
         path: the file.
         kind: name of its layout: ``CMRxRecon``, ``fastMRI``, ``ISMRMRD``, ``NumPy``, ...
         volume: what its headers say.
+        population: where its subject comes from.
         anatomy: ``cardiac``, ``knee``, ``brain``, ...; None where the file does not say.
         geometry: size and place of a voxel; None where the file does not say.
         notes: what the reader left out, one line for each.
@@ -36,6 +38,7 @@ class Scan:
     path: Path
     kind: str
     volume: Volume
+    population: Population
     anatomy: str | None
     geometry: Geometry | None
     notes: tuple[str, ...]
@@ -128,4 +131,5 @@ def open_scan(path: Path | str, axes: str | Sequence[str] = ()) -> Scan:
         anatomy, geometry = reader.anatomy(file, volume), reader.geometry(file)
         notes = reader.notes(file)
     slices = SliceDataset(where.parent, reader, [volume])
-    return Scan(path, reader.name, volume, anatomy, geometry, notes, slices)
+    population = reader.population(where, volume)
+    return Scan(path, reader.name, volume, population, anatomy, geometry, notes, slices)

@@ -12,6 +12,7 @@ from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, TestSet
 from fm_unroll.files import file_sha256
 from fm_unroll.models.insight import learned_weights
 from fm_unroll.models.unrolled import UnrolledNetwork
+from fm_unroll.subjects.split import split_content
 
 SHA256 = "sha256 "
 
@@ -25,7 +26,12 @@ def describe(work: Sequence[tuple[Entrant, Condition]], checkpoints: Sequence[Pa
     return {
         "version": PROTOCOL_VERSION,
         "test_sets": [
-            settings_of(test_set) | {"test_volumes": len(test_set.data.volumes("test"))}
+            settings_of(test_set)
+            | {
+                "population": str(test_set.data.population),
+                "subjects": split_content(test_set.data.division),
+                "test_volumes": len(test_set.data.volumes("test")),
+            }
             for test_set in test_sets
         ],
         "sampling": list(dict.fromkeys(repr(condition.pattern) for _, condition in work)),
@@ -48,7 +54,7 @@ def settings_of(test_set: TestSet) -> dict[str, Any]:
         "name": test_set.name,
         "root": str(data.root),
         "reader": repr(data.reader),
-        "split": f"{data.split}, seed {data.split_seed}",
+        "split": repr(data.splitting),
         "pattern": type(data.sampling).__name__,
     }
 

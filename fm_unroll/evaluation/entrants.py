@@ -16,6 +16,7 @@ from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.models.classical import CGSense, WaveletCS, ZeroFilled
 from fm_unroll.models.registry import find_denoiser
 from fm_unroll.provenance import source_sha256
+from fm_unroll.subjects.population import Seen
 
 CLASSICAL: dict[str, Callable[[], nn.Module]] = {
     "zero_filled": ZeroFilled,
@@ -36,8 +37,7 @@ class Entrant:
         sha256: of the checkpoint file; empty for classical methods.
         settings: hash of a classical method's source and parameters, or of a trained denoiser's source.
         encoder_sha256: of the frozen encoder's weights; empty without one.
-        trained_on: ``(anatomy, synthetic, subject)`` of all subjects seen in training or used for early
-            stopping.
+        seen: whom it was trained and selected on; None for classical methods.
     """
 
     arm: Arm
@@ -47,12 +47,12 @@ class Entrant:
     sha256: str = ""
     settings: str = ""
     encoder_sha256: str = ""
-    trained_on: frozenset[tuple[str, bool, str]] = frozenset()
+    seen: Seen | None = None
 
     @property
     def trained_on_synthetic(self) -> bool:
         """Whether it was trained on phantoms."""
-        return any(synthetic for _, synthetic, _ in self.trained_on)
+        return self.seen is not None and self.seen.population.synthetic is not False
 
     @property
     def folder(self) -> str:
@@ -127,7 +127,6 @@ def trained(path: Path, weights: Path | None = None) -> Entrant:
         raise InputError(
             f"{path} is of an earlier version and does not say what it was trained on: train again"
         )
-    subjects = [*facts["subjects"]["train"], *facts["subjects"]["val"]]
     encoder = facts["encoder"]
     return Entrant(
         arm=Arm(
@@ -142,7 +141,7 @@ def trained(path: Path, weights: Path | None = None) -> Entrant:
         sha256=file_sha256(path),
         settings=settings_hash(checkpoint["hyper_parameters"]["method"], trained=True),
         encoder_sha256=encoder["sha256"],
-        trained_on=frozenset((facts["anatomy"], facts["synthetic"], subject) for subject in subjects),
+        seen=Seen.of(facts, str(path)),
     )
 
 

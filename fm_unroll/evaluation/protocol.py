@@ -64,9 +64,11 @@ class Protocol:
         """
         chosen = choose_test_sets(self.test_sets, self.only)
         for test_set in chosen:
+            # their own split is taken, or what is asked for is refused where it is another
+            test_set.data.networks = [entrant.seen for entrant in entrants if entrant.seen]
             test_set.data.prepare_data()
             test_set.data.setup()
-            refuse_unusable(test_set, entrants)
+            refuse_unusable(test_set)
         conditions = choose_conditions(chosen, self.centers, self.accelerations)
         work = [
             (entrant, condition)
@@ -207,24 +209,16 @@ def choose_conditions(
     ]
 
 
-def refuse_unusable(test_set: TestSet, entrants: Sequence[Entrant]) -> None:
-    """Refuse a test set without subjects or targets, and one that an entrant was trained or selected on.
+def refuse_unusable(test_set: TestSet) -> None:
+    """Refuse a test set without subjects or targets.
 
     Raises:
         InputError: see above.
     """
-    data = test_set.data
-    volumes = data.volumes("test")
+    volumes = test_set.data.volumes("test")
     if not volumes:
         raise InputError(f"{test_set.name} has no test subjects: change its split, or give another root")
     if undersampled := [volume.name for volume in volumes if not volume.fully_sampled]:
         raise InputError(
             f"{test_set.name}: {undersampled[0]} is undersampled and has no target: give fully sampled files"
         )
-    subjects = {(data.anatomy, volume.synthetic, volume.subject) for volume in volumes}
-    for entrant in entrants:
-        if seen := subjects & entrant.trained_on:
-            raise InputError(
-                f"{entrant.arm.method} ({entrant.sha256[:12]}) was trained on {len(seen)} test subjects of "
-                f"{test_set.name}, such as {min(seen)[2]}: use the split it was trained with"
-            )

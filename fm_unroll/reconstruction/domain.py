@@ -7,6 +7,7 @@ from typing import Any
 from fm_unroll.data.scan import Scan
 from fm_unroll.errors import InputError
 from fm_unroll.physics import Center, SamplingPattern, pattern_from_config
+from fm_unroll.subjects.population import Population, Seen
 
 # of the true acceleration: masks with random offsets differ by a line or two
 TOLERANCE = 0.05
@@ -18,6 +19,7 @@ class ScanFacts:
 
     Attributes:
         subject: the subject's id.
+        population: where the subject comes from.
         anatomy: ``cardiac``, ``knee``, ``brain``; None where the file does not say.
         coils: number of receive coils.
         readout: samples along readout.
@@ -27,6 +29,7 @@ class ScanFacts:
     """
 
     subject: str
+    population: Population
     anatomy: str | None
     coils: int
     readout: int
@@ -46,6 +49,7 @@ class ScanFacts:
             acs_lines, true_acceleration = mask.num_acs, mask.true_acceleration
         return cls(
             subject=volume.subject,
+            population=scan.population,
             anatomy=scan.anatomy,
             coils=volume.num_coils,
             readout=volume.readout,
@@ -98,8 +102,9 @@ def outside_training(scan: ScanFacts, checkpoint: Mapping[str, Any]) -> list[str
         lines.append(f"the file does not say what it shows; the checkpoint was trained on {trained} scans")
     elif scan.anatomy != trained:
         lines.append(f"this is a {scan.anatomy} scan, the checkpoint was trained on {trained} scans")
-    elif scan.subject in (*checkpoint["subjects"]["train"], *checkpoint["subjects"]["val"]):
-        lines.append(f"a subject called {scan.subject} was trained on: metrics may be better than for others")
+    if role := Seen.of(checkpoint, "the checkpoint").role_of(scan.subject, scan.population):
+        used = "was trained on" if role == "training" else "was used for selection in training"
+        lines.append(f"a subject called {scan.subject} {used}: metrics may be better than for others")
     seen = checkpoint.get("trained_on")
     if seen is None:
         return [*lines, "the checkpoint does not say which coils, matrices and masks it was trained on"]

@@ -1,5 +1,6 @@
 """What happens beside training: the last checkpoint, image panels, written reconstructions."""
 
+import warnings
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -17,8 +18,10 @@ from torch import Tensor
 from torchvision.transforms.functional import center_crop
 from torchvision.utils import make_grid, save_image
 
+from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import rss_image
+from fm_unroll.data.volume import Volume
 from fm_unroll.reconstruction.engine import require_target
 from fm_unroll.reconstruction.writers import write_h5
 from fm_unroll.training.task import gather
@@ -150,7 +153,7 @@ class ReconstructionWriter(BasePredictionWriter):
         images = prediction.float().cpu().numpy()
         sizes = {
             volume.name: volume.num_slices * volume.num_frames
-            for volume in trainer.datamodule.volumes("test")  # type: ignore[attr-defined]  # undeclared
+            for volume in predicted(trainer)
             if volume.name in set(batch.volume)
         }
         for image, volume, slice_, frame in zip(images, batch.volume, batch.slice, batch.frame, strict=True):
@@ -168,7 +171,12 @@ class ReconstructionWriter(BasePredictionWriter):
         together: dict[str, Images] = {}
         for (volume, index), image in rest.items():
             together.setdefault(volume, {})[index] = image
+        sizes = {volume.name: volume.num_slices * volume.num_frames for volume in predicted(trainer)}
         for volume, images in together.items() if trainer.is_global_zero else ():
+            if len(images) < sizes[volume]:
+                # as trainer.limit_predict_batches asks for
+                missing = f"{sizes[volume] - len(images)} of {sizes[volume]} slices"
+                warnings.warn(f"{volume}: {missing} were not predicted and are NaN", stacklevel=2)
             self.write(trainer, volume, images)
 
     @staticmethod
@@ -179,3 +187,9 @@ class ReconstructionWriter(BasePredictionWriter):
         for (frame, slice_), values in slices.items():
             image[frame, slice_] = values
         write_h5(Path(trainer.default_root_dir, "reconstructions", f"{volume}.h5"), image)
+
+
+def predicted(trainer: Trainer) -> list[Volume]:
+    """The volumes that `predict` takes."""
+    data: KSpaceData = trainer.datamodule  # type: ignore[attr-defined]  # Lightning does not declare it
+    return data.volumes("test")

@@ -42,7 +42,7 @@ def default_loggers(run_dir: Path) -> list[Logger]:
             name="/".join(run_dir.parts[-2:]),
             project=os.environ.get("WANDB_PROJECT", "fm_unroll"),
             settings=wandb.Settings(finish_timeout=WANDB_PATIENCE),
-            id=os.environ.get("WANDB_RUN_ID") or (recorded.read_text() if recorded.is_file() else None),
+            id=recorded.read_text() if recorded.is_file() else os.environ.get("WANDB_RUN_ID") or None,
         ),
     ]
 

@@ -1,5 +1,6 @@
 """fit, validate, test and predict: LightningCLI with the recipe, a run folder and the project's guards."""
 
+import json
 import os
 import warnings
 from argparse import ArgumentError
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -20,31 +21,38 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from fm_unroll.config_files import CONFIG_MODE, given_configs, read_config
 from fm_unroll.data.modules import KSpaceData
-from fm_unroll.data.split import split_sha256, write_split
 from fm_unroll.errors import InputError
-from fm_unroll.files import file_sha256, visible, write_json
+from fm_unroll.files import file_sha256, write_json
 from fm_unroll.models.checkpoints import read_checkpoint
 from fm_unroll.precision import default_precision
 from fm_unroll.provenance import commit, provenance
+from fm_unroll.subjects.population import Seen
+from fm_unroll.subjects.split import split_sha256, write_split
 from fm_unroll.training.loggers import default_loggers, describe_at_wandb, forget_empty_variables
 from fm_unroll.training.losses import check_loss
 from fm_unroll.training.options import add_denoiser_options, settle_options
 from fm_unroll.training.patience import be_patient
+from fm_unroll.training.recipe import CHECKPOINTS, RECIPE, complete_callbacks
+from fm_unroll.training.refusals import ValidationIsReached, refuse_no_work
+from fm_unroll.training.run_folder import (
+    is_begun,
+    latest_checkpoint,
+    refuse_overwriting,
+    require_same_config,
+    run_folder,
+    sweep_run,
+)
 from fm_unroll.training.task import ReconstructionTask
 
-RECIPE = Path(__file__).with_name("recipe.yaml")
 
-# Set by W&B's agent, and by `sweep` on one machine, for every run they start.
-SWEEP_RUN = "WANDB_RUN_ID"
-
-
-def run(args: list[str]) -> None:
+def run(args: list[str], goes_on: bool = False) -> None:
     """Run one of Lightning's verbs.
 
     Args:
         args: the command line from the verb on.
+        goes_on: whether ``fit`` goes on with the run in its folder, if one was begun there.
     """
-    start(ReconstructionCLI, args)
+    start(ResumingCLI if goes_on else ReconstructionCLI, args)
 
 
 def check(args: list[str]) -> None:
@@ -72,25 +80,37 @@ def start(cli: "type[ReconstructionCLI]", args: list[str]) -> None:
         warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before")
         # and calls a function of torch's by its former name
         warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)")
-        cli(
-            ReconstructionTask,
-            KSpaceData,
-            subclass_mode_data=True,
-            save_config_callback=SaveRun,
-            save_config_kwargs={"overwrite": True},
-            seed_everything_default=0,
-            parser_kwargs=dict.fromkeys(("fit", "validate", "test", "predict"), defaults),
-            # W&B's agent writes YAML's null as Python does
-            args=[f"{arg[:-4]}null" if arg.endswith("=None") else arg for arg in args],
-        )
+        try:
+            cli(
+                ReconstructionTask,
+                KSpaceData,
+                subclass_mode_data=True,
+                save_config_callback=SaveRun,
+                save_config_kwargs={"overwrite": True},
+                seed_everything_default=0,
+                parser_kwargs=dict.fromkeys(("fit", "validate", "test", "predict"), defaults),
+                # W&B's agent writes YAML's null as Python does
+                args=[f"{arg[:-4]}null" if arg.endswith("=None") else arg for arg in args],
+            )
+        except MisconfigurationException as error:
+            raise InputError(f"these options do not go together: {' '.join(str(error).split())}") from error
 
 
 class ReconstructionCLI(LightningCLI):
     """LightningCLI that gives every run a folder of its own and loggers that never ask."""
 
+    # whether `fit` goes on with the run in its folder, if one was begun there
+    goes_on = False
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Train on cardiac data unless told otherwise; order and masks of training follow the run's seed."""
         add_denoiser_options(parser)
+        parser.add_argument(
+            "--leave_out",
+            type=list[str],
+            default=[],
+            help="callbacks of the recipe that the run is not to have, such as [EarlyStopping,ImagePanels]",
+        )
         parser.set_defaults({"data": "fm_unroll.data.CMRxReconData"})
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=seed_of)
 
@@ -106,9 +126,10 @@ class ReconstructionCLI(LightningCLI):
         """
         refuse_data_seed(cast(list[str], args))
         super().parse_arguments(parser, args)
-        checkpoint = self.config[self.config.subcommand].ckpt_path
-        if checkpoint:
-            read_checkpoint(Path(checkpoint))
+        # Lightning will put the checkpoint's hyper-parameters over the model's
+        self.asked = self.config[self.config.subcommand].clone()
+        if self.asked.ckpt_path:
+            read_checkpoint(Path(self.asked.ckpt_path))
 
     def settle_model(self) -> None:
         """Give the method's options their defaults, and refuse options of other methods.
@@ -122,25 +143,59 @@ class ReconstructionCLI(LightningCLI):
         config.model = Namespace(settle_options(config.model.as_dict(), named))  # type: ignore[no-untyped-call]  # untyped there
 
     def before_instantiate_classes(self) -> None:
-        """Settle the model, the run folder and where checkpoints go."""
+        """Settle the model, the callbacks, the run folder and whether a run goes on there."""
         self.settle_model()
         config = self.config[self.subcommand]
         trainer = config.trainer
-        if trainer.precision is None and self.subcommand == "fit":
-            trainer.precision = default_precision(trainer.accelerator)
+        refuse_no_work(str(self.subcommand), config)
+        # Lightning would still write last.ckpt in a trial, which would then stand in the way of the real run
+        keeps_nothing = trainer.fast_dev_run or trainer.enable_checkpointing is False
+        left_out = {*config.leave_out, *(CHECKPOINTS if keeps_nothing else ())}
+        trainer.callbacks = complete_callbacks(trainer.callbacks, left_out)
+        if left_out >= {*CHECKPOINTS}:
+            trainer.enable_checkpointing = False
         run_dir = run_folder(config)
         trainer.default_root_dir = str(run_dir)
-        checkpoints = run_dir / "checkpoints"
-        if self.subcommand == "fit" and SWEEP_RUN in os.environ and visible(checkpoints, ".ckpt"):
+        if self.subcommand == "fit" and not trainer.fast_dev_run:
+            self.settle_run(run_dir)
+        if trainer.precision is None and self.subcommand == "fit":
+            trainer.precision = default_precision(trainer.accelerator)
+
+    def settle_run(self, run_dir: Path) -> None:
+        """Go on with the run in a folder, or refuse to train over it.
+
+        Raises:
+            InputError: the folder holds a run, which is not to go on, or which had another config.
+        """
+        config = self.config[self.subcommand]
+        if is_begun(run_dir) and not config.ckpt_path and (self.goes_on or sweep_run()):
             # a sweep that was interrupted gives its runs' own commands once more
-            config.ckpt_path = config.ckpt_path or str(latest_checkpoint(run_dir))
-        if self.subcommand == "fit" and not config.ckpt_path and not trainer.fast_dev_run:
-            refuse_overwriting(checkpoints)
-        if trainer.fast_dev_run:
-            # Lightning would still write last.ckpt, and a trial would then stand in the way of the real run
-            callbacks = trainer.callbacks or []
-            trainer.callbacks = [c for c in callbacks if not c.class_path.endswith("Checkpoint")]
-            trainer.enable_checkpointing = False
+            config.ckpt_path = str(latest_checkpoint(run_dir))
+        folders = Path(config.ckpt_path).resolve().parents[:2] if config.ckpt_path else ()
+        if run_dir.resolve() not in folders:
+            refuse_overwriting(run_dir)
+        if not folders:
+            return
+        for own in (folder / "config.yaml" for folder in folders):
+            if own.is_file():
+                earlier = plain(self.parser.parse_args(["fit", "--config", str(own)]).fit)
+                if self.asked.trainer.precision is None:
+                    self.asked.trainer.precision = config.trainer.precision = earlier["trainer"]["precision"]
+                require_same_config(own.parent, earlier, plain(self.asked))
+        progress = read_checkpoint(Path(config.ckpt_path))["loops"]["fit_loop"]["epoch_progress"]["current"]
+        if 0 <= config.trainer.max_epochs <= progress["processed"]:
+            rank_zero_only(print)(
+                f"{run_dir} has finished its {progress['processed']} epochs: nothing is left to train; "
+                "for more give --trainer.max_epochs"
+            )
+
+    def instantiate_classes(self) -> None:
+        """Tell the data which network they are for, so that nobody is scored whom it has seen."""
+        super().instantiate_classes()
+        self.datamodule.verb = self.subcommand
+        if checkpoint := self.config[self.subcommand].ckpt_path:
+            seen = Seen.of(read_checkpoint(Path(checkpoint))["fm_unroll"], f"the checkpoint {checkpoint}")
+            self.datamodule.networks = [seen]
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer, with loggers and checkpoints in the run's folder where something is to be kept.
@@ -156,10 +211,11 @@ class ReconstructionCLI(LightningCLI):
         if alone:
             kwargs["plugins"] = [LightningEnvironment()]
         if trainer.logger is None or trainer.logger is True:
-            recorded = (self.subcommand == "fit" or SWEEP_RUN in os.environ) and not trainer.fast_dev_run
+            recorded = (self.subcommand == "fit" or sweep_run()) and not trainer.fast_dev_run
             kwargs["logger"] = default_loggers(Path(trainer.default_root_dir)) if recorded else False
         try:
             trainer = super().instantiate_trainer(**kwargs)
+            trainer.callbacks.append(ValidationIsReached())  # type: ignore[attr-defined]  # set by a connector
             checkpoints = Path(trainer.default_root_dir, "checkpoints").resolve()
             for keeper in trainer.checkpoint_callbacks:
                 if isinstance(keeper, ModelCheckpoint):
@@ -187,11 +243,19 @@ class ReconstructionCLI(LightningCLI):
             checkpoint = self.config[self.subcommand].ckpt_path
             metrics = {name: value.item() for name, value in self.trainer.callback_metrics.items()}
             content = {"metrics": metrics, "checkpoint": checkpoint, "provenance": provenance()}
+            content["population"] = str(self.datamodule.population)
+            content["subjects"] = scored_subjects(self.datamodule, self.model)
             if checkpoint:
                 content["checkpoint_sha256"] = file_sha256(Path(checkpoint))
             run_dir = Path(self.trainer.default_root_dir)
             run_dir.mkdir(parents=True, exist_ok=True)
             write_json(run_dir / f"{self.subcommand}.json", content)
+
+
+class ResumingCLI(ReconstructionCLI):
+    """Command line whose ``fit`` goes on with the run in its folder, if one was begun there."""
+
+    goes_on = True
 
 
 class CommandCheck(ReconstructionCLI):
@@ -205,6 +269,7 @@ class CommandCheck(ReconstructionCLI):
     def before_instantiate_classes(self) -> None:
         """Refuse what would stop the run before its first step."""
         self.settle_model()
+        refuse_no_work(str(self.subcommand), self.config[self.subcommand])
         weights = self.config[self.subcommand].model.get("weights")
         if weights and not Path(weights).is_file():
             raise InputError(f"model.weights {weights} is not a file")
@@ -233,7 +298,9 @@ class SaveRun(SaveConfigCallback):
             own.ckpt_path = None
             self.parser.save(own, run_dir / "config.yaml", skip_unset=False, overwrite=True, multifile=False)
             write_json(run_dir / "provenance.json", provenance())
-            write_split(run_dir / "split.json", data.subjects, data.split, data.split_seed)
+            write_split(run_dir / "split.json", data.division)
+        elif stage == "predict":
+            print(prediction_of(data))
 
 
 def alone_in_slurm(num_nodes: int) -> bool:
@@ -259,26 +326,31 @@ def alone_in_slurm(num_nodes: int) -> bool:
     return True
 
 
-def run_folder(config: Namespace) -> Path:
-    """Name the folder of a run: the given one, else ``runs/<method>_x<acceleration>/seed<seed>``.
+def prediction_of(data: KSpaceData) -> str:
+    """Say which subjects are predicted, and which of them the network has seen."""
+    chosen, everybody = set(data.subjects["test"]), data.division.subjects
+    if len(chosen) == len(everybody):
+        text = f"predict: all {len(chosen)} subjects of {data.population}"
+    else:
+        text = (
+            f"predict: {len(chosen)} of {len(everybody)} subjects of {data.population}, the test part of the "
+            "split; --data.split [0,0,1] takes all"
+        )
+    seen = [subject for network in data.networks for subject in network.among(chosen, data.population)]
+    return f"{text}; {len(seen)} of these were seen in training or selection" if seen else text
 
-    The runs of a sweep share most of their command: each has a folder below, named by its id.
-    """
-    given, sweep_run = config.trainer.default_root_dir, os.environ.get(SWEEP_RUN)
-    if given:
-        return Path(given, sweep_run) if sweep_run and Path(given).name != sweep_run else Path(given)
-    acceleration = data_module(config).sampling.acceleration
-    run = sweep_run or f"seed{config.seed_everything}"
-    return Path("runs", f"{config.model.method.replace('/', '-')}_x{acceleration:g}", run)
+
+def scored_subjects(data: KSpaceData, task: ReconstructionTask) -> list[str]:
+    """The subjects whose volumes were scored."""
+    return sorted({volume.subject for volume in data.index.volumes if volume.name in task.volume_scores})
 
 
-def data_module(config: Namespace) -> KSpaceData:
-    """Make the data module of a resolved config, and nothing else of it; no file is read."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(KSpaceData, "data")
-    given = Namespace(data=config.data)  # type: ignore[no-untyped-call]  # untyped in jsonargparse
-    data: KSpaceData = parser.instantiate(given).data
-    return data
+def plain(config: Namespace) -> dict[str, Any]:
+    """A config as plain values, with the effective options of its method."""
+    settled = config.clone()
+    settled.model = Namespace(settle_options(settled.model.as_dict()))  # type: ignore[no-untyped-call]  # untyped there
+    values: dict[str, Any] = json.loads(json.dumps(settled.as_dict(), default=str))
+    return values
 
 
 def seed_of(seed_everything: bool | int) -> int:
@@ -297,36 +369,3 @@ def refuse_data_seed(args: Sequence[str]) -> None:
         raise InputError(
             "data.seed: order and masks follow the seed of the run, give --seed_everything instead"
         )
-
-
-@rank_zero_only
-def refuse_overwriting(checkpoints: Path) -> None:
-    """Refuse to train over a finished or interrupted run."""
-    if visible(checkpoints, ".ckpt"):
-        run_dir = checkpoints.parent
-        raise InputError(
-            f"{run_dir} already holds a run: continue it with `fit --resume {run_dir}`, "
-            "give another --trainer.default_root_dir, or delete it"
-        )
-
-
-def latest_checkpoint(run_dir: Path) -> Path:
-    """Find the checkpoint of a run that has seen most training steps; those that cannot be read do not count.
-
-    Raises:
-        InputError: there is none that can be read.
-    """
-    readable = []
-    saved_by_slurm = [path for path in visible(run_dir, ".ckpt") if path.name.startswith("hpc_ckpt_")]
-    for path in [*visible(run_dir / "checkpoints", ".ckpt"), *saved_by_slurm]:
-        try:
-            steps = read_checkpoint(path)["global_step"]
-        except InputError as error:
-            warnings.warn(f"{error}: passed over", stacklevel=2)
-            continue
-        readable.append((steps, path.stat().st_mtime_ns, path))
-    if not readable:
-        raise InputError(
-            f"cannot resume {run_dir}: {run_dir / 'checkpoints'} has no checkpoint to go on from"
-        )
-    return max(readable)[-1]

@@ -25,7 +25,8 @@ from fm_unroll.config_files import expand_words
 from fm_unroll.errors import InputError
 from fm_unroll.files import write_json
 from fm_unroll.metrics import VOLUME_METRICS
-from fm_unroll.training.run import SWEEP_RUN, check
+from fm_unroll.training.run import check
+from fm_unroll.training.run_folder import LOCAL_SWEEP, WANDB_RUN
 
 # A sweep file, a point of it or the record of one run, by name.
 Content = dict[str, Any]
@@ -53,9 +54,12 @@ def run_sweep(file: Path, max_runs: int | None, output: Path) -> None:
         status = execute(
             [*command(config, run["parameters"]), f"--trainer.default_root_dir={run_dir}"], run["id"]
         )
-        metric = best(run_dir / "metrics.csv", config) if status == 0 else None
-        record.finish(run, failed=status != 0, metric=metric)
-        failures += status != 0
+        failed, metric = status != 0, None
+        if not failed and "metric" in config:
+            metric = best(run_dir / "metrics.csv", config)
+            failed = metric is None
+        record.finish(run, failed, metric)
+        failures += failed
     print_runs(record.runs, config)
     if failures:
         raise InputError(f"{failures} of {limit} runs failed, see above; the same command tries them again")
@@ -224,7 +228,7 @@ def execute(words: list[str], run_id: str) -> int:
     """Run a command to its end and return its exit status; it does not outlive this process."""
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        with subprocess.Popen(words, env={**os.environ, SWEEP_RUN: run_id}) as process:
+        with subprocess.Popen(words, env={**os.environ, LOCAL_SWEEP: "1", WANDB_RUN: run_id}) as process:
             try:
                 return process.wait()
             except BaseException:
@@ -235,10 +239,13 @@ def execute(words: list[str], run_id: str) -> int:
 
 
 def best(metrics: Path, config: Content) -> float | None:
-    """Read the best value of the sweep's metric in a run; None if the sweep has no metric."""
-    if "metric" not in config:
+    """Read the best value of the sweep's metric in a run; say so and return None if it was not logged."""
+    name = config["metric"]["name"]
+    table = pd.read_csv(metrics) if metrics.is_file() else pd.DataFrame()
+    logged = table[name].dropna() if name in table else pd.Series(dtype=float)
+    if not len(logged):
+        print(f"{metrics} has no {name}: does the command turn validation or the logger off?", flush=True)
         return None
-    logged = pd.read_csv(metrics)[config["metric"]["name"]]
     return float(logged.max() if config["metric"].get("goal") == "maximize" else logged.min())
 
 

@@ -1,5 +1,6 @@
 """The LightningModule: how a network is trained, validated and applied."""
 
+from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
@@ -19,11 +20,15 @@ from fm_unroll.models.compilation import compile_denoisers
 from fm_unroll.models.insight import learned_weights
 from fm_unroll.models.registry import effective_options
 from fm_unroll.reconstruction.engine import reconstruct, require_target
+from fm_unroll.subjects.split import split_content
 from fm_unroll.training.losses import build_loss
 
 
 class ReconstructionTask(LightningModule):
     """Training of one method by the paper's recipe: Adam, SSIM loss, a learning rate that falls in steps."""
+
+    # of the training epoch under way, in this process: sum of the loss over slices, and their number
+    train_loss: tuple[float | Tensor, int] = (0.0, 0)
 
     def __init__(
         self,
@@ -89,7 +94,11 @@ class ReconstructionTask(LightningModule):
         self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_epoch_end(self) -> None:
-        """Log what the prior has learned so far."""
+        """Log the mean loss over all slices of the epoch, and what the prior has learned so far."""
+        total, slices = self.train_loss_so_far()
+        self.train_loss = (0.0, 0)
+        if slices:  # a run that is resumed after its epoch's last step may not know what they were
+            self.log("train/loss", total / slices)
         learned = learned_weights(self.network)
         for cascade, step_size in enumerate(learned["step_sizes"], start=1):
             self.log(f"step_size/cascade_{cascade}", step_size)
@@ -100,19 +109,34 @@ class ReconstructionTask(LightningModule):
     def training_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
         """Compute the loss of one batch."""
         loss: Tensor = self.loss(self(batch), require_target(batch), batch.data_range)
-        self.log("train/loss", loss, batch_size=len(batch), prog_bar=True)
+        self.log("train/loss_step", loss, batch_size=len(batch), prog_bar=True)
+        total, slices = self.train_loss
+        self.train_loss = (total + loss.detach() * len(batch), slices + len(batch))
         return loss
+
+    def train_loss_so_far(self) -> tuple[float, int]:
+        """The sum of the loss over the slices of the epoch so far and their number, over all processes."""
+        total, slices = self.train_loss
+        parts = gather({self.global_rank: (float(total), slices)}).values()
+        return sum(total for total, _ in parts), sum(slices for _, slices in parts)
 
     def validation_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
         """Score every slice, and return the reconstructions for the image panels."""
+        reconstruction = self.test_step(batch, batch_idx)
+        # the mean over a batch stands for each of its slices: the mean over these is that over all slices
+        loss = self.loss(reconstruction, require_target(batch), batch.data_range).cpu()
+        for key in zip(batch.volume, batch.slice, batch.frame, strict=True):
+            self.scores[key]["loss"] = loss
+        return reconstruction
+
+    def test_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
+        """Score every slice."""
         target = require_target(batch)
         reconstruction = self.predict_step(batch, batch_idx)
         scores = score_slices(reconstruction, target, batch.data_range)
         for row, key in enumerate(zip(batch.volume, batch.slice, batch.frame, strict=True)):
             self.scores[key] = {name: values[row] for name, values in scores.items()}
         return reconstruction
-
-    test_step = validation_step
 
     def predict_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
         """Reconstruct, in float32 whatever the precision of training; no target is needed."""
@@ -130,6 +154,8 @@ class ReconstructionTask(LightningModule):
         """Log the mean over slices and the mean over volumes of every metric, over all processes."""
         scores = gather(self.scores)
         self.scores = {}
+        if stage == "val":
+            self.log("val/loss", torch.stack([score.pop("loss") for score in scores.values()]).mean())
         slices = {name: torch.stack([score[name] for score in scores.values()]) for name in VOLUME_METRICS}
         for name, values in slices.items():
             self.log(f"{stage}/{name}_slice", values.mean().float(), rank_zero_only=True)
@@ -164,14 +190,18 @@ class ReconstructionTask(LightningModule):
             "acceleration": float(data.sampling.acceleration),
             "sampling": data.sampling.to_config(),
             "trained_on": data.describe_training(),
-            "subjects": {stage: list(subjects) for stage, subjects in data.subjects.items()},
+            "population": asdict(data.population),
+            "subjects": split_content(data.division),
             "seed": data.seed,
+            "train_loss": list(self.train_loss_so_far()),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that was trained over another encoder."""
+        """Refuse a checkpoint that was trained over another encoder, and go on with its epoch's loss."""
         if not self.hparams["any_encoder"]:
             require_encoder(self.network, checkpoint)
+        total, slices = checkpoint["fm_unroll"].get("train_loss", (0.0, 0))
+        self.train_loss = (total, slices) if self.global_rank == 0 else (0.0, 0)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam on what is trained: the frozen encoder is never among it."""

@@ -92,4 +92,11 @@ def test_in_validation_the_name_of_the_volume_alone_draws_the_mask():
 
 
 def test_hearts_are_split_as_the_paper_states():
-    assert CMRxReconData("anywhere").split == CMRxReconData.default_split == (0.7, 0.1, 0.2)
+    assert CMRxReconData("anywhere").splitting.default == CMRxReconData.default_split == (0.7, 0.1, 0.2)
+
+
+@pytest.mark.parametrize(
+    "part", [{"subset": "ValidationSet"}, {"subset": "TestSet"}, {"acquisition": "AccFactor08"}]
+)
+def test_of_the_challenge_s_other_parts_all_are_test_subjects(part):
+    assert CMRxReconData("anywhere", **part).splitting.default == (0, 0, 1)

@@ -114,3 +114,25 @@ def test_lightning_advances_the_epoch(tmp_path):
         default_root_dir=tmp_path,
     ).fit(listener, loader)
     assert listener.seen == {epoch: batches(keys, 4, True, 1, epoch, seed=3)[0] for epoch in range(3)}
+
+
+@given(st.integers(1, 40), st.integers(1, 4), st.integers(1, 4), st.integers(0, 40))
+def test_another_number_of_processes_goes_on_with_what_is_left_of_the_epoch(items, before, after, steps):
+    """Nothing is left out, and nothing is given again but what fills up the last step of all processes."""
+    keys = ["a"] * items + ["b"] * 5
+
+    def samplers(number):
+        made = [EqualShapeBatchSampler(keys, 2, True, 3, number, rank) for rank in range(number)]
+        for sampler in made:
+            sampler.set_epoch(4)
+        return made
+
+    interrupted, resumed = samplers(before), samplers(after)
+    steps %= len(interrupted[0])
+    given = [tuple(batch) for sampler in interrupted for batch in list(sampler)[:steps]]
+    done = {sampler.resume(4, len(given)) for sampler in resumed}
+    left = [[tuple(batch) for batch in sampler] for sampler in resumed]
+    assert done == {len(resumed[0]) - len(left[0])} and len({len(batches) for batches in left}) == 1
+    every = given + [batch for batches in left for batch in batches]
+    assert sorted({item for batch in every for item in batch}) == list(range(len(keys)))
+    assert len(every) - len(set(every)) < after

@@ -1,6 +1,7 @@
 """What takes part in an evaluation, from files that hold facts and no tensors."""
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation import entrants
 from fm_unroll.models.classical import ZeroFilled
+from fm_unroll.subjects.population import Population
 
 CONTENT = {
     "hyper_parameters": {"method": "clip", "weights": "/here/clip.pt", "learning_rate": 1e-3},
@@ -63,7 +65,10 @@ def test_two_checkpoints_of_one_method_have_two_folders(tmp_path):
 
 def test_subjects_of_training_and_of_early_stopping_have_been_seen(tmp_path):
     entrant = entrants.trained(checkpoint(tmp_path / "last.ckpt"))
-    assert entrant.trained_on == {("cardiac", True, subject) for subject in ("P001", "P002", "P003")}
+    roles = {"P001": "training", "P002": "training", "P003": "selection"}
+    phantoms = Population("CMRxRecon", "", "TrainingSet", synthetic=True)
+    assert entrant.seen.among(["P001", "P002", "P003", "P004", "P005"], phantoms) == roles
+    assert entrant.seen.among(["P001"], replace(phantoms, synthetic=False)) == {}
 
 
 def test_a_checkpoint_that_does_not_say_what_it_was_trained_on_is_refused(tmp_path):

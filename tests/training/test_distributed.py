@@ -13,12 +13,15 @@ import pytest
 import torch
 
 from fm_unroll.cli import main
-from fm_unroll.data import FastMRIKneeData
+from fm_unroll.data import CMRxReconData, FastMRIKneeData
 from fm_unroll.data.sampler import EqualShapeBatchSampler
+from fm_unroll.data.undersampling import undersample
 from fm_unroll.encoders import build_encoder
 from fm_unroll.errors import InputError
 from fm_unroll.models.checkpoints import load_network
 from fm_unroll.physics import RandomSampling
+from fm_unroll.reconstruction.engine import reconstruct
+from fm_unroll.training.losses import SSIMLoss
 from fm_unroll.training.task import ReconstructionTask
 from training_runs import config_for, weights
 
@@ -99,7 +102,7 @@ def test_metrics_of_two_and_three_processes_are_those_of_one(run_dir, tmp_path):
         json.loads((tmp_path / name / "validate.json").read_text())["metrics"] for name in ("one", "three")
     )
     two = pd.read_csv(run_dir / "metrics.csv").dropna(subset="val/ssim").iloc[-1]
-    assert one.keys() == three.keys() and len(one) == 6
+    assert one.keys() == three.keys() and len(one) == 7
     for name, value in one.items():
         assert three[name] == pytest.approx(value, rel=1e-6)
         assert two[name] == pytest.approx(value, rel=1e-6)
@@ -153,3 +156,80 @@ def test_training_masks_differ_between_slices_and_validation_masks_do_not_betwee
 def test_more_processes_than_slices_is_one_clear_line():
     with pytest.raises(InputError, match=re.escape("2 slices are too few for 3 process(es)")):
         EqualShapeBatchSampler(["a", "a"], 1, shuffle=True, seed=0, num_replicas=3)
+
+
+SMALL = {"num_cascades": 1, "chans": 2, "pools": 2, "sens_chans": 2, "sens_pools": 2}
+
+# A process of `fit` that notes the slices it trains on and, where told so, ends after some steps.
+NOTED = """
+import os, sys
+from pathlib import Path
+from fm_unroll.cli import main
+from fm_unroll.training.task import ReconstructionTask
+train, steps = ReconstructionTask.training_step, int(sys.argv.pop(1))
+def noted(self, batch, batch_idx):
+    if self.global_step == steps:
+        os._exit(0)
+    with Path(os.environ["NOTES"]).open("a") as file:
+        for key in zip(batch.volume, batch.slice, batch.frame):
+            file.write(f"{key}\\n")
+    return train(self, batch, batch_idx)
+ReconstructionTask.training_step = noted
+main(sys.argv[1:])
+"""
+
+
+def test_a_run_goes_on_with_another_number_of_processes(synthetic, tmp_path, monkeypatch):
+    """Two processes are stopped within an epoch and one goes on: the epoch has every slice, once."""
+    monkeypatch.setenv("NOTES", str(tmp_path / "notes.txt"))
+    (tmp_path / "noted.py").write_text(NOTED)
+    run_dir = tmp_path / "fewer"
+    always = {"class_path": "fm_unroll.training.callbacks.LastCheckpoint", "init_args": {"minutes": 0}}
+    config = config_for(synthetic, run_dir, model=SMALL, max_epochs=1, callbacks=[always])
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    devices = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    command = [
+        sys.executable,
+        *torchrun,
+        str(tmp_path / "noted.py"),
+        "3",
+        "fit",
+        "--config",
+        str(config),
+        *devices,
+    ]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    state = torch.load(run_dir / "checkpoints/last.ckpt", weights_only=True)
+    assert (state["global_step"], state["CMRxReconData"]) == (3, {"given": 6})
+
+    one = ["--trainer.devices", "1", "--trainer.strategy", "auto"]
+    command = [sys.executable, str(tmp_path / "noted.py"), "-1", "fit", "--resume", str(run_dir), *one]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    seen = (tmp_path / "notes.txt").read_text().splitlines()
+    data = CMRxReconData(synthetic, split=(0.5, 0.25, 0.25), num_workers=0)
+    data.setup()
+    slices = sum(volume.num_slices * volume.num_frames for volume in data.volumes("train"))
+    assert len(seen) == len(set(seen)) == slices
+
+
+def test_logged_losses_are_means_over_the_slices_of_an_epoch(synthetic, tmp_path):
+    """Batches of unequal size, one and two processes: what a loop over the slices gives."""
+    for processes in (1, 2):
+        run_dir = tmp_path / f"by{processes}"
+        # a learning rate that leaves the weights as they are
+        model = {**SMALL, "learning_rate": 1e-12}
+        config = config_for(synthetic, run_dir, model=model, max_epochs=1, precision="32-true")
+        launch(processes, "fit", "--config", str(config), "--data.batch_size", "3")
+        network = load_network(run_dir / "checkpoints" / "last.ckpt")
+        data = CMRxReconData(synthetic, 4, 8, split=(0.5, 0.25, 0.25), num_workers=0)
+        data.setup()
+        losses = []
+        for batch in data.val_dataloader():
+            batch = undersample(batch, data.sampling, batch.volume)
+            with torch.no_grad():
+                losses.append(SSIMLoss()(reconstruct(network, batch), batch.target, batch.data_range).item())
+        logged = pd.read_csv(run_dir / "metrics.csv")
+        assert logged["val/loss"].dropna().item() == pytest.approx(np.mean(losses), rel=1e-5)
+        steps = logged["train/loss_step"].dropna()
+        assert logged["train/loss"].dropna().size == 1 and len(steps) > 1
+        assert steps.min() < logged["train/loss"].dropna().item() < steps.max()

@@ -17,7 +17,7 @@ from lightning.pytorch import Trainer
 from fm_unroll.cli import main
 from fm_unroll.data.sampler import EqualShapeBatchSampler
 from fm_unroll.errors import InputError
-from fm_unroll.training.run import latest_checkpoint
+from fm_unroll.training.run_folder import latest_checkpoint
 from training_runs import config_for, same_weights
 
 pytestmark = pytest.mark.slow
@@ -102,8 +102,9 @@ def test_after_sigterm_within_an_epoch(synthetic, uninterrupted, tmp_path):
     assert steps_done(run_dir) < per_epoch
     resume_and_compare(run_dir, uninterrupted)
     logs = [pd.read_csv(folder / "metrics.csv") for folder in (run_dir, uninterrupted)]
-    losses = [log[["step", "train/loss"]].dropna(ignore_index=True) for log in logs]
-    pd.testing.assert_frame_equal(*losses)
+    for name in ("train/loss", "train/loss_step"):
+        losses = [log[["step", name]].dropna(ignore_index=True) for log in logs]
+        pd.testing.assert_frame_equal(*losses)
 
 
 def test_a_torn_checkpoint_is_passed_over(uninterrupted, tmp_path):
@@ -149,7 +150,7 @@ def test_the_sampler_goes_on_within_an_epoch(num_replicas, given):
     for rank in range(num_replicas):
         whole, resumed = sampler(rank), sampler(rank)
         whole.set_epoch(5)
-        resumed.resume(epoch=5, batches=given)
+        assert resumed.resume(epoch=5, given=given * num_replicas) == given
         assert list(resumed) == list(whole)[given:]
         assert len(resumed) == len(whole)
         for epoch_sampler in (whole, resumed):

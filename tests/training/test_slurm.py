@@ -129,7 +129,7 @@ def test_without_its_variables_it_says_what_is_missing(cluster, variable, value,
 
 
 def test_a_job_is_stopped_requeued_and_resumed(cluster, tmp_path):
-    run_dir = tmp_path / "runs/tiny/seed3"
+    run_dir = tmp_path / "runs/e2e_varnet_x8/seed3"
     cluster["SEED"] = "3"
     endless = {**cluster, "OPTIONS": "--trainer.max_epochs 1000"}
     with subprocess.Popen(["bash", SCRIPT], env=endless, stdout=subprocess.PIPE, text=True) as job:

@@ -22,6 +22,7 @@ from fm_unroll.provenance import commit
 from fm_unroll.training import sweep as local
 from fm_unroll.training.loggers import forget_empty_variables
 from fm_unroll.training.run import check
+from fm_unroll.training.run_folder import LOCAL_SWEEP
 from wandb_files import WandbRecord, logged, wandb_records
 
 pytestmark = pytest.mark.slow
@@ -85,6 +86,8 @@ def agent_command(config: dict, parameters: dict, run_id: str, monkeypatch) -> l
     agent = wandb_agent.Agent(api=None, queue=None)
     agent._sweep_command = list(config["command"])
     args = {name: {"value": value} for name, value in parameters.items()}
+    # as the agent does where it starts
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep123")
     for variable in ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_DIR"):
         monkeypatch.delenv(variable, raising=False)
         monkeypatch.setenv(variable, "x")  # so that it is put back after the test
@@ -281,6 +284,7 @@ def in_process(monkeypatch) -> list[str]:
         ids.append(run_id)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("WANDB_RUN_ID", run_id)
+            patch.setenv(LOCAL_SWEEP, "1")
             patch.setenv("WANDB_MODE", "disabled")
             if len(ids) == 2:
                 # interrupted after its first epoch
@@ -378,6 +382,18 @@ def test_sweeps_that_cannot_be_run_are_refused_before_the_first_run(change, word
     messages = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(messages) == 1 and words in messages[0]
     assert not Path("runs").exists()
+
+
+def test_a_run_that_logs_no_metric_has_failed(project, in_process, capsys):
+    command = [*SMALL_SWEEP["command"], "--trainer.logger", "false"]
+    Path("small.yaml").write_text(yaml.safe_dump({**SMALL_SWEEP, "command": command}))
+    with pytest.raises(SystemExit) as exit_:
+        main(["sweep", "small.yaml", "--max-runs", "1"])
+    printed = capsys.readouterr()
+    assert exit_.value.code == 2 and "1 of 1 runs failed" in printed.err
+    assert "metrics.csv has no val/ssim" in printed.out
+    record = json.loads(Path("runs/sweeps/small/sweep.json").read_text())
+    assert [run["state"] for run in record["runs"]] == ["failed"]
 
 
 def test_a_changed_sweep_is_not_mixed_with_its_former_runs(project, in_process, capsys):

@@ -44,6 +44,7 @@ from fm_unroll.data.readers.registry import register_reader
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError, UnsupportedError
 from fm_unroll.files import visible
+from fm_unroll.subjects.population import Population
 
 CATEGORIES = {"cine_sax": "Cine", "cine_lax": "Cine", "T1map": "Mapping", "T2map": "Mapping"}  # of 2023
 SUBJECTS = {"TrainingSet": 120, "ValidationSet": 60, "TestSet": 120}  # of 2023, P001 on
@@ -181,6 +182,25 @@ class CMRxReconReader(HDF5Reader):
         if not found <= set(subjects):
             return None  # of 2024, which has more
         return Published("subjects", len(subjects), len(found), absent)
+
+    def subjects(self, root: Path, volumes: Sequence[Volume]) -> set[str]:
+        """Those with a file of any contrast: the split does not depend on which contrasts are read."""
+        found = {
+            subject
+            for category in visible(multicoil(root))
+            for folder in sampling_folders(category / self.subset, self.sampling)
+            for subject, place in subject_folders(folder)
+            if subject and visible(place, ".mat")
+        }
+        return found | super().subjects(root, volumes)
+
+    def population(self, path: Path, volume: Volume) -> Population:
+        """Subset and year: ``P001`` is given anew in each."""
+        found = home(path)
+        if found is None:
+            return super().population(path, volume)
+        root, subset, _ = found
+        return Population(self.name, self.edition(root), subset, volume.synthetic)
 
     def anatomy(self, file: h5py.File, volume: Volume) -> str:
         """The heart, for every file of this layout."""

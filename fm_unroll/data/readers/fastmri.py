@@ -31,6 +31,7 @@ from fm_unroll.data.undersampling import center_crop
 from fm_unroll.data.volume import Volume, sampled_lines
 from fm_unroll.errors import InputError
 from fm_unroll.files import visible
+from fm_unroll.subjects.population import Population
 
 FOLDERS = ("multicoil_train", "multicoil_val", "multicoil_test_full")
 # by how the names of acquisitions begin: brains are axial, knees coronal
@@ -101,8 +102,11 @@ class FastMRIReader(HDF5Reader):
 
     def anatomy(self, file: h5py.File, volume: Volume) -> str | None:
         """The anatomy that the name of the acquisition stands for."""
-        names = (anatomy for prefix, anatomy in ANATOMIES.items() if volume.contrast.startswith(prefix))
-        return next(names, None)
+        return _anatomy(volume)
+
+    def population(self, path: Path, volume: Volume) -> Population:
+        """Knees or brains. Patients' ids are hashes and file names numbers, both unique over all folders."""
+        return Population(self.name, edition=_anatomy(volume) or "", synthetic=volume.synthetic)
 
     def geometry(self, file: h5py.File) -> Geometry | None:
         """The voxel's size; orientation is not in the header."""
@@ -152,6 +156,12 @@ class FastMRIReader(HDF5Reader):
             return kspace, None
         target = torch.from_numpy(stored[slice].astype(np.float32))
         return kspace, center_crop(target, volume.crop).contiguous().numpy()
+
+
+def _anatomy(volume: Volume) -> str | None:
+    """The anatomy that the name of the acquisition stands for."""
+    names = (anatomy for prefix, anatomy in ANATOMIES.items() if volume.contrast.startswith(prefix))
+    return next(names, None)
 
 
 def _get_mask(file: h5py.File, phase: int) -> NDArray[np.bool_] | None:

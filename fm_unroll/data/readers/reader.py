@@ -15,6 +15,7 @@ from fm_unroll.data.readers.geometry import Geometry
 from fm_unroll.data.readers.hdf5 import hold_datasets, open_file, reading
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
+from fm_unroll.subjects.population import Population
 
 
 class Closable(Protocol):
@@ -141,6 +142,16 @@ class Reader(ABC, Generic[Opened]):
         """Size and place of a voxel; None where the file does not say."""
         return None
 
+    def population(self, path: Path, volume: Volume) -> Population:
+        """Where the subject of a volume comes from, by the file's place and content.
+
+        Args:
+            path: the file, absolute. Only folders that belong to the layout count: roots are renamed and
+                copied.
+            volume: what its headers say.
+        """
+        return Population(self.name, synthetic=volume.synthetic)
+
     def notes(self, file: Opened) -> tuple[str, ...]:
         """What the reader left out, one line for each."""
         return ()
@@ -163,6 +174,15 @@ class Reader(ABC, Generic[Opened]):
             InputError: the root is missing, or nothing is found; the message shows the expected tree.
         """
         raise InputError(f"{root}: {self.name} files are read one by one, not as a data set")
+
+    def subjects(self, root: Path, volumes: Sequence[Volume]) -> set[str]:
+        """The ids of all subjects of this part, whichever of their volumes are read: these are split.
+
+        Args:
+            root: the data set's folder.
+            volumes: the volumes that are read.
+        """
+        return {volume.subject for volume in volumes}
 
     def parts(self, scans: Sequence[Path]) -> Iterator[tuple[Path, "Reader[Any]"]]:
         """Root folders and readers whose data sets may hold some scans of this layout."""

@@ -1,0 +1,73 @@
+"""Options that would drop a run's work without a word: refused before its first step."""
+
+import math
+
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from fm_unroll.errors import InputError
+
+# the options of the trainer by which a verb does nothing if they are 0
+AMOUNTS = {
+    "fit": ("max_epochs", "max_steps", "limit_train_batches", "limit_val_batches"),
+    "validate": ("limit_val_batches",),
+    "test": ("limit_test_batches",),
+    "predict": ("limit_predict_batches",),
+}
+
+
+def refuse_no_work(verb: str, config: Namespace) -> None:
+    """Refuse options with which a verb would do nothing, or could not do what the recipe says.
+
+    Args:
+        verb: ``fit``, ``validate``, ``test`` or ``predict``.
+        config: its resolved config.
+
+    Raises:
+        InputError: see above.
+    """
+    trainer = config.trainer
+    if verb != "fit" and not config.ckpt_path:
+        raise InputError(
+            f"`{verb}` needs a trained network: give --ckpt_path, such as RUN_DIR/checkpoints/best.ckpt"
+        )
+    if trainer.fast_dev_run:
+        return
+    for name in AMOUNTS[verb]:
+        if trainer[name] == 0:
+            purpose = "choose the best epoch by" if (verb, name) == ("fit", "limit_val_batches") else "do"
+            raise InputError(
+                f"trainer.{name} is 0: nothing is left to {purpose}; leave it out, or give a number above 0"
+            )
+    if verb != "fit":
+        return
+    if trainer.overfit_batches:
+        raise InputError(
+            "trainer.overfit_batches puts another sampler in the place of the data module's own: "
+            "give --trainer.limit_train_batches instead"
+        )
+    every, epochs = trainer.check_val_every_n_epoch, trainer.max_epochs
+    if every and epochs is not None and 0 < epochs < every:
+        raise InputError(
+            f"trainer.check_val_every_n_epoch is {every}, but trainer.max_epochs {epochs}: no epoch would be "
+            f"validated and none could be the best; give at most {epochs}"
+        )
+
+
+class ValidationIsReached(Callback):
+    """A run that would end before its first validation is refused: it could not choose its best epoch."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare numbers of steps, now that the length of an epoch is known."""
+        batches = trainer.val_check_batch
+        if batches is None:  # validation comes after a time
+            return
+        if trainer.check_val_every_n_epoch:
+            epoch = trainer.num_training_batches
+            batches = (trainer.check_val_every_n_epoch - 1) * epoch + min(batches, epoch)
+        needed = math.ceil(batches / trainer.accumulate_grad_batches)
+        if 0 < trainer.max_steps < needed:
+            raise InputError(
+                f"trainer.max_steps is {trainer.max_steps}, but validation comes after {needed} steps: "
+                "the best epoch could not be chosen; give more steps, or --trainer.limit_train_batches"
+            )

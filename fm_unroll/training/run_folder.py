@@ -1,0 +1,145 @@
+"""The folder of a run: its name, what it holds already, and whether a command goes on with it."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+from lightning.pytorch.utilities import rank_zero_only
+
+from fm_unroll.data.modules import KSpaceData
+from fm_unroll.errors import InputError
+from fm_unroll.files import visible
+from fm_unroll.models.checkpoints import read_checkpoint
+
+# Set by W&B's agent for the runs that it starts. Users set WANDB_RUN_ID themselves as well, to name a run at
+# W&B: alone it makes no run of a sweep.
+WANDB_SWEEP, WANDB_RUN = "WANDB_SWEEP_ID", "WANDB_RUN_ID"
+
+# Set by `sweep` on one machine, where W&B knows no sweep.
+LOCAL_SWEEP = "FM_UNROLL_SWEEP"
+
+# Methods that configs call by another name.
+CALLED = {"varnet": "e2e_varnet"}
+
+# What may change while a run goes on: where it computes and where things lie. How its subjects are split is
+# compared subject by subject, and the data's seed is that of the run.
+MAY_CHANGE = {
+    *("config", "ckpt_path", "weights_only", "leave_out"),
+    *(f"model.{name}" for name in ("any_encoder", "checkpoint_cascades", "compile", "weights")),
+    *(f"data.init_args.{name}" for name in ("num_workers", "release", "root", "seed")),
+    *(f"data.init_args.{name}" for name in ("split", "split_file", "split_seed")),
+}
+TRAINER_MUST_STAY = {
+    *("accumulate_grad_batches", "check_val_every_n_epoch", "gradient_clip_algorithm", "gradient_clip_val"),
+    *("limit_train_batches", "limit_val_batches", "precision", "val_check_interval"),
+}
+
+
+def sweep_run() -> str | None:
+    """The id of this run if a sweep started it: W&B's agent, or `sweep`."""
+    in_sweep = os.environ.get(WANDB_SWEEP) or os.environ.get(LOCAL_SWEEP)
+    return os.environ.get(WANDB_RUN) or None if in_sweep else None
+
+
+def run_folder(config: Namespace) -> Path:
+    """Name the folder of a run: the given one, else ``runs/<method>_x<acceleration>/seed<seed>``.
+
+    The folder of every config in ``configs/`` has the config's name. The runs of a sweep share most of their
+    command: each has a folder below, named by its id.
+    """
+    given, run = config.trainer.default_root_dir, sweep_run()
+    if given:
+        return Path(given, run) if run and Path(given).name != run else Path(given)
+    acceleration = data_module(config).sampling.acceleration
+    method = CALLED.get(config.model.method, config.model.method).replace("/", "-")
+    return Path("runs", f"{method}_x{acceleration:g}", run or f"seed{config.seed_everything}")
+
+
+def data_module(config: Namespace) -> KSpaceData:
+    """Make the data module of a resolved config, and nothing else of it; no file is read."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(KSpaceData, "data")
+    given = Namespace(data=config.data)  # type: ignore[no-untyped-call]  # untyped in jsonargparse
+    data: KSpaceData = parser.instantiate(given).data
+    return data
+
+
+def is_begun(run_dir: Path) -> bool:
+    """Whether a folder holds a run, finished or interrupted."""
+    return bool(visible(run_dir / "checkpoints", ".ckpt"))
+
+
+@rank_zero_only
+def refuse_overwriting(run_dir: Path) -> None:
+    """Refuse to train over a finished or interrupted run."""
+    if is_begun(run_dir):
+        raise InputError(
+            f"{run_dir} already holds a run: continue it with `fit --resume {run_dir}`, "
+            "give another --trainer.default_root_dir, or delete it"
+        )
+
+
+def require_same_config(run_dir: Path, earlier: Any, asked: Any) -> None:
+    """Refuse to go on with a run by another config than its own.
+
+    Args:
+        run_dir: the run's folder.
+        earlier: its resolved config, as plain values.
+        asked: that of the command.
+
+    Raises:
+        InputError: they differ in something that decides what is trained; the message names each such key.
+    """
+    before, now = dict(flattened(earlier)), dict(flattened(asked))
+    differing = [
+        f"{key} is {before.get(key)!r} there and {now.get(key)!r} here"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and must_stay(key)
+    ]
+    if differing:
+        raise InputError(
+            f"{run_dir} holds a run with another config: {'; '.join(differing)}. "
+            "Give the same options, or another --trainer.default_root_dir"
+        )
+
+
+def must_stay(key: str) -> bool:
+    """Whether an option decides what is trained."""
+    section, _, name = key.partition(".")
+    if section == "trainer":
+        return name.partition(".")[0] in TRAINER_MUST_STAY
+    return key not in MAY_CHANGE
+
+
+def flattened(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested dictionaries by dotted names."""
+    if not isinstance(node, dict):
+        yield name, node
+        return
+    for key, value in node.items():
+        yield from flattened(value, f"{name}.{key}" if name else key)
+
+
+def latest_checkpoint(run_dir: Path) -> Path:
+    """Find the checkpoint of a run that has seen most training steps; those that cannot be read do not count.
+
+    Raises:
+        InputError: there is none that can be read.
+    """
+    readable = []
+    saved_by_slurm = [path for path in visible(run_dir, ".ckpt") if path.name.startswith("hpc_ckpt_")]
+    for path in [*visible(run_dir / "checkpoints", ".ckpt"), *saved_by_slurm]:
+        try:
+            steps = read_checkpoint(path)["global_step"]
+        except InputError as error:
+            warnings.warn(f"{error}: passed over", stacklevel=2)
+            continue
+        readable.append((steps, path.stat().st_mtime_ns, path))
+    if not readable:
+        raise InputError(
+            f"cannot resume {run_dir}: {run_dir / 'checkpoints'} has no checkpoint to go on from"
+        )
+    return max(readable)[-1]

@@ -1,0 +1,118 @@
+"""Which callbacks a run has, and which options are refused before its first step."""
+
+import pytest
+from jsonargparse import Namespace
+
+from fm_unroll.errors import InputError
+from fm_unroll.training.recipe import class_of, complete_callbacks, recipe_callbacks
+from fm_unroll.training.refusals import refuse_no_work
+
+NAMES = [
+    "EarlyStopping",
+    "ModelCheckpoint",
+    "LastCheckpoint",
+    "ImagePanels",
+    "ReconstructionWriter",
+    "WandbRecord",
+]
+
+
+def callback(path: str, **options: object) -> Namespace:
+    return Namespace(class_path=path, init_args=Namespace(**options))
+
+
+def names(callbacks: list[Namespace]) -> list[str]:
+    return [class_of(callback).__name__ for callback in callbacks]
+
+
+def test_the_recipe_s_callbacks_have_all_their_options():
+    assert names(recipe_callbacks()) == NAMES
+    stopping = recipe_callbacks()[0].init_args
+    assert (stopping.monitor, stopping.patience, stopping.min_delta) == ("val/ssim", 5, 0.0)
+
+
+@pytest.mark.parametrize("given", [None, []])
+def test_a_config_that_lists_none_has_the_recipe_s(given):
+    assert names(complete_callbacks(given, ())) == NAMES
+
+
+def test_a_user_s_callback_is_added():
+    own = callback("lightning.pytorch.callbacks.LearningRateMonitor")
+    assert names(complete_callbacks([own], ())) == [*NAMES, "LearningRateMonitor"]
+
+
+@pytest.mark.parametrize(
+    "module", ["lightning.pytorch.callbacks", "lightning.pytorch.callbacks.early_stopping"]
+)
+def test_one_of_the_same_class_takes_the_recipe_s_place(module):
+    own = callback(f"{module}.EarlyStopping", monitor="val/psnr", patience=9)
+    completed = complete_callbacks([own], ())
+    assert sorted(names(completed)) == sorted(NAMES)
+    assert next(c for c in completed if class_of(c).__name__ == "EarlyStopping").init_args.patience == 9
+
+
+def test_a_subclass_is_another_class():
+    """LastCheckpoint is a ModelCheckpoint: neither stands for the other."""
+    own = callback("fm_unroll.training.callbacks.LastCheckpoint", minutes=0)
+    assert sorted(names(complete_callbacks([own], ()))) == sorted(NAMES)
+
+
+def test_what_is_left_out_is_said_by_name():
+    assert names(complete_callbacks(None, ["EarlyStopping", "ImagePanels"])) == [
+        name for name in NAMES if name not in ("EarlyStopping", "ImagePanels")
+    ]
+    own = callback("lightning.pytorch.callbacks.ModelCheckpoint")
+    assert "ModelCheckpoint" not in names(complete_callbacks([own], ["ModelCheckpoint"]))
+    with pytest.raises(InputError, match="leave_out EarlyStoping: the recipe has EarlyStopping, "):
+        complete_callbacks(None, ["EarlyStoping"])
+
+
+def config(**trainer: object) -> Namespace:
+    usual = {
+        "fast_dev_run": False,
+        "max_epochs": 5,
+        "max_steps": -1,
+        "overfit_batches": 0.0,
+        "check_val_every_n_epoch": 1,
+        **{f"limit_{part}_batches": None for part in ("train", "val", "test", "predict")},
+    }
+    return Namespace(ckpt_path="best.ckpt", trainer=Namespace(**usual | trainer))
+
+
+@pytest.mark.parametrize(
+    "verb, trainer, words",
+    [
+        (
+            "fit",
+            {"limit_val_batches": 0},
+            "limit_val_batches is 0: nothing is left to choose the best epoch by",
+        ),
+        ("fit", {"limit_train_batches": 0.0}, "limit_train_batches is 0"),
+        ("fit", {"max_epochs": 0}, "max_epochs is 0"),
+        ("fit", {"max_steps": 0}, "max_steps is 0"),
+        ("fit", {"check_val_every_n_epoch": 6}, "check_val_every_n_epoch is 6, but trainer.max_epochs 5"),
+        ("fit", {"overfit_batches": 1}, "overfit_batches"),
+        ("validate", {"limit_val_batches": 0}, "limit_val_batches is 0"),
+        ("test", {"limit_test_batches": 0}, "limit_test_batches is 0"),
+        ("predict", {"limit_predict_batches": 0}, "limit_predict_batches is 0"),
+    ],
+)
+def test_options_that_leave_nothing_to_do_are_refused(verb, trainer, words):
+    refuse_no_work(verb, config())
+    with pytest.raises(InputError, match=words):
+        refuse_no_work(verb, config(**trainer))
+
+
+def test_options_of_other_verbs_do_not_matter():
+    refuse_no_work("test", config(max_epochs=0, limit_val_batches=0))
+    refuse_no_work("fit", config(check_val_every_n_epoch=6, max_epochs=-1))
+    refuse_no_work("fit", config(limit_val_batches=0, fast_dev_run=True))
+
+
+@pytest.mark.parametrize("verb", ["validate", "test", "predict"])
+def test_an_untrained_network_is_not_scored(verb):
+    untrained = config()
+    untrained.ckpt_path = None
+    refuse_no_work("fit", untrained)
+    with pytest.raises(InputError, match=f"`{verb}` needs a trained network: give --ckpt_path"):
+        refuse_no_work(verb, untrained)
