@@ -92,7 +92,7 @@ def test_no_import_runs_in_a_circle():
 def test_no_room_is_a_drawer():
     sizes: Counter[str] = Counter()
     for path in SOURCES:
-        sizes[room_of(path)] += lines(path)
+        sizes[path.parent.name] += lines(path)  # a room within a room, as readers in data, is one of its own
     room, largest = sizes.most_common(1)[0]
     assert largest < 0.2 * sizes.total(), f"{room} has {100 * largest / sizes.total():.0f} % of the lines"
 
