@@ -26,14 +26,17 @@ def check(root: Path, json: bool = False, contact_sheet: Path | None = None, rea
         json: print JSON instead of a table.
         contact_sheet: a PNG to write, with images of each contrast as networks see them: readout downwards,
             phase encoding to the right. An image that is turned was stored in another order of axes.
-        read: read every slice too, which takes as long as an epoch without training.
+        read: read every slice too, and compare sampling, maximum and stored images with what the files say;
+            takes as long as an epoch without training.
 
     Raises:
-        SystemExit: status 1 when a file cannot be used.
+        SystemExit: status 1 when a file cannot be used, or its data are not what it says of itself.
     """
     found = survey(root)
     if read:
-        found.problems += [problem for data_set in found.data_sets for problem in read_all(data_set)]
+        for position, data_set in enumerate(found.data_sets):
+            found.data_sets[position], problems = read_all(data_set)
+            found.problems += problems
     if contact_sheet is not None:
         found.problems += draw(found.data_sets, contact_sheet)
     report = count(root, found)
@@ -43,7 +46,7 @@ def check(root: Path, json: bool = False, contact_sheet: Path | None = None, rea
         print_report(report)
         if contact_sheet is not None and contact_sheet.is_file():
             print(f"written: {contact_sheet}")
-    if report["problems"]:
+    if report["problems"] or report["contradictions"]:
         raise SystemExit(1)
 
 
@@ -89,6 +92,10 @@ def print_report(report: dict[str, Any]) -> None:
         print(f"ignored: {line}")
     for problem in report["problems"]:
         print(f"unusable: {problem}")
+    for contradiction in report["contradictions"]:
+        print(f"contradicts itself: {contradiction}")
+    for remark in report["remarks"]:
+        print(f"remark: {remark}")
 
 
 def folder_lines(folders: Sequence[Path]) -> list[str]:

@@ -101,7 +101,7 @@ class Job:
                     problems.append(str(outcome))
                     continue
                 state = stamp(folder / volume.path, self.reader)
-                cache.put(volume.path, state, replace(volume, maximum=outcome))
+                cache.put(volume.path, state, outcome)
         return problems
 
 

@@ -133,7 +133,7 @@ def announce(scan: Scan, pattern: SamplingPattern | None, trained: Sequence[dict
         f"{sampled}: true acceleration {seen.true_acceleration:.3g}, {seen.acs_lines} ACS lines"
     )
     outside = dict.fromkeys(line for facts in trained for line in outside_training(seen, facts))
-    for line in [*scan.notes, *outside]:
+    for line in [*scan.notes, *volume.contradictions, *volume.remarks, *outside]:
         print(f"warning: {line}", file=sys.stderr)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fm_unroll.curation.survey import DataSet, Survey
 from fm_unroll.data.dataset import SliceDataset
-from fm_unroll.data.index import require_size, target_maximum
+from fm_unroll.data.index import examine_volume, require_size
 from fm_unroll.data.parallel import each_watched
 from fm_unroll.data.undersampling import rss_image
 from fm_unroll.data.volume import Volume
@@ -27,6 +27,8 @@ def count(root: Path, found: Survey) -> dict[str, Any]:
         "root": str(root),
         "data_sets": [count_data_set(data_set) for data_set in found.data_sets],
         "problems": list(dict.fromkeys(found.problems)),
+        "contradictions": [line for data_set in found.data_sets for line in data_set.index.contradictions],
+        "remarks": [line for data_set in found.data_sets for line in data_set.index.remarks],
         "ignored": found.ignored,
         "folders": list(map(str, found.folders)),
         "left_out": found.left_out,
@@ -68,20 +70,25 @@ def by_contrast(volumes: Sequence[Volume]) -> dict[str, list[Volume]]:
     return {contrast: [volume for volume in volumes if volume.contrast == contrast] for contrast in contrasts}
 
 
-def read_all(data_set: DataSet) -> list[str]:
-    """Read every slice; one line for each volume with a bad slice says what is wrong with the first."""
-    outcomes = watched(read_volume, data_set, data_set.index.volumes, f"read {data_set.name}")
-    return [str(outcome) for _, outcome in outcomes if isinstance(outcome, InputError)]
+def read_all(data_set: DataSet) -> tuple[DataSet, list[str]]:
+    """Read every slice.
+
+    Returns:
+        The data set with what its slices tell, and one line for each volume with a bad slice, which says what
+        is wrong with the first.
+    """
+    volumes, problems = [], []
+    for volume, outcome in watched(read_volume, data_set, data_set.index.volumes, f"read {data_set.name}"):
+        failed = isinstance(outcome, InputError)
+        volumes.append(volume if failed else outcome)
+        problems += [str(outcome)] if failed else []
+    return replace(data_set, index=replace(data_set.index, volumes=volumes)), problems
 
 
-def read_volume(volume: Volume, data_set: DataSet) -> None:
+def read_volume(volume: Volume, data_set: DataSet) -> Volume:
     """Read every slice of a volume, and refuse what training would refuse."""
     require_size(volume, data_set.index.root)
-    if volume.fully_sampled:
-        target_maximum(volume, data_set.index.root, data_set.reader)
-    else:
-        for _ in SliceDataset(data_set.index.root, data_set.reader, [volume]):
-            pass
+    return examine_volume(volume, data_set.index.root, data_set.reader, every_slice=True)
 
 
 def pictures(

@@ -22,12 +22,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from fm_unroll.data.dataset import SliceDataset
-from fm_unroll.data.index import require_signal, stamp
+from fm_unroll.data.examination import Claims, conclude
+from fm_unroll.data.index import examine_volume, stamp
 from fm_unroll.data.readers.hdf5 import open_file, reading
 from fm_unroll.data.readers.reader import HDF5Reader, Reader
 from fm_unroll.data.sample import KSpaceSample
-from fm_unroll.data.undersampling import target_image
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.files import whole_file
@@ -37,7 +36,7 @@ ATTRIBUTE = "packed_from"
 LIBRARY = ("v110", "v110")
 
 
-def pack_volume(volume: Volume, root: Path, reader: Reader[Any], folder: Path) -> float | None:
+def pack_volume(volume: Volume, root: Path, reader: Reader[Any], folder: Path) -> Volume:
     """Copy a volume's file and its companions, unless the copy is there and nothing in it is damaged.
 
     Args:
@@ -47,7 +46,7 @@ def pack_volume(volume: Volume, root: Path, reader: Reader[Any], folder: Path) -
         folder: where the copy goes, under the same relative path.
 
     Returns:
-        The maximum of the target; None for an undersampled volume.
+        The volume with what its slices tell: all of them were read.
 
     Raises:
         InputError: the source cannot be used.
@@ -63,10 +62,9 @@ def pack_volume(volume: Volume, root: Path, reader: Reader[Any], folder: Path) -
             shutil.copy2(companion, part)
     with suppress(InputError):  # a copy that is missing, damaged or out of date is written below
         require_copy(copy, volume, folder, reader, made_from)
-        return maximum_of(SliceDataset(folder, reader, [volume]), volume, copy)
+        return examine_volume(volume, folder, reader, every_slice=True)
     with whole_file(copy) as part:
-        maximum = write_copy(source, part, volume, reader, made_from)
-    return maximum
+        return write_copy(source, part, volume, reader, made_from)
 
 
 def packed_bytes(volume: Volume) -> int:
@@ -83,13 +81,11 @@ def require_copy(path: Path, volume: Volume, folder: Path, reader: HDF5Reader, m
     with reading(path), open_file(path) as file:
         if file.attrs.get(ATTRIBUTE) != made_from:
             raise InputError(f"{path} is out of date")
-    if replace(reader.describe(path, folder), maximum=volume.maximum) != volume:
+    if reader.describe(path, folder) != replace(volume, maximum=None, contradictions=(), remarks=()):
         raise InputError(f"{path} is damaged")
 
 
-def write_copy(
-    source: Path, target: Path, volume: Volume, reader: HDF5Reader, made_from: str
-) -> float | None:
+def write_copy(source: Path, target: Path, volume: Volume, reader: HDF5Reader, made_from: str) -> Volume:
     """Copy a file, and check every slice on the way.
 
     Returns:
@@ -104,12 +100,13 @@ def write_copy(
         with h5py.File(target, "w", libver=LIBRARY, userblock_size=size) as copy:
             copy_attributes(file, copy)
             copy.attrs[ATTRIBUTE] = made_from
-            maximum = maximum_of(copy_slices(file, copy, volume, reader, source), volume, source)
+            samples = copy_slices(file, copy, volume, reader, source)
+            examined = conclude(volume, samples, Claims.of(reader, file, volume), source)
         del held
     if size:
         with source.open("rb") as original, target.open("r+b") as written:
             written.write(original.read(size))
-    return maximum
+    return examined
 
 
 def copy_slices(
@@ -160,19 +157,3 @@ def copy_attributes(original: h5py.HLObject, copied: h5py.HLObject) -> None:
     for name, value in original.attrs.items():
         kind = original.attrs.get_id(name)
         copied.attrs.create(name, value, shape=kind.shape, dtype=kind.dtype)
-
-
-def maximum_of(samples: Iterator[KSpaceSample] | SliceDataset, volume: Volume, path: Path) -> float | None:
-    """The maximum of a volume's target; all slices are read, even where there is no target.
-
-    Raises:
-        InputError: a slice cannot be used, or the stored reconstruction is empty.
-    """
-    maximum = 0.0
-    for sample in samples:
-        if volume.fully_sampled:
-            maximum = max(maximum, float(target_image(sample).max()))
-    if not volume.fully_sampled:
-        return None
-    require_signal(maximum, path)
-    return maximum if volume.maximum is None else volume.maximum

@@ -69,11 +69,23 @@ class SliceDataset(Dataset[KSpaceSample]):
         """
         index, slice_, frame = self.entries[item].tolist()
         volume = self.volumes[index]
-        path = self.root / volume.path
+        path, file = self.open(index)
         with reading(path):
-            file = self._files.get(path, self._identities[index])
             kspace, target = self.reader.read(file, volume, slice_, frame)
             return KSpaceSample.checked(kspace, target, volume, slice_, frame, path)
+
+    def open(self, index: int) -> tuple[Path, Any]:
+        """The path of a volume's file, and the file as the reader opens it.
+
+        Args:
+            index: the volume, as an index into ``volumes``.
+
+        Raises:
+            InputError: the file cannot be used, or is not the one it was.
+        """
+        path = self.root / self.volumes[index].path
+        with reading(path):
+            return path, self._files.get(path, self._identities[index])
 
 
 class OpenFiles(Generic[Opened]):

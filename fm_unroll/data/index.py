@@ -21,25 +21,17 @@ from typing import Any
 import platformdirs
 
 from fm_unroll.data.dataset import SliceDataset
+from fm_unroll.data.examination import examine
 from fm_unroll.data.parallel import each, each_watched
 from fm_unroll.data.readers.reader import Reader
-from fm_unroll.data.undersampling import target_image
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError, UnsupportedError
 from fm_unroll.files import at_home, reached_again, unopened
 from fm_unroll.metrics import WINDOW
 from fm_unroll.provenance import source_sha256
 
-# what decides a description and a maximum, besides the module of a reader that lies elsewhere
-DECIDING = (
-    "fm_unroll.data.dataset",
-    "fm_unroll.data.index",
-    "fm_unroll.data.readers",
-    "fm_unroll.data.sample",
-    "fm_unroll.data.undersampling",
-    "fm_unroll.data.volume",
-    "fm_unroll.physics",
-)
+# what decides a description and what slices tell, besides the module of a reader that lies elsewhere
+DECIDING = ("fm_unroll.data", "fm_unroll.physics")
 SAVE_EVERY_SECONDS = 60
 MIN_FILES_FOR_WORKERS = 2000  # headers take a millisecond each: fewer are read before processes have started
 
@@ -65,6 +57,16 @@ class Index:
     missing: list[str]
     problems: list[str]
     left_out: list[str] = field(default_factory=list)
+
+    @property
+    def contradictions(self) -> list[str]:
+        """One line for each contradiction between a file and its data, as far as volumes are examined."""
+        return [f"{self.root / v.path}: {line}" for v in self.volumes for line in v.contradictions]
+
+    @property
+    def remarks(self) -> list[str]:
+        """One line for each remark on a file's data, likewise."""
+        return [f"{self.root / v.path}: {line}" for v in self.volumes for line in v.remarks]
 
 
 def build_index(
@@ -116,10 +118,11 @@ def build_index(
 
 
 def measure_maxima(index: Index, reader: Reader[Any], workers: int = 0, strict: bool = True) -> Index:
-    """Find the maximum of every target volume that is not known yet.
+    """Measure the maximum of every target volume, and compare what its file says of itself with its data.
 
-    Such volumes are read as a whole, which takes a while on hundreds of gigabytes. Every maximum is
-    remembered as soon as it is known: an interrupted run goes on where it stopped.
+    Of a file that stores its images they are read, and one slice of k-space; of others all slices, which
+    takes a while on hundreds of gigabytes. Whatever is found is remembered at once: an interrupted run goes
+    on where it stopped.
 
     Args:
         index: the index. Undersampled volumes have no target and stay as they are.
@@ -135,30 +138,33 @@ def measure_maxima(index: Index, reader: Reader[Any], workers: int = 0, strict: 
     volumes = {volume.name: volume for volume in index.volumes}
     problems = []
     with cache:
-        measure = partial(target_maximum, root=index.root, reader=reader)
+        measure = partial(examine_volume, root=index.root, reader=reader)
         for volume, outcome in each(measure, unknown, workers, "target maxima"):
             if isinstance(outcome, InputError):
                 problems.append(str(outcome))
                 del volumes[volume.name]
             else:
-                volumes[volume.name] = replace(volume, maximum=outcome)
-                cache.update(volumes[volume.name])
+                volumes[volume.name] = outcome
+                cache.update(outcome)
     if strict:
         _refuse(problems)
     return replace(index, volumes=list(volumes.values()), problems=index.problems + problems)
 
 
-def target_maximum(volume: Volume, root: Path, reader: Reader[Any]) -> float:
-    """The maximum of a fully sampled volume's target over all slices and frames, in image units.
+def examine_volume(volume: Volume, root: Path, reader: Reader[Any], every_slice: bool = False) -> Volume:
+    """The volume with its target's maximum, contradictions and remarks, see :func:`examine`.
+
+    Args:
+        volume: the volume.
+        root: the data set's folder.
+        reader: the layout.
+        every_slice: read all slices, even where fewer tell the maximum.
 
     Raises:
-        InputError: a slice cannot be used, or the stored reconstruction is empty.
+        InputError: a slice cannot be used, or the stored images are empty.
     """
-    maximum = 0.0
-    for sample in SliceDataset(root, reader, [volume]):
-        maximum = max(maximum, float(target_image(sample).max()))
-    require_signal(maximum, root / volume.path)
-    return maximum
+    slices = SliceDataset(root, reader, [volume])
+    return examine(slices, range(len(slices)) if every_slice else None)
 
 
 def require_size(volume: Volume, root: Path) -> None:
@@ -173,16 +179,6 @@ def require_size(volume: Volume, root: Path) -> None:
             f"{root / volume.path}: images of {rows} x {columns} are smaller than the {WINDOW} x {WINDOW} "
             "window of SSIM"
         )
-
-
-def require_signal(maximum: float, file: Path) -> None:
-    """Refuse a volume whose target is empty.
-
-    Raises:
-        InputError: its maximum is zero.
-    """
-    if maximum == 0:
-        raise InputError(f"{file}: the stored reconstruction is zero everywhere")
 
 
 class IndexCache:

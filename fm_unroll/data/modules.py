@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch.distributed
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from fm_unroll.data.dataset import SliceDataset
@@ -178,6 +179,7 @@ class KSpaceData(LightningDataModule, ABC):
         """Load the index and split it by subject."""
         if not hasattr(self, "index"):
             self.index = self.read_index()
+            warn_of(self.index)
 
     @property
     def subjects(self) -> dict[str, tuple[str, ...]]:
@@ -270,6 +272,17 @@ class KSpaceData(LightningDataModule, ABC):
             slices = zip(batch.volume, batch.slice, batch.frame, strict=True)
             seeds = [f"{run}/{volume}/{slice_}/{frame}" for volume, slice_, frame in slices]
         return undersample(batch, self.sampling, seeds)
+
+
+def warn_of(index: Index) -> None:
+    """Warn once of files that contradict themselves, and once of those whose data are unusual."""
+    for found, what in (
+        (index.contradictions, "what files say of themselves is not what they hold"),
+        (index.remarks, "unusual data"),
+    ):
+        if found:
+            others = f" (and {len(found) - 1} more; `data check --read` lists them)" if found[1:] else ""
+            rank_zero_warn(f"{what}: {found[0]}{others}")
 
 
 class CMRxReconData(KSpaceData):

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fm_unroll.data.lines import require_lines
 from fm_unroll.data.volume import Volume, counted
 from fm_unroll.errors import InputError
 
@@ -65,11 +66,12 @@ class KSpaceSample:
 
         Raises:
             InputError: the k-space is not of the volume's shape, holds NaN or Inf, nothing but zeros, values
-                too small or large for float32, or data in lines that are not sampled; or the target holds NaN
-                or Inf.
+                too small or large for float32, or data in other lines than the volume says (see
+                :func:`~fm_unroll.data.lines.require_lines`); or the target holds NaN or Inf.
         """
         try:
             require_measurable(kspace, volume)
+            require_lines(kspace, volume, frame)
             if target is not None and not np.isfinite(target).all():
                 raise InputError("the stored reconstruction holds NaN or Inf")
         except InputError as error:
@@ -98,8 +100,6 @@ def require_measurable(kspace: NDArray[np.complex64], volume: Volume) -> None:
             f"k-space reaches {largest:.3g}; the squares of values beyond "
             f"{SMALLEST:g}..{1 / SMALLEST:g} leave float32: store it in other units"
         )
-    if not volume.fully_sampled and kspace[..., ~volume.lines].any():
-        raise InputError("k-space holds data in lines that the sampling mask leaves out")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fm_unroll.data.dataset import SliceDataset
+from fm_unroll.data.examination import examine, middle
 from fm_unroll.data.readers.geometry import Geometry
 from fm_unroll.data.readers.hdf5 import reading
 from fm_unroll.data.readers.registry import recognise
@@ -103,7 +104,7 @@ class Scan:
 
 
 def open_scan(path: Path | str, axes: str | Sequence[str] = ()) -> Scan:
-    """Recognise a file by its content and describe it.
+    """Recognise a file by its content, describe it, and compare what it says with some of its data.
 
     Args:
         path: the file.
@@ -112,7 +113,7 @@ def open_scan(path: Path | str, axes: str | Sequence[str] = ()) -> Scan:
 
     Raises:
         InputError: no such file, of no known kind, or not usable; axes are given for a file that states its
-            own order.
+            own order; the data are not sampled as the file says.
     """
     path = at_home(path)
     if not path.is_file():
@@ -130,6 +131,19 @@ def open_scan(path: Path | str, axes: str | Sequence[str] = ()) -> Scan:
         volume = reader.parse(file, where)
         anatomy, geometry = reader.anatomy(file, volume), reader.geometry(file)
         notes = reader.notes(file)
+    volume = examine_ends(SliceDataset(where.parent, reader, [volume]))
     slices = SliceDataset(where.parent, reader, [volume])
     population = reader.population(where, volume)
     return Scan(path, reader.name, volume, population, anatomy, geometry, notes, slices)
+
+
+def examine_ends(slices: SliceDataset) -> Volume:
+    """The volume of a scan, after its first, middle and last slice are compared with what its file says.
+
+    The others are compared when they are read.
+
+    Raises:
+        InputError: a slice cannot be used, such as one whose sampling is not what the file says.
+    """
+    (volume,) = slices.volumes
+    return examine(slices, sorted({0, middle(volume), len(slices) - 1}))

@@ -29,9 +29,12 @@ class Volume:
         acquired: first and one-past-last line the scanner acquired; lines outside are zero padding.
         sampled: the sampled lines of an undersampled scan; None in a fully sampled one.
         num_acs: fully sampled centre lines of an undersampled scan; 0 in a fully sampled one.
-        maximum: maximum of the target, in image units; None where it is not known (yet).
+        maximum: maximum of the target, in image units, as it was measured; None where it is not known (yet).
         synthetic: whether the file says of itself that it is simulated.
         reference_seed: the text that the layout's reference seeds masks with, where that is not ``name``.
+        contradictions: what the file says of itself and its data do not show, one line for each; known once
+            they are examined.
+        remarks: what is unusual about its data and no fault, likewise.
     """
 
     path: str
@@ -50,6 +53,8 @@ class Volume:
     maximum: float | None = None
     synthetic: bool = False
     reference_seed: str | None = None
+    contradictions: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def of_array(

@@ -4,12 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
 from fm_unroll.cli import main
-from simulate import random_kspace, write_cmrxrecon, write_fastmri, write_matlab
+from simulate import random_kspace, rss_image, write_cmrxrecon, write_fastmri, write_matlab
 
 
 def check(capsys, *args: object) -> tuple[int, dict]:
@@ -176,3 +177,47 @@ def test_both_real_files_are_recognised(shared: Path, tmp_path: Path, capsys):
         "fastMRI multicoil_val",
     ]
     assert Image.open(tmp_path / "sheet.png").height > 500
+
+
+def test_files_that_contradict_themselves_are_named(tmp_path: Path, capsys):
+    kspace = random_kspace(3, 2, 16, 12)
+    image = rss_image(kspace)[:, 4:12, 2:10].astype("f4")
+    folder = tmp_path / "multicoil_val"
+    write_fastmri(folder / "good.h5", target=image, attributes={"max": float(image.max())})
+    stale = write_fastmri(folder / "stale.h5", target=image, attributes={"max": 2 * float(image.max())})
+    scaled = write_fastmri(folder / "scaled.h5", target=4 * image)
+    status, report = check(capsys, tmp_path)
+    assert (status, report["problems"], report["contradictions"]) == (0, [], [])
+    status, report = check(capsys, tmp_path, "--read")
+    assert (status, report["problems"], report["remarks"]) == (1, [], [])
+    first, second = report["contradictions"]
+    assert first == f"{scaled}: slice 1: the stored image is 4 times the RSS of its k-space"
+    assert second.startswith(f"{stale}: the stated maximum ") and " is 2 times that of the images" in second
+
+
+def test_masked_kspace_without_a_mask_is_unusable(tmp_path: Path, capsys):
+    path = write_fastmri(tmp_path / "multicoil_val" / "a.h5", (3, 2, 16, 40), mask=np.arange(40) % 2 == 0)
+    with h5py.File(path, "r+") as file:
+        del file["mask"]
+    status, report = check(capsys, tmp_path, "--read")
+    words = "slice 0, frame 0: 20 of 40 acquired lines are empty: undersampled, and no mask says so"
+    assert (status, report["problems"]) == (1, [f"{path}: {words}"])
+
+
+def test_zero_padding_is_remarked_on_and_no_fault(tmp_path: Path, capsys):
+    kspace = random_kspace(16, 12, 2, 3, 1)
+    kspace[:, :3] = 0
+    folder = tmp_path / "MultiCoil" / "Cine" / "TrainingSet" / "FullSample" / "P001"
+    path = write_matlab(folder / "cine_sax.mat", kspace_full=kspace)
+    status, report = check(capsys, tmp_path, "--read")
+    (remark,) = report["remarks"]
+    assert status == 0 and remark.startswith(f"{path}: of 12 lines, 3 at the start")
+
+
+def test_task_2_of_2024_is_ignored_by_its_name(tmp_path: Path, capsys):
+    write_cmrxrecon(tmp_path)
+    folder = tmp_path / "MultiCoil" / "Cine" / "ValidationSet" / "UnderSample_Task2" / "P001"
+    path = write_matlab(folder / "cine_sax_kus_ktRadial4.mat", kus=random_kspace(16, 12, 2, 1, 3))
+    status, report = check(capsys, tmp_path)
+    (line,) = report["ignored"]
+    assert status == 0 and line.startswith(f"{path}: task 2 of CMRxRecon 2024") and "k-t" in line

@@ -28,7 +28,7 @@ def test_a_problem_of_two_parts_is_listed_once(tmp_path: Path):
 def test_images_too_small_for_ssim_are_reported(tmp_path: Path):
     path = write_fastmri(tmp_path / "multicoil_val" / "small.h5", recon=(6, 8))
     write_fastmri(tmp_path / "multicoil_val" / "whole.h5", recon=(7, 8))
-    (problem,) = read_all(only(tmp_path))
+    _, (problem,) = read_all(only(tmp_path))
     assert problem.startswith(f"{path}: images of 6 x 8 are smaller")
 
 

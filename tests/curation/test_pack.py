@@ -364,3 +364,19 @@ def test_the_space_needed_is_that_of_complex64_kspace(tmp_path: Path, monkeypatc
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, needed))
     pack(tmp_path / "data", workers=0)
     assert names(tmp_path / "data_packed") == names(tmp_path / "data")
+
+
+def test_packing_refuses_masked_kspace_and_remembers_contradictions(brain: Path, tmp_path: Path, capsys):
+    masked = write_fastmri(brain / "c.h5", (3, 2, 16, 40), mask=np.arange(40) % 2 == 0)
+    with h5py.File(masked, "r+") as file:
+        del file["mask"]
+    with pytest.raises(SystemExit):
+        pack(brain, workers=0)
+    assert f"unusable: {masked}: slice 0, frame 0: 20 of 40 acquired lines" in capsys.readouterr().out
+    assert names(tmp_path / "brain_packed") == ["a.h5", "b.h5"]
+    first, second = build_index(tmp_path / "brain_packed", FastMRIReader()).volumes
+    assert len(first.contradictions) == 1 and second.contradictions == ()  # random images are no RSS
+    masked.unlink()
+    assert build_index(tmp_path / "brain_packed", FastMRIReader()).volumes == (
+        measure_maxima(build_index(brain, FastMRIReader()), FastMRIReader()).volumes
+    )

@@ -301,10 +301,13 @@ def test_measuring_goes_on_where_it_stopped(root: Path):
 def test_the_maximum_of_a_cropped_scan_is_that_of_the_crop(tmp_path: Path):
     write_fastmri(tmp_path / "a.h5", (2, 2, 16, 12), (4, 4))
     write_fastmri(tmp_path / "b.h5", (2, 2, 16, 12), (4, 4), attributes={"max": 0.5})
-    measured, stated = measure_maxima(build_index(tmp_path, FastMRIReader()), FastMRIReader()).volumes
+    index = measure_maxima(build_index(tmp_path, FastMRIReader()), FastMRIReader())
     image = rss(ifft2c(torch.from_numpy(random_kspace(2, 2, 16, 12))))[:, 6:10, 4:8]
-    assert measured.maximum == pytest.approx(float(image.max()), rel=1e-5)
-    assert stated.maximum == 0.5
+    for volume in index.volumes:  # whatever a file states
+        assert volume.maximum == pytest.approx(float(image.max()), rel=1e-5)
+    (line,) = index.contradictions
+    assert line.startswith(f"{tmp_path / 'b.h5'}: the stated maximum 0.5 is ")
+    assert build_index(tmp_path, FastMRIReader()) == index  # it is remembered
 
 
 def test_an_empty_reconstruction_is_refused(tmp_path: Path):

@@ -9,7 +9,7 @@ from fm_unroll.data.scan import open_scan
 from fm_unroll.errors import InputError
 from fm_unroll.models import build_model
 from fm_unroll.physics import RandomSampling, UniformSampling, ifft2c, rss
-from simulate import random_kspace, write_cmrxrecon, write_fastmri, write_matlab
+from simulate import random_kspace, rss_image, write_cmrxrecon, write_fastmri, write_matlab
 
 
 def test_kinds_are_told_by_content_not_by_name(write_ismrmrd, tmp_path):
@@ -138,9 +138,15 @@ def test_a_scan_is_undersampled_as_an_evaluation_does(tmp_path):
     assert batch.data_range.tolist() == [batch.target.max()] * 3
 
 
-def test_the_maximum_that_a_file_states_scales_its_metrics(tmp_path):
-    scan = open_scan(write_fastmri(tmp_path / "file7.h5", attributes={"max": 7.5}))
-    assert scan.undersample(RandomSampling(2, 0.2)).data_range.tolist() == [7.5] * 3
+def test_the_maximum_that_is_measured_scales_the_metrics_not_the_one_that_is_stated(tmp_path):
+    target = rss_image(random_kspace(3, 2, 16, 12))[:, 4:12, 2:10].astype("f4")
+    for number, stored in enumerate([None, target]):
+        path = write_fastmri(tmp_path / f"file{number}.h5", target=stored, attributes={"max": 7.5})
+        scan = open_scan(path)
+        batch = scan.undersample(RandomSampling(2, 0.2))
+        np.testing.assert_allclose(batch.data_range, target.max(), rtol=1e-6)
+        (line,) = scan.volume.contradictions
+        assert line.startswith(f"the stated maximum 7.5 is {7.5 / target.max():.4g} times that of the images")
 
 
 def test_a_path_from_inside_the_subjects_folder_names_the_subject(tmp_path, monkeypatch):
@@ -188,3 +194,25 @@ def test_a_network_takes_an_undersampled_scan_as_it_is(tmp_path):
     assert together.shape == (3, 16, 12)
     one = batch[1]
     torch.testing.assert_close(network(one.kspace, one.mask, one.num_acs)[0], together[1])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (
+            lambda k: k[1, :, :, :, 1::2].fill(0),
+            "slice 0, frame 1 has other lines (6) .* k-t sampling is not",
+        ),
+        (lambda k: k[0, 1, :, :, 1::2].fill(0), "slice 1, frame 0 has other lines (6) .* slice to slice"),
+        (lambda k: k[0, 1, :, :8, 1::2].fill(0), "slice 1, frame 0: line 1 holds data at 50% of the readout"),
+        (lambda k: k[0, 1, 2, :, 5].fill(0), "slice 1, frame 0: coil 2 holds data at 0% .* of line 5"),
+    ],
+)
+def test_numpy_lines_are_the_same_in_every_coil_slice_and_frame(tmp_path, spoil, words):
+    kspace = random_kspace(2, 3, 4, 16, 12)
+    spoil(kspace)
+    np.save(tmp_path / "a.npy", kspace)
+    with pytest.raises(
+        InputError, match=f"{tmp_path / 'a.npy'}: {words}".replace("(", r"\(").replace(")", r"\)")
+    ):
+        open_scan(tmp_path / "a.npy", AXES)

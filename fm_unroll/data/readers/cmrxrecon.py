@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_unroll.data.lines import find_lines, lines_of_mask
 from fm_unroll.data.readers.cmrxrecon_tree import (
     SAMPLING,
     SUBJECT,
@@ -137,8 +138,8 @@ class CMRxReconReader(HDF5Reader):
         return sorted(files), missing
 
     def companions(self, path: Path) -> list[Path]:
-        """The file with the sampling mask of an undersampled scan, if there is one."""
-        return [] if self.sampling == "FullSample" else _mask_files(path)
+        """The files with the sampling mask of a scan, if there are any."""
+        return _mask_files(path)
 
     @property
     def part(self) -> str:
@@ -207,7 +208,7 @@ class CMRxReconReader(HDF5Reader):
         return "cardiac"
 
     def parse(self, file: h5py.File, path: Path) -> Volume:
-        """The volume in a file. Without a mask file, the lines that are not zero are the sampled ones.
+        """The volume in a file. Where no mask is published, the lines that hold data are the sampled ones.
 
         Raises:
             UnsupportedError: its lines change from frame to frame, or are not whole; or it is of one coil.
@@ -224,7 +225,7 @@ class CMRxReconReader(HDF5Reader):
         return Volume.of_array(
             path,
             (frames, slices, coils, readout, phase),
-            None if fully_sampled else _sampled_lines(path, file, dataset),
+            _sampled_lines(path, file, dataset, fully_sampled),
             name=f"{place.subject}/{place.contrast}",
             subject=place.subject,
             contrast=place.contrast,
@@ -233,9 +234,7 @@ class CMRxReconReader(HDF5Reader):
 
     def read(self, file: h5py.File, volume: Volume, slice: int, frame: int) -> Images:
         """One slice of one frame. No reconstruction is stored."""
-        dataset = get_kspace(file, KSPACE_NAMES, AXES)
-        kspace = to_complex64(dataset[(frame, slice)[5 - dataset.ndim :]])
-        return np.ascontiguousarray(kspace.swapaxes(-1, -2)), None
+        return _read_slice(get_kspace(file, KSPACE_NAMES, AXES), slice, frame), None
 
     def _subjects(self, root: Path) -> Iterator[tuple[str, Path]]:
         """The subjects of this part with their folders, one of each category."""
@@ -261,28 +260,52 @@ class CMRxReconReader(HDF5Reader):
         return subset / self.sampling / "P001" / f"{contrast}.mat"
 
 
-def _sampled_lines(path: Path, file: h5py.File, dataset: h5py.Dataset) -> NDArray[np.bool_]:
-    """The sampled lines of an undersampled file, bool, ``(phase,)``."""
-    shape = dataset.shape[-2:]
-    lines = _mask_lines(file, shape)
-    for mask_file in _mask_files(path) if lines is None else []:
+def _read_slice(dataset: h5py.Dataset, slice: int, frame: int) -> NDArray[np.complex64]:
+    """One slice of one frame: complex64, ``(coil, readout, phase)``."""
+    kspace = to_complex64(dataset[(frame, slice)[5 - dataset.ndim :]])
+    return np.ascontiguousarray(kspace.swapaxes(-1, -2))
+
+
+def _sampled_lines(
+    path: Path, file: h5py.File, dataset: h5py.Dataset, full: bool
+) -> NDArray[np.bool_] | None:
+    """The sampled lines of a file, bool, ``(phase,)``; None for a fully sampled one.
+
+    Args:
+        path: where its masks are looked for.
+        file: the open file.
+        dataset: its k-space.
+        full: whether its names call it fully sampled.
+    """
+    frames, slices, *_, phase, readout = (1,) * (5 - dataset.ndim) + dataset.shape
+    found = {file.filename: _mask_lines(file, (phase, readout))}
+    for mask_file in _mask_files(path):
         with reading(mask_file), open_file(mask_file) as opened:
-            lines = _mask_lines(opened, shape)
-        if lines is None:
+            found[str(mask_file)] = _mask_lines(opened, (phase, readout))
+        if found[str(mask_file)] is None:
             raise InputError(f"{mask_file}: holds no {' or '.join(MASK_NAMES)}")
-    if lines is None:
-        first_slice = to_complex64(dataset[(0,) * (dataset.ndim - 3)])
-        lines = np.asarray(first_slice.any(axis=(0, 2)))
-    return lines
+    masks = {where: lines for where, lines in found.items() if lines is not None}
+    if masks:
+        first, lines = next(iter(masks.items()))
+        for where, others in masks.items():
+            if (others != lines).any():
+                raise InputError(f"{where}: not the mask that {first} holds; keep the one that is {path}'s")
+        return None if full and lines.all() else lines
+    if full:
+        return None
+    ends = dict.fromkeys([(0, 0), (0, min(1, frames - 1)), (0, frames - 1), (slices - 1, 0)])
+    return find_lines(((slice_, frame, _read_slice(dataset, slice_, frame)) for slice_, frame in ends), path)
 
 
 def _mask_files(path: Path) -> list[Path]:
-    """The file with the sampling mask of an undersampled scan, if there is one."""
-    return [mask] if (mask := mask_place(path)).is_file() else []
+    """The published masks of a scan: beside it, or in the folder of its task's masks (2024, 2025)."""
+    beside = path.with_name(path.name.replace("_kus_", "_mask_"))
+    places = [mask_place(path)] + [beside] * ("_kus_" in path.name)
+    return [mask for mask in dict.fromkeys(places) if mask.is_file()]
 
 
 def _mask_lines(file: h5py.File, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
-    """Sampled lines of the mask [ky, kx] in a file, or None if it holds no mask."""
+    """Sampled lines of the mask [ky, kx] or [t, ky, kx] in a file, or None if it holds no mask."""
     name = next((name for name in MASK_NAMES if name in list(file)), None)
     if name is None:
         return None
@@ -290,9 +313,6 @@ def _mask_lines(file: h5py.File, shape: tuple[int, int]) -> NDArray[np.bool_] | 
     where = f"{file.filename}: {name}"
     if mask.shape[-2:] != shape or mask.ndim > 3 or mask.dtype.kind not in "buif":
         raise InputError(f"{where} is {mask.dtype} {mask.shape}, expected numbers (ky, kx) = {shape}")
-    frames = mask[()].reshape(-1, *shape) != 0  # those of 2025 have one mask a frame, be they the same
-    if (frames != frames[:1]).any():
-        raise UnsupportedError(f"{where} changes from frame to frame: k-t sampling is not supported")
-    if (frames != frames[..., :1]).any():
-        raise UnsupportedError(f"{where} varies along kx; only masks of whole lines (ky) are supported")
-    return np.asarray(frames[0, :, 0])
+    # those of 2025 have one mask a frame, be they the same
+    values = (mask[()] != 0).reshape(-1, *shape).swapaxes(-1, -2)
+    return lines_of_mask(values, where)

@@ -143,7 +143,6 @@ class FastMRIReader(HDF5Reader):
             acquired=acquired,
             sampled=sampled,
             num_acs=num_acs,
-            maximum=_get_maximum(file) if mask is None else None,
             synthetic=bool(file.attrs.get("synthetic", False)),
             reference_seed=path.name,
         )
@@ -156,6 +155,15 @@ class FastMRIReader(HDF5Reader):
             return kspace, None
         target = torch.from_numpy(stored[slice].astype(np.float32))
         return kspace, center_crop(target, volume.crop).contiguous().numpy()
+
+    def stored_images(self, file: h5py.File, volume: Volume) -> Iterator[NDArray[np.float32]] | None:
+        """``reconstruction_rss``."""
+        stored = _get_target(file, volume.num_slices)
+        return None if stored is None else (image.astype(np.float32) for image in stored)
+
+    def stated_maximum(self, file: h5py.File) -> float | None:
+        """The attribute ``max``."""
+        return _get_maximum(file)
 
 
 def _anatomy(volume: Volume) -> str | None:
@@ -190,7 +198,7 @@ def _get_target(file: h5py.File, slices: int) -> h5py.Dataset | None:
 
 
 def _get_maximum(file: h5py.File) -> float | None:
-    """The maximum of the stored reconstructions, if the file states it."""
+    """What the file states as maximum of the stored reconstructions; None where it does not."""
     stated = file.attrs.get("max")
     if stated is None:
         return None

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fm_unroll.data.lines import require_same
 from fm_unroll.data.readers.directions import geometry_of, is_verified
 from fm_unroll.data.readers.geometry import Geometry
 from fm_unroll.data.readers.hdf5 import MAX_COILS, open_file, require_dataset
@@ -171,13 +172,8 @@ class RawFile:
         """The lines that every slice of every frame has: bool, ``(phase,)``."""
         lines = np.zeros((slices, frames, phase), bool)
         lines[self._slices, self._frames, self._lines] = True
-        for slice_, frame in np.argwhere((lines != lines[0, 0]).any(axis=-1)):
-            raise InputError(
-                f"{self.path}: slice {slice_}, frame {frame} has other lines ({lines[slice_, frame].sum()}) "
-                f"than slice 0, frame 0 ({lines[0, 0].sum()}); sampling that changes is not supported"
-            )
-        same: NDArray[np.bool_] = lines[0, 0]
-        return same
+        places = np.ndindex(slices, frames)
+        return require_same(((slice_, frame, lines[slice_, frame]) for slice_, frame in places), self.path)
 
     def _grid(self, rows: NDArray[np.intp], samples: Iterable[NDArray[np.float32]]) -> NDArray[np.complex64]:
         """Put acquisitions on the matrix: complex64, ``(coil, readout, phase)``."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_unroll.data.lines import find_lines
 from fm_unroll.data.readers.hdf5 import MAX_COILS, to_complex64
 from fm_unroll.data.readers.reader import Images, Reader
 from fm_unroll.data.readers.registry import register_reader
@@ -37,7 +38,7 @@ class MappedArray:
 @register_reader
 @dataclass(frozen=True)
 class NumPyReader(Reader[MappedArray]):
-    """A ``.npy`` file with a complex array. Lines that are zero everywhere were not sampled.
+    """A ``.npy`` file with a complex array. It says nothing of sampling: lines without data were not sampled.
 
     Attributes:
         axes: the array's axes in order, such as ``("slice", "coil", "readout", "phase")``. Axes of length 1
@@ -62,15 +63,16 @@ class NumPyReader(Reader[MappedArray]):
         return MappedArray(_arrange(path, _load(path), self.axes))
 
     def parse(self, file: MappedArray, path: Path) -> Volume:
-        """The volume that the array holds. All slices are read, to find the lines that are zero."""
+        """The volume that the array holds. All slices are read, to find the lines that hold data."""
         frames, slices, coils, readout, phase = file.kspace.shape
         if coils > MAX_COILS:
             raise InputError(
                 f"{path}: {coils} coils by the axes {', '.join(self.axes)}: is their order right?"
             )
-        lines = np.zeros(phase, bool)
-        for frame, slice_ in np.ndindex(frames, slices):
-            lines |= (file.kspace[frame, slice_] != 0).any(axis=(0, 1))
+        lines = find_lines(
+            ((slice_, frame, file.kspace[frame, slice_]) for frame, slice_ in np.ndindex(frames, slices)),
+            path,
+        )
         sampled = None if lines.all() else lines
         return Volume.of_array(path, (frames, slices, coils, readout, phase), sampled)
 

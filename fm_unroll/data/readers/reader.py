@@ -134,6 +134,25 @@ class Reader(ABC, Generic[Opened]):
             InputError: the slice cannot be used.
         """
 
+    def stored_images(self, file: Opened, volume: Volume) -> Iterator[NDArray[np.float32]] | None:
+        """The reconstructions that the file stores, as they are: float32 ``(rows, columns)`` of each slice.
+
+        Returns:
+            None where it stores none.
+
+        Raises:
+            InputError: they cannot be used.
+        """
+        return None
+
+    def stated_maximum(self, file: Opened) -> float | None:
+        """What the file says is the maximum of its images; None where it does not say.
+
+        Raises:
+            InputError: it is no positive number.
+        """
+        return None
+
     def anatomy(self, file: Opened, volume: Volume) -> str | None:
         """``cardiac``, ``knee``, ``brain``, ...; None where the file does not say."""
         return None

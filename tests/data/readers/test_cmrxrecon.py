@@ -306,6 +306,96 @@ def test_an_odd_mask_is_refused(tmp_path: Path):
     write_matlab(mask, mask04=np.zeros((8, 32)))
     with pytest.raises(InputError, match=f"{path}: the centre of k-space is not sampled"):
         read(path)
+    write_matlab(mask, mask04=np.broadcast_to(uniform_lines(32, 2, 8), (8, 32)).astype(float))
+    with pytest.raises(InputError, match="k-space holds none in 6 lines that the sampling mask claims"):
+        read(path)
+
+
+def kt_masks(frames: int = 4, ky: int = 32) -> np.ndarray:
+    """Every fourth line, from another first one in every frame, and the centre: bool, (kx, ky, t)."""
+    lines = np.stack([np.roll(uniform_lines(ky, 4, 0), frame) for frame in range(frames)], axis=-1)
+    lines[12:20] = True
+    return np.broadcast_to(lines, (8, ky, frames))
+
+
+@pytest.mark.parametrize("published", [True, False], ids=["mask file", "no mask file"])
+def test_task_2_of_2024_is_named(tmp_path: Path, published: bool):
+    subset, masks = tmp_path / "MultiCoil" / "Cine" / "ValidationSet", kt_masks()
+    kspace = random_kspace(8, 32, 2, 2, 4) * masks[:, :, None, None]
+    path = write_matlab(subset / "UnderSample_Task2" / "P001" / "cine_sax_kus_ktUniform4.mat", kus=kspace)
+    if published:
+        mask = subset / "Mask_Task2" / "P001" / "cine_sax_mask_ktUniform4.mat"
+        assert READER.companions(path) == [write_matlab(mask, mask=masks.astype("u1"))]
+    with pytest.raises(UnsupportedError, match=f"{path}: k-t sampling of regular lines, which is not"):
+        open_scan(path)
+
+
+def test_lines_that_change_in_any_frame_are_refused(tmp_path: Path):
+    """Also where the first and the last frame agree, as those of a pattern that comes back."""
+    for frames in (4, 5, 9):
+        masks = kt_masks(frames)
+        kspace = random_kspace(8, 32, 2, 1, frames) * masks[:, :, None, None]
+        path = write_matlab(tmp_path / "P001" / "cine_sax.mat", kspace_sub04=kspace)
+        with pytest.raises(InputError, match=f"{path}: slice 0, frame 1 has other lines .* k-t sampling"):
+            open_scan(path)
+    late = random_kspace(8, 32, 2, 1, 9) * uniform_lines(32, 4, 8)[:, None, None, None]
+    late[..., 5] *= np.roll(uniform_lines(32, 4, 8), 1)[:, None, None]
+    path = write_matlab(tmp_path / "P001" / "cine_sax.mat", kspace_sub04=late)
+    with pytest.raises(InputError, match=f"{path}: slice 0, frame 5: .* k-t sampling is not supported"):
+        open_scan(path).batch()
+
+
+def test_lines_that_change_from_slice_to_slice_are_refused(tmp_path: Path):
+    kspace = random_kspace(8, 32, 2, 3, 2) * uniform_lines(32, 4, 8)[:, None, None, None]
+    kspace[:, 1, :, 2] = 1
+    path = write_matlab(tmp_path / "P001" / "cine_sax.mat", kspace_sub04=kspace)
+    with pytest.raises(InputError, match=f"{path}: slice 2, frame 0 has other lines .* slice to slice"):
+        open_scan(path)
+
+
+def test_a_mask_beside_a_file_is_used_or_refused(tmp_path: Path):
+    lines = uniform_lines(32, 4, 8)
+    masked = random_kspace(8, 32, 2, 1, 1) * lines[:, None, None, None]
+    mask = np.broadcast_to(lines, (8, 32)).astype(float)
+    folder = tmp_path / "P001"
+    for name, mask_name, variable in [
+        ("cine_sax.mat", "cine_sax_mask.mat", "kspace_full"),
+        ("cine_lax_kus_Uniform4.mat", "cine_lax_mask_Uniform4.mat", "kus"),
+    ]:
+        path = write_matlab(folder / name, **{variable: masked})
+        write_matlab(folder / mask_name, mask=mask)
+        assert READER.companions(path) == [folder / mask_name]
+        assert open_scan(path).volume.sampled == tuple(np.flatnonzero(lines))
+    other = write_matlab(
+        tmp_path / "Mask_Task1" / "P001" / "cine_lax_mask_Uniform4.mat", mask=np.ones((8, 32))
+    )
+    path = write_matlab(
+        tmp_path / "UnderSample_Task1" / "P001" / "cine_lax_kus_Uniform4.mat", kus=masked, mask=mask
+    )
+    with pytest.raises(InputError, match=f"{other}: not the mask that {path} holds"):
+        open_scan(path)
+
+
+def test_a_full_scan_that_is_not_is_refused(tmp_path: Path):
+    kspace = random_kspace(8, 32, 2, 2, 3)
+    kspace[:, 1::2, :, 1, 2] = 0
+    path = write_matlab(tmp_path / "P001" / "cine_sax.mat", kspace_full=kspace)
+    words = "slice 1, frame 2: 16 of 32 acquired lines are empty: undersampled, and no mask says so"
+    with pytest.raises(InputError, match=f"{path}: {words}"):
+        open_scan(path)
+    read(path, 0, 2)
+
+
+def test_partial_fourier_is_remarked_on(tmp_path: Path):
+    kspace = random_kspace(8, 32, 2, 2, 3)
+    kspace[:, :9] = 0
+    path = write_matlab(tmp_path / "P001" / "cine_sax.mat", kspace_full=kspace)
+    volume = open_scan(path).volume
+    assert volume.fully_sampled and volume.contradictions == ()
+    assert volume.remarks == (
+        "of 32 lines, 9 at the start and 0 at the end are empty, in targets, too: zero padding or partial "
+        "Fourier",
+    )
 
 
 def stored(shape: tuple[int, ...] = (2, 2, 2, 6, 8), dtype: str = "c8") -> dict[str, np.ndarray]:

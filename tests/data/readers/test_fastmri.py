@@ -12,9 +12,10 @@ from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.readers.fastmri import FastMRIReader
 from fm_unroll.data.readers.hdf5 import open_file
 from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
+from fm_unroll.data.scan import open_scan
 from fm_unroll.errors import InputError
 from fm_unroll.physics import ifft2c, rss
-from simulate import HEADER, random_kspace, write_fastmri
+from simulate import HEADER, random_kspace, uniform_lines, write_fastmri
 
 READER = FastMRIReader()
 
@@ -34,6 +35,7 @@ def test_reads_what_fastmri_reads(tmp_path: Path, phase: int, padding: tuple[int
     theirs = FastMRISliceDataset(tmp_path, "multicoil")
 
     volume = READER.describe(path, tmp_path)
+    measured = open_scan(path).volume
 
     assert (volume.path, volume.name, volume.mask_seed) == ("file1.h5", "file1", "file1.h5")
     assert (volume.subject, volume.contrast) == ("abc", "CORPD_FBK")
@@ -44,7 +46,7 @@ def test_reads_what_fastmri_reads(tmp_path: Path, phase: int, padding: tuple[int
         np.testing.assert_array_equal(sample.target, their_target)
         assert volume.acquired == (metadata["padding_left"], metadata["padding_right"])
         assert volume.crop == metadata["recon_size"][:2]
-        assert sample.volume.maximum == metadata["max"]
+        assert measured.maximum == pytest.approx(metadata["max"], rel=1e-6)
         lines = np.flatnonzero(KSpaceBatch.collate([sample]).mask)
         assert (lines[0], lines[-1] + 1) == volume.acquired and len(lines) == phase - sum(padding)
 
@@ -164,7 +166,7 @@ def test_what_is_not_a_scan_is_refused(tmp_path: Path, name: str, value: np.ndar
 def test_an_impossible_maximum_is_refused(tmp_path: Path, maximum: object):
     path = write_fastmri(tmp_path / "file1.h5", attributes={"max": maximum})
     with pytest.raises(InputError, match=f"{path}: attribute max is .*, expected a positive number"):
-        read(path)
+        open_scan(path)
 
 
 def test_only_the_asked_slice_is_read(tmp_path: Path):
@@ -185,7 +187,7 @@ def test_only_the_asked_slice_is_read(tmp_path: Path):
 
 def test_the_real_file_reproduces_its_reconstruction(shared: Path):
     (path,), _ = READER.find(shared / "data" / "fastmri_brain")
-    volume = READER.describe(path, path.parent)
+    volume = open_scan(path).volume
     assert (volume.num_slices, volume.num_coils, volume.crop) == (4, 13, (224, 224))
     samples = list(SliceDataset(path.parent, READER, [volume]))
     assert len(samples) == volume.num_slices
@@ -193,3 +195,39 @@ def test_the_real_file_reproduces_its_reconstruction(shared: Path):
         image = rss(ifft2c(sample.kspace))
         torch.testing.assert_close(image, sample.target, rtol=0, atol=1e-4 * float(sample.target.max()))
         assert float(sample.target.max()) <= volume.maximum * (1 + 1e-6)
+
+
+def test_kspace_that_was_masked_is_not_fully_sampled(tmp_path: Path):
+    lines = uniform_lines(40, 4, 6)
+    path = write_fastmri(tmp_path / "file1.h5", (2, 3, 16, 40), mask=lines, padding=(3, 2))
+    with h5py.File(path, "r+") as file:
+        del file["mask"]
+    empty = int((~lines[3:38]).sum())
+    words = f"{empty} of 35 acquired lines are empty: undersampled, and no mask says so"
+    for use in (read, open_scan):
+        with pytest.raises(InputError, match=f"{path}: slice 0, frame 0: {words}"):
+            use(path)
+
+
+def test_a_mask_that_is_not_that_of_the_data_is_refused(tmp_path: Path):
+    lines = uniform_lines(40, 4, 6)
+    path = write_fastmri(tmp_path / "file1.h5", (2, 3, 16, 40), mask=lines)
+    assert open_scan(path).volume.sampled == tuple(np.flatnonzero(lines))
+    for mask, words in [
+        (np.ones(40), "holds none in 25 lines that the sampling mask claims"),
+        (uniform_lines(40, 8, 6), "holds data in 4 lines that the sampling mask leaves out"),
+        (np.roll(lines, 1), "holds data in .* leaves out and holds none in .* claims"),
+    ]:
+        with h5py.File(path, "r+") as file:
+            del file["mask"]
+            file["mask"] = mask
+        with pytest.raises(InputError, match=f"{path}: slice 0, frame 0: k-space {words}"):
+            open_scan(path)
+
+
+def test_data_outside_of_the_acquired_lines_are_remarked_on(tmp_path: Path):
+    path = write_fastmri(tmp_path / "file1.h5", padding=(2, 1))
+    with h5py.File(path, "r+") as file:
+        file["kspace"][...] = random_kspace(3, 2, 16, 12)
+    (remark,) = open_scan(path).volume.remarks
+    assert remark == "3 lines hold data outside of those that the header calls acquired"

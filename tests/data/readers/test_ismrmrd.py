@@ -225,3 +225,20 @@ def test_without_the_package_one_line_says_what_to_install(write_ismrmrd, tmp_pa
         importlib.util, "find_spec", lambda name, *rest: None if name == "ismrmrd" else find_spec(name, *rest)
     )
     assert "pip install 'fm_unroll[files]'" in refusal(path)
+
+
+def test_acquisitions_without_data_are_no_lines(write_ismrmrd, tmp_path, kspace):
+    kspace[..., [1, 3, 9]] = 0
+    words = "slice 0, frame 0: 3 of 12 acquired lines are empty: undersampled, and no mask says so"
+    assert words in refusal(write_ismrmrd(tmp_path / "raw.h5", kspace))
+
+
+def test_lines_that_change_from_frame_to_frame_are_named(write_ismrmrd, tmp_path, kspace):
+    def on_acquisition(acquisition):
+        if acquisition.idx.repetition == 1 and acquisition.idx.kspace_encode_step_1 == 3:
+            acquisition.set_flag(ismrmrd.ACQ_IS_DUMMYSCAN_DATA)
+
+    words = (
+        "slice 0, frame 1 has other lines (11) than slice 0, frame 0 (12): changes from frame to frame: k-t"
+    )
+    assert words in refusal(write_ismrmrd(tmp_path / "raw.h5", kspace, on_acquisition=on_acquisition))

@@ -1,0 +1,217 @@
+"""Which lines of k-space were sampled: the only rule, for all layouts.
+
+A line was sampled where it holds data over the same readout samples in every coil, and the same lines were
+sampled in every slice of every frame. What follows no such pattern (radial and random points, sampling that
+changes from frame to frame) is refused, and so is a scan whose data contradict its mask, or its claim to be
+fully sampled.
+
+Single values may be zero by chance, because raw data often are whole numbers, but hardly in many coils at
+once. So a tenth of a line's samples may be zero in all coils, and half of them in one coil. A coil that is
+zero everywhere says nothing about lines.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_unroll.data.volume import Volume, counted
+from fm_unroll.errors import InputError, UnsupportedError
+
+SHARE = 0.9  # of the readout samples that hold data in a sampled line, whichever the coil
+SHARE_IN_EACH_COIL = 0.5
+PROBES = 6  # readout samples that are looked at first; they take a hundredth of the time of reading a slice
+
+Lines = NDArray[np.bool_]
+
+
+def lines_with_data(kspace: NDArray[np.complex64]) -> Lines:
+    """The sampled lines of one slice.
+
+    Args:
+        kspace: complex64, ``(coil, readout, phase)``.
+
+    Returns:
+        bool, ``(phase,)``.
+
+    Raises:
+        InputError: it is empty, or the samples that hold data do not make up whole lines, the same in every
+            coil.
+    """
+    data = _with_signal(kspace != 0)
+    if not data.size:
+        raise InputError("k-space is zero everywhere")
+    shares = data.mean(axis=1)  # (coil, phase)
+    together = data.any(axis=0).mean(axis=0)
+    for line in np.flatnonzero((together > 0) & (together < SHARE))[:1]:
+        raise InputError(
+            f"line {line} holds data at {together[line]:.0%} of the readout samples: only whole lines are "
+            "supported, no radial or spiral sampling, no random points, no masks that vary along kx"
+        )
+    sampled = np.asarray(together > 0)
+    for coil, line in np.argwhere(sampled & (shares < SHARE_IN_EACH_COIL))[:1]:
+        number = np.flatnonzero((kspace != 0).any(axis=(1, 2)))[coil]
+        raise InputError(
+            f"coil {number} holds data at {shares[coil, line]:.0%} of the readout samples of line {line}, "
+            "which other coils hold: a line counts as sampled when every coil has it"
+        )
+    return sampled
+
+
+def quick_lines(kspace: NDArray[np.complex64]) -> Lines:
+    """As :func:`lines_with_data`, from a few readout samples where they all say the same."""
+    probes = np.unique(np.linspace(0, kspace.shape[1] - 1, PROBES).astype(int))
+    few = kspace[:, probes] != 0
+    if few[0, 0].any() and (few == few[0, 0]).all():  # as in nearly all slices, and soon told
+        return np.asarray(few[0, 0])
+    few = _with_signal(few)
+    if few.size and (few == few[0, 0]).all():
+        return np.asarray(few[0, 0])
+    return lines_with_data(kspace)
+
+
+def find_lines(images: Iterable[tuple[int, int, NDArray[np.complex64]]], file: Path) -> Lines:
+    """The lines that some slices have in common.
+
+    Args:
+        images: slice, frame and k-space ``(coil, readout, phase)`` of each.
+        file: what to call the file in messages.
+
+    Returns:
+        bool, ``(phase,)``.
+
+    Raises:
+        InputError: they are no whole lines, or not the same everywhere.
+    """
+
+    def lines_of(slice_: int, frame: int, kspace: NDArray[np.complex64]) -> tuple[int, int, Lines]:
+        try:
+            return slice_, frame, lines_with_data(kspace)
+        except InputError as error:
+            raise InputError(f"{file}: slice {slice_}, frame {frame}: {error}") from None
+
+    return require_same((lines_of(*image) for image in images), file)
+
+
+def require_same(found: Iterable[tuple[int, int, Lines]], file: Path) -> Lines:
+    """The lines of all slices and frames.
+
+    Args:
+        found: slice, frame and lines, bool ``(phase,)``, of each; one at least.
+        file: what to call the file in messages.
+
+    Raises:
+        UnsupportedError: they are not the same everywhere.
+    """
+    first: tuple[int, int, Lines] | None = None
+    for slice_, frame, lines in found:
+        first = first or (slice_, frame, lines)
+        if (lines != first[2]).any():
+            raise UnsupportedError(
+                f"{file}: slice {slice_}, frame {frame} has other lines ({lines.sum()}) than "
+                f"slice {first[0]}, frame {first[1]} ({first[2].sum()}): {_changes(frame != first[1])}"
+            )
+    assert first is not None
+    return first[2]
+
+
+def lines_of_mask(mask: Lines, where: str) -> Lines:
+    """The lines of a published mask: bool, ``(phase,)``.
+
+    Args:
+        mask: bool, ``(frame, readout, phase)``.
+        where: file and name of the mask, for messages.
+
+    Raises:
+        UnsupportedError: it changes from frame to frame, or varies along the readout.
+    """
+    if (mask != mask[:1]).any():
+        raise UnsupportedError(f"{where} {_changes(between_frames=True)}")
+    if (mask != mask[:, :1]).any():
+        raise UnsupportedError(f"{where} varies along kx; only masks of whole lines (ky) are supported")
+    return np.asarray(mask[0, 0])
+
+
+def require_lines(kspace: NDArray[np.complex64], volume: Volume, frame: int = 0) -> None:
+    """Compare one slice with what its volume says of the sampling, quickly, as it is read.
+
+    Args:
+        kspace: complex64, ``(coil, readout, phase)``.
+        volume: the volume that the slice is of.
+        frame: the frame that it is of.
+
+    Raises:
+        InputError: a fully sampled scan lacks lines between those that it has, or more than half of them; the
+            data of an undersampled one are not those that its mask claims; or the data make up no lines.
+    """
+    lines = quick_lines(kspace)
+    if volume.sampled is None:
+        acquired = lines[slice(*volume.acquired)]
+        empty = int((~acquired).sum())
+        if empty and (holes(acquired) or 2 * empty > acquired.size):
+            raise InputError(
+                f"{empty} of {acquired.size} acquired lines are empty: undersampled, and no mask says so"
+            )
+        return
+    # all values of what was left out, not the probes alone
+    more = int(kspace[..., ~volume.lines].any(axis=(0, 1)).sum())
+    fewer = int((volume.lines & ~lines).sum())
+    if more or fewer:
+        parts = [f"holds data in {counted(more, 'line')} that the sampling mask leaves out"] * (more > 0)
+        parts += [f"holds none in {counted(fewer, 'line')} that the sampling mask claims"] * (fewer > 0)
+        changes = f"; perhaps the sampling {_changes(between_frames=True)}" if frame else ""
+        raise InputError(f"k-space {' and '.join(parts)}{changes}")
+
+
+def describe_gaps(kspace: NDArray[np.complex64], volume: Volume) -> list[str]:
+    """What is unusual about a slice and no reason to refuse it, one line for each.
+
+    Args:
+        kspace: complex64, ``(coil, readout, phase)``, which :func:`require_lines` lets pass.
+        volume: the volume that the slice is of.
+
+    Raises:
+        InputError: as :func:`lines_with_data`, which looks at every value.
+    """
+    lines = lines_with_data(kspace)
+    found = _describe_padding(lines, volume) if volume.fully_sampled else []
+    silent = np.flatnonzero(~kspace.any(axis=(1, 2))).tolist()
+    if silent:
+        which = ", ".join(map(str, silent))
+        found.append(f"{counted(len(silent), 'coil')} of {len(kspace)} hold nothing but zeros ({which})")
+    return found
+
+
+def _describe_padding(lines: Lines, volume: Volume) -> list[str]:
+    """Empty lines within the acquired ones of a fully sampled scan, and data outside of them."""
+    found = []
+    first, end = volume.acquired
+    inside = np.flatnonzero(lines[first:end]) + first
+    before, behind = int(inside[0]) - first, end - 1 - int(inside[-1])
+    if before or behind:
+        found.append(
+            f"of {end - first} lines, {before} at the start and {behind} at the end are empty, in targets, "
+            "too: zero padding or partial Fourier"
+        )
+    outside = int(lines[:first].sum() + lines[end:].sum())
+    if outside:
+        found.append(f"{counted(outside, 'line')} hold data outside of those that the header calls acquired")
+    return found
+
+
+def holes(lines: Lines) -> int:
+    """How many lines are missing between the first and the last."""
+    held = np.flatnonzero(lines)
+    return int(held[-1] - held[0] + 1 - held.size) if held.size else 0
+
+
+def _with_signal(data: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The coils and readout samples of ``(coil, readout, phase)`` that hold any data."""
+    return data[data.any(axis=(1, 2))][:, data.any(axis=(0, 2))]
+
+
+def _changes(between_frames: bool) -> str:
+    if between_frames:
+        return "changes from frame to frame: k-t sampling is not supported"
+    return "sampling that changes from slice to slice is not supported"

@@ -1,0 +1,151 @@
+"""What a file says of itself is compared with its data."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from fastmri.data.transforms import center_crop
+
+from fm_unroll.data import FastMRIKneeData
+from fm_unroll.data.dataset import SliceDataset
+from fm_unroll.data.examination import examine
+from fm_unroll.data.index import examine_volume
+from fm_unroll.data.readers.fastmri import FastMRIReader
+from fm_unroll.data.scan import open_scan
+from fm_unroll.data.volume import Volume
+from simulate import rss_image, to_kspace, write_fastmri
+
+READER = FastMRIReader()
+SHAPE = (3, 2, 48, 40)
+RECON = (32, 32)
+
+
+def heads() -> np.ndarray:
+    """k-space of something that no flip, turn or transposition leaves as it is."""
+    rows, columns = np.mgrid[-1:1:48j, -1:1:40j]
+    image = ((rows / 0.6) ** 2 + (columns / 0.7) ** 2 < 1) + 2.0 * (
+        (rows + 0.3) ** 2 + (columns - 0.15) ** 2 < 0.02
+    )
+    images = np.stack([image, 1.5 * image, image])[:, None] * np.array([1, 0.7j])[:, None, None]
+    return to_kspace(images).astype(np.complex64)
+
+
+def stored_images(kspace: np.ndarray) -> np.ndarray:
+    """What fastMRI stores, cropped by its own function."""
+    return center_crop(torch.from_numpy(rss_image(kspace)), RECON).numpy().astype(np.float32)
+
+
+def write(path: Path, target: np.ndarray | None, maximum: float | None = None, **options) -> Path:
+    attributes = {} if maximum is None else {"max": maximum}
+    write_fastmri(path, SHAPE, RECON, target=target, attributes=attributes, **options)
+    with h5py.File(path, "r+") as file:
+        file["kspace"][...] = heads()
+    return path
+
+
+def examined(path: Path, **options) -> Volume:
+    return examine_volume(READER.describe(path, path.parent), path.parent, READER, **options)
+
+
+@pytest.mark.parametrize("every_slice", [False, True])
+def test_a_correct_file_contradicts_nothing(tmp_path: Path, every_slice: bool):
+    target = stored_images(heads())
+    rounded = float(np.float16(target.max()))
+    for number, (images, maximum) in enumerate(
+        [(target, target.max()), (target.astype("f2"), rounded), (target.astype("f8"), None), (None, None)]
+    ):
+        path = write(tmp_path / f"{number}.h5", images, maximum)
+        volume = examined(path, every_slice=every_slice)
+        assert volume.contradictions == () and volume.remarks == ()
+        assert volume.maximum == pytest.approx(float(target.max()), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda image: 2.5 * image, "slice 1: the stored image is 2.5 times the RSS of its k-space"),
+        (lambda image: image * np.float32(1e-6), "is 1e-06 times the RSS of its k-space"),
+        (lambda image: 1.02 * image, "is 1.02 times the RSS of its k-space"),
+        (lambda image: image[:, ::-1], "slice 1: the stored image is flipped up-down"),
+        (lambda image: image[:, :, ::-1], "slice 1: the stored image is flipped left-right"),
+        (lambda image: image[:, ::-1, ::-1], "is turned by 180 degrees"),
+        (lambda image: image.swapaxes(1, 2), "slice 1: the stored image is transposed"),
+        (lambda image: np.rot90(image, 1, (1, 2)), "is turned by 90 degrees"),
+        (lambda image: np.rot90(image, 3, (1, 2)), "is turned by 270 degrees"),
+        (lambda image: image[:, ::-1, ::-1].swapaxes(1, 2), "is transposed about the other diagonal"),
+        (lambda image: image + image[:, ::-1], "slice 1: the stored image is not the RSS of its k-space: "),
+        (lambda image: np.roll(image, 4, 1), "slice 1: the stored image is not the RSS of its k-space: "),
+    ],
+)
+def test_stored_images_are_compared_with_the_kspace(tmp_path: Path, change, line: str):
+    target = np.ascontiguousarray(change(stored_images(heads())))
+    volume = examined(write(tmp_path / "a.h5", target, target.max()))
+    (found,) = volume.contradictions
+    assert line in found
+    assert volume.maximum == pytest.approx(float(target.max()), rel=1e-6)
+
+
+def test_a_factor_and_a_flip_are_both_named(tmp_path: Path):
+    target = 3 * stored_images(heads())[:, ::-1]
+    flipped, scaled = examined(write(tmp_path / "a.h5", target)).contradictions
+    assert "flipped up-down" in flipped and "3 times the RSS" in scaled
+
+
+@pytest.mark.parametrize("factor", [1e-6, 0.99, 1.002, 1e6])
+def test_a_stated_maximum_of_other_images_is_named_with_its_factor(tmp_path: Path, factor: float):
+    target = stored_images(heads())
+    path = write(tmp_path / "multicoil_val" / "a.h5", target, factor * target.max())
+    line = f"the stated maximum {factor * target.max():.6g} is {factor:.4g} times that of the images"
+    for volume in (examined(path), open_scan(path).volume):
+        assert volume.contradictions == (f"{line}, {target.max():.6g}",)
+        assert volume.maximum == pytest.approx(float(target.max()), rel=1e-6)
+
+
+def test_the_stated_maximum_is_that_of_whole_images_and_the_data_range_that_of_what_counts(tmp_path: Path):
+    target = stored_images(heads())
+    target[0, 0, 0] = 10 * target.max()  # outside of the crop
+    path = write(tmp_path / "a.h5", target, target.max())
+    with h5py.File(path, "r+") as file:
+        header = file["ismrmrd_header"][()].decode().replace("<x>32</x><y>32</y>", "<x>24</x><y>24</y>")
+        del file["ismrmrd_header"]
+        file["ismrmrd_header"] = header
+    volume = examined(path)
+    assert volume.crop == (24, 24) and volume.contradictions == ()
+    assert volume.maximum == pytest.approx(float(target[:, 4:28, 4:28].max()), rel=1e-6)
+
+
+def test_of_stored_images_one_slice_of_kspace_is_read_and_else_all(tmp_path: Path, monkeypatch):
+    read: list[int] = []
+    original = FastMRIReader.read
+    monkeypatch.setattr(
+        FastMRIReader, "read", lambda self, file, v, s, f: read.append(s) or original(self, file, v, s, f)
+    )
+    examined(write(tmp_path / "a.h5", stored_images(heads())))
+    assert read == [1]
+    read.clear()
+    examined(write(tmp_path / "b.h5", None))
+    assert read == [0, 1, 2]
+
+
+def test_a_part_of_the_slices_does_not_tell_the_maximum(tmp_path: Path):
+    path = write(tmp_path / "a.h5", None)
+    slices = SliceDataset(tmp_path, READER, [READER.describe(path, tmp_path)])
+    assert examine(slices, [0, 2]).maximum is None
+    assert examine(slices, [0, 1, 2]).maximum == pytest.approx(float(stored_images(heads()).max()), rel=1e-5)
+
+
+def test_training_warns_once_of_a_data_set_and_uses_what_was_measured(tmp_path: Path):
+    target = stored_images(heads())
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.h5", target, 1e-6 * target.max())
+    for _ in range(2):  # also when all is known already
+        data = FastMRIKneeData(tmp_path, acceleration=4, center_fraction=0.2, num_workers=0)
+        with pytest.warns(UserWarning, match=r"a.h5: the stated maximum .* is 1e-06 .*and 1 more") as warned:
+            data.prepare_data()
+            data.setup("fit")
+            data.setup("test")
+        assert len(warned) == 1
+    batch = next(iter(data.test_dataloader()))
+    np.testing.assert_allclose(batch.data_range, target.max(), rtol=1e-6)
