@@ -34,6 +34,7 @@ def provenance() -> dict[str, Any]:
     }
 
 
+@cache
 def commit() -> str:
     """The git commit of the package's source, marked when there are uncommitted changes."""
     try:

@@ -171,13 +171,11 @@ class FrozenEncoder(nn.Module):
         """Set the precision of the blocks on a device; sums of their residual stream stay in float32."""
         if self.precision == "float32":
             return torch.autocast(device, enabled=False)
-        return torch.autocast(device, torch.bfloat16) if self.computes_low(device) else nullcontext()
-
-    def computes_low(self, device: str) -> bool:
-        """Whether the blocks compute in bfloat16 on a kind of device, whatever is computed around them."""
         if self.precision == "auto":
-            return device == "cuda" and has_bfloat16(device)
-        return self.precision == "bfloat16" and bfloat16_or_warning(device)
+            low = device == "cuda" and has_bfloat16(device)
+        else:
+            low = bfloat16_or_warning(device)
+        return torch.autocast(device, torch.bfloat16) if low else nullcontext()
 
     @cached_property
     def sha256(self) -> str:

@@ -69,8 +69,7 @@ class SliceRecord:
             below it may be absent: version 0.1 did not write them.
         commit: git commit of the package that computed it, marked where files had been changed.
         device: the graphics card, or ``cpu``.
-        precision: what the network computed in: ``float32``, ``tf32`` (convolutions on graphics cards), and
-            the frozen encoder's where it is another one.
+        precision: ``float32``; ``tf32`` on graphics cards whose convolutions round their factors to it.
     """
 
     protocol_version: int
@@ -111,8 +110,8 @@ class SliceRecord:
 def columns() -> dict[str, type]:
     """The columns of ``records.csv`` in their order, and the type of each.
 
-    What every row has stands before the status; metrics that need not be there stand behind it, and then
-    what computed the row.
+    What every row has stands before the status; what computed the row, and metrics that need not be there,
+    stand behind it.
     """
     types: dict[str, type] = {field.name: cast(type, field.type) for field in fields(SliceRecord)}
     del types["scores"]
@@ -122,7 +121,7 @@ def columns() -> dict[str, type]:
         {column: float for measure in measures() if measure.required is kind for column in measure.columns}
         for kind in (True, False)
     )
-    return types | required | {"pixels": int, "status": status} | optional | origin
+    return types | required | {"pixels": int, "status": status} | origin | optional
 
 
 def read_records(path: Path) -> pd.DataFrame:

@@ -4,7 +4,6 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from torch.utils.data import DataLoader
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.volume import Volume
-from fm_unroll.encoders import FrozenEncoder
 from fm_unroll.evaluation.entrants import Entrant
 from fm_unroll.evaluation.metric_table import OF_THE_TARGET, Measure, measures
 from fm_unroll.evaluation.records import SliceRecord
@@ -55,12 +53,17 @@ def deciding_code(settings: str) -> str:
     return hashlib.sha256(code.encode()).hexdigest()[:12]
 
 
-def precision_of(network: nn.Module, device: torch.device) -> str:
-    """What a network computes in, as the records say it."""
-    precision = "tf32" if device.type == "cuda" and torch.backends.cudnn.allow_tf32 else "float32"
-    encoder = getattr(network, "encoder", None)
-    low = isinstance(encoder, FrozenEncoder) and encoder.computes_low(device.type)
-    return f"{precision}, encoder bfloat16" if low else precision
+def origin_of_rows(entrant: Entrant, device: torch.device) -> dict[str, str]:
+    """What computes the rows of an entrant, by the names of their columns."""
+    on_card = device.type == "cuda"
+    # torch rounds the factors of convolutions to TF32 on cards that have it, in float32 as well
+    rounded = on_card and torch.backends.cudnn.allow_tf32 and torch.cuda.get_device_capability(device)[0] >= 8
+    return {
+        "code": deciding_code(entrant.settings),
+        "commit": commit(),
+        "device": torch.cuda.get_device_name(device) if on_card else device.type,
+        "precision": "tf32" if rounded else "float32",
+    }
 
 
 @dataclass(frozen=True)
@@ -119,17 +122,6 @@ class Scorer:
     device: torch.device
     measures: tuple[Measure, ...]
 
-    @cached_property
-    def origin(self) -> dict[str, str]:
-        """What computes the rows, by the names of their columns."""
-        on_card = self.device.type == "cuda"
-        return {
-            "code": deciding_code(self.entrant.settings),
-            "commit": commit(),
-            "device": torch.cuda.get_device_name(self.device) if on_card else self.device.type,
-            "precision": precision_of(self.network, self.device),
-        }
-
     def volumes(
         self, volumes: Sequence[Volume], batch_size: int, num_workers: int
     ) -> Iterator[tuple[Volume, list[SliceRecord]]]:
@@ -182,6 +174,7 @@ class Scorer:
         for measure in self.measures:
             scores |= measure(images, target, batch.data_range)
         entrant, condition = self.entrant, self.condition
+        origin = origin_of_rows(entrant, self.device)
         for row in range(len(batch)):
             measured = {name: values[row].item() for name, values in scores.items()}
             failed = not math.isfinite(measured["squared_error"])
@@ -212,5 +205,5 @@ class Scorer:
                 mask_sha256=hashlib.sha256(batch.mask[row].cpu().numpy().tobytes()).hexdigest(),
                 scores=measured | {"pixels": int(measured["pixels"])},
                 status="failed" if failed else "ok",
-                **self.origin,
+                **origin,
             )

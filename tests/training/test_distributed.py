@@ -64,10 +64,10 @@ DDPStrategy.__init__.__defaults__ = tuple(
 )
 
 def slowly(method, rank):
-    def wait(self, *args):
+    def wait(self, **options):
         if self.trainer.global_rank == rank:
             time.sleep(8)
-        return method(self, *args)
+        return method(self, **options)
     return wait
 
 CMRxReconData.prepare_data = slowly(CMRxReconData.prepare_data, 0)
