@@ -1,5 +1,6 @@
 """Hashes of code: what changes them and what does not; the commit."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -72,6 +73,33 @@ def test_what_decides_a_description_changes_the_hash_of_an_index(copy, file):
     path = copy / file
     path.write_text(path.read_text() + "# another line\n")
     assert of(*OF_INDEX) != before
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of the package that a file imports from."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    return {node.module for node in nodes if node.module and node.module.startswith("fm_unroll.")}
+
+
+# which files a row is of, which it stands in and how it is found; the package's encoders have hashes of their own
+UNDECIDING = {
+    *("compatibility", "encoders", "errors", "files", "precision", "provenance"),
+    *("data.modules", "evaluation.entrants", "evaluation.metric_table", "evaluation.records"),
+    *("data.examination", "data.parallel", "subjects.population"),
+}
+
+
+@pytest.mark.parametrize(
+    ("deciding", "allowed"), [(OF_ROWS, UNDECIDING), (OF_INDEX, {*UNDECIDING, "metrics", "subjects.split"})]
+)
+def test_no_helper_of_what_decides_is_forgotten(deciding, allowed):
+    known = {*deciding, *(f"fm_unroll.{name}" for name in allowed)}
+    for name in deciding:
+        path = PACKAGE.joinpath(*name.split(".")[1:])
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]:
+            for module in imported(file):
+                covered = any(module == other or module.startswith(f"{other}.") for other in known)
+                assert covered, f"{file} imports {module}: does it decide too?"
 
 
 def test_reports_and_commands_decide_nothing(copy):

@@ -27,6 +27,7 @@ PROTOCOL_VERSION = 3
 # What decides the figures of a row, besides modules that lie elsewhere: the source of these.
 DECIDING = (
     "fm_unroll.data.dataset",
+    "fm_unroll.data.lines",
     "fm_unroll.data.readers",
     "fm_unroll.data.sample",
     "fm_unroll.data.undersampling",
