@@ -81,7 +81,7 @@ def imported(path: Path) -> set[str]:
     return {node.module for node in nodes if node.module and node.module.startswith("fm_unroll.")}
 
 
-# which files a row is of, which it stands in and how it is found; the package's encoders have hashes of their own
+# where a row is of and where it stands; encoders and checkpoints have hashes of their own
 UNDECIDING = {
     *("compatibility", "encoders", "errors", "files", "precision", "provenance"),
     *("data.modules", "evaluation.entrants", "evaluation.metric_table", "evaluation.records"),
