@@ -261,8 +261,8 @@ CASES: dict[str, Case] = {
     ),
     # ---- HDF5 that is no heart
     "heart: no variables": Case(heart(instead("kspace_full")), HEARTS, "its keys are none"),
-    "heart: single-coil": Case(
-        heart(kspace_single_full=random_kspace(16, 12, 2)), HEARTS, "single-coil k-space, which is not"
+    "heart: another variable": Case(
+        heart(kspace_raw=random_kspace(16, 12, 2)), HEARTS, "holds no kspace_full"
     ),
     "heart: two k-spaces": Case(
         heart(kspace_full=MASKED, kus=MASKED), HEARTS, "holds both kspace_full and kus"

@@ -69,7 +69,8 @@ def survey(folder: Path) -> Survey:
     found = Survey(problems=tree.unreadable, folders=tree.folders)
     scans: dict[Path, Reader[Any]] = {}
     others: dict[Path, str] = {}
-    for path, kind in each_watched(recognise, candidates(tree), PATIENCE, "files"):
+    tried = candidates(tree)
+    for path, kind in each_watched(recognise, tried, PATIENCE, "files"):
         place = expected_by_place(path)
         if place is not None:
             scans[path] = place
@@ -93,6 +94,7 @@ def survey(folder: Path) -> Survey:
         if path not in reached
     ]
     found.ignored = [line for path, line in others.items() if path not in reached]
+    reached.update(tried)
     found.left_out += [f"{path}: {why}" for path, why in tree.left_out.items() if path not in reached]
     count_once(found)
     return found

@@ -13,7 +13,7 @@ class Tree:
 
     Attributes:
         folders: the folders that were looked at, the first one included, sorted.
-        entries: files and folders, hidden ones left out, sorted.
+        entries: files and folders, hidden ones left out, sorted; links that lead nowhere are among them.
         left_out: folders, links and hidden files that were not looked at, each with the reason.
         unreadable: one line for each folder that cannot be read.
     """
@@ -60,7 +60,7 @@ class Tree:
             mode = entry.stat().st_mode
         except OSError as error:
             self.left_out[entry] = unopened(entry, error)
-            return False
+            return True  # for whoever takes it for a scan by its name
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             self.left_out[entry] = "neither a file nor a folder"
         elif entry.is_symlink() and stat.S_ISDIR(mode) and leads_back(entry):

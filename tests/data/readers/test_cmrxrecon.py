@@ -193,6 +193,8 @@ def test_the_single_coil_files_of_2023_are_left_out(tmp_path: Path):
     found = survey(tmp_path)
     assert found.problems == [] and len(found.data_sets[0].index.volumes) == 1
     assert found.left_out == [f"{path}: single-coil k-space, which is not supported"]
+    with pytest.raises(InputError, match=f"^{path}: single-coil k-space, which is not supported$"):
+        build_index(tmp_path / "SingleCoil", READER)
 
 
 @pytest.mark.parametrize("pattern", ["ktGaussian", "ktUniform"])
