@@ -121,7 +121,7 @@ class KSpaceData(LightningDataModule, ABC):
     def divide(self, index: Index) -> None:
         """Split the subjects: by what is asked for, and as the networks were that have seen some of them.
 
-        What is not scored may be split otherwise: predictions that are asked for, undersampled files.
+        Predictions are not scored: those of undersampled files, or by a split that is asked for, are free.
 
         Raises:
             InputError: these splits contradict each other, or a part that is needed is empty.
@@ -140,8 +140,8 @@ class KSpaceData(LightningDataModule, ABC):
                 f"{self.networks[0].name} was trained on subjects of {self.networks[0].population}, of whom "
                 f"none is in {self.root}: a run goes on with its own data only"
             )
-        free = self.verb == "predict" and self.splitting.asked
-        if free or not all(volume.fully_sampled for volume in index.volumes):
+        undersampled = not all(volume.fully_sampled for volume in index.volumes)
+        if self.verb == "predict" and (self.splitting.asked or undersampled):
             networks = []
         self.population = population
         self.division = self.splitting.settle(subjects, {seen.name: seen.split for seen in networks})

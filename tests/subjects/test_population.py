@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fm_unroll.data import CMRxReconData, FastMRIKneeData, open_scan
@@ -142,6 +143,27 @@ def test_another_subset_or_stated_release_is_not_bound_by_a_network_s_split(tmp_
     assert divided(tmp_path, seen, "test", release="our hospital").subjects["test"]
     with pytest.raises(InputError, match="a run goes on with its own data only"):
         divided(tmp_path, seen, "fit", subset="ValidationSet", split=(0.6, 0.2, 0.2))
+
+
+def test_an_undersampled_file_among_others_frees_nobody(tmp_path):
+    mask = np.arange(12) % 2 == 0
+    mask[4:8] = True
+    for number in range(4):
+        attributes = {"patient_id": str(number), "acquisition": "CORPD_FBK"}
+        write_fastmri(
+            tmp_path / f"file{number}.h5", mask=mask if number == 0 else None, attributes=attributes
+        )
+    data = FastMRIKneeData(tmp_path, num_workers=0)
+    data.networks = [Seen("best.ckpt", Population("fastMRI", "knee"), Split(("1",), ("2",), ("0", "3")))]
+    data.setup()
+    assert data.subjects["test"] == ("0", "3")
+    asked = FastMRIKneeData(tmp_path, split=(0, 0, 1), num_workers=0)
+    asked.networks = data.networks
+    with pytest.raises(InputError, match="subject 1, now in the part 'test'"):
+        asked.setup()
+    asked.verb = "predict"
+    asked.setup()
+    assert len(asked.subjects["test"]) == 4
 
 
 def test_predictions_may_be_asked_for_by_any_split(tmp_path):
