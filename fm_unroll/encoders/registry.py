@@ -261,7 +261,7 @@ def encoder_label(name: str) -> str:
     return spec.label or spec.name if spec else name.removeprefix("timm/")
 
 
-def create_timm(architecture: str, **options: object) -> "PlainViT":
+def create_timm(architecture: str, **options: Any) -> "PlainViT":
     """Create a plain vision transformer of timm on the meta device, where it has shapes and no values.
 
     Raises:

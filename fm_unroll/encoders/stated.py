@@ -230,7 +230,7 @@ def _transformers(content: dict[str, Any]) -> Iterator[Statement]:
     """``config.json`` of Hugging Face transformers: of a vision model, or of one that has a vision tower."""
     above = "vision_config." if "vision_config" in content else ""
     vision = content["vision_config"] if above else content
-    kind = content.get("model_type", vision.get("model_type"))
+    kind = str(content.get("model_type", vision.get("model_type")))
     for key, value in {**TRANSFORMERS_DEFAULTS.get(kind, {}), **vision}.items():
         if key in TRANSFORMERS_KEYS:
             meaning = _side(value) if key in ("patch_size", "image_size") else value
