@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from fm_unroll.compatibility import upgrade_checkpoint
-from fm_unroll.encoders.weights import locate_weights
 from fm_unroll.errors import InputError
+from fm_unroll.files import at_home
 from fm_unroll.models.build import build_model
 from fm_unroll.models.registry import find_denoiser
 from fm_unroll.models.unrolled import UnrolledNetwork
@@ -89,36 +89,38 @@ def find_moved_weights(paths: Sequence[Path], files: Sequence[Path]) -> dict[Pat
             neither where they were nor among the files.
     """
     found: dict[Path, Path] = {}
-    encoders: dict[Path, str] = {}
+    unused = dict.fromkeys(files, "")
     for path in paths:
         checkpoint = read_checkpoint(path)
         settings, encoder = checkpoint["hyper_parameters"], checkpoint["fm_unroll"]["encoder"]
         for file in files if encoder["sha256"] else ():
-            if _encoder_hash(settings, file) == encoder["sha256"]:
+            try:
+                has = _encoder_hash(settings, file)
+            except InputError as error:  # of another encoder: then it may be another checkpoint's
+                has = str(error)
+            if has == encoder["sha256"]:
                 found[path] = file
+                unused.pop(file, None)
+            elif file in unused:
+                unused[file] += f"; {path} needs {encoder['sha256'][:12]}, this is {has}"
         former = settings.get("weights")
-        if former is not None and path not in found and not Path(former).exists():
+        if former is not None and path not in found and not at_home(former).exists():
             raise InputError(
                 f"{path}: the weights of its encoder (sha256 {encoder['sha256'][:12]}) are no longer at "
                 f"{former}, nor among --weights: give their present place by --weights"
             )
-        encoders[path] = f"{path} {encoder['sha256'][:12] or '(no encoder)'}"
-    for file in files:
-        if file not in found.values():
-            raise InputError(
-                f"--weights {file}: has the encoder of none of the checkpoints, whose sha256 are "
-                f"{', '.join(encoders.values())}"
-            )
+    for file, reasons in unused.items():
+        raise InputError(f"--weights {file}: has the encoder of none of the checkpoints{reasons}")
     return found
 
 
 def _encoder_hash(settings: dict[str, Any], weights: Path) -> str:
-    """The hash of the encoder that settings build from some weights; empty if these do not fit."""
-    locate_weights(weights)
-    try:
-        network = build_model(**network_options(settings, weights) | {"num_cascades": 1})
-    except InputError:  # of another encoder: then another file is this one's
-        return ""
+    """The hash of the encoder that settings build from some weights.
+
+    Raises:
+        InputError: the weights do not fit.
+    """
+    network = build_model(**network_options(settings, weights) | {"num_cascades": 1})
     return network.encoder.sha256 if network.encoder else ""
 
 

@@ -1,5 +1,6 @@
 """Networks out of checkpoints: the encoder's weights, its hash, evaluation mode, refusals."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,8 @@ def test_moved_weights_are_told_by_their_hash(tiny, tmp_path):
     assert found == dict(zip(paths, moved, strict=True))
     for path in paths:
         load_network(path, found[path])
+    copy = Path(shutil.copy(moved[0], tmp_path / "copy.pt"))
+    assert find_moved_weights(paths, [*moved, copy])[paths[0]] in (moved[0], copy)
 
 
 def test_weights_that_are_nowhere_are_named_before_the_work(tiny, tmp_path):
@@ -118,14 +121,25 @@ def test_weights_that_are_nowhere_are_named_before_the_work(tiny, tmp_path):
 
 
 def test_files_of_no_checkpoint_are_refused(published, tiny, tmp_path):
+    """With the reason: another hash, another encoder, no such file."""
     path = trained_over(weights_file(tmp_path / "1.pt", tiny, 1))
-    with pytest.raises(InputError, match=r"--weights .*published\.pt: has the encoder of none"):
-        find_moved_weights([path], [published[0]])
+    other = weights_file(tmp_path / "2.pt", tiny, 2)
+    has = build_model(**PRIOR | {"weights": str(other), "pretrained": True}).encoder.sha256
+    with pytest.raises(InputError, match=rf"--weights .*2\.pt: has the encoder of none.*1\.ckpt.* is {has}"):
+        find_moved_weights([path], [other])
     without = save(tmp_path / "varnet.ckpt", build_model(**VARNET), VARNET)
-    with pytest.raises(InputError, match=r"has the encoder of none .*no encoder"):
+    with pytest.raises(InputError, match=r"has the encoder of none of the checkpoints$"):
         find_moved_weights([without], [published[0]])
-    with pytest.raises(InputError, match="no such weights file"):
+    with pytest.raises(InputError, match=r"has the encoder of none .*no such weights file"):
         find_moved_weights([path], [tmp_path / "nowhere.pt"])
+
+
+def test_weights_in_the_home_folder_are_found(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    weights_file(tmp_path / "1.pt", tiny, 1)
+    settings = PRIOR | {"weights": "~/1.pt", "pretrained": True}
+    path = save(tmp_path / "a.ckpt", build_model(**settings), settings)
+    assert find_moved_weights([path], []) == {}
 
 
 def test_encoder_that_computes_otherwise_is_refused_though_its_tensors_are_the_same(tiny, tmp_path):
