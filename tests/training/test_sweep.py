@@ -88,6 +88,7 @@ def agent_command(config: dict, parameters: dict, run_id: str, monkeypatch) -> l
     args = {name: {"value": value} for name, value in parameters.items()}
     # as the agent does where it starts
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep123")
+    monkeypatch.setenv("WANDB_PROJECT", config.get("project", "fm_unroll"))
     for variable in ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_DIR"):
         monkeypatch.delenv(variable, raising=False)
         monkeypatch.setenv(variable, "x")  # so that it is put back after the test
