@@ -11,7 +11,8 @@ def test_links_are_entered_once_and_loops_never(tmp_path: Path):
     (store / "P001" / "a.h5").write_bytes(b"")
     (root / "z" / "deep").mkdir(parents=True)
     (root / "linked").symlink_to(store)
-    (root / "again").symlink_to(root / "z")  # comes before z, which goes by its own name all the same
+    for link in ("again", "zz"):  # before and after z, which goes by its own name
+        (root / link).symlink_to(root / "z")
     (root / "z" / "up").symlink_to(root)
     (root / "z" / "out").symlink_to(tmp_path)
     (root / "z" / "self").symlink_to("self")
@@ -21,6 +22,7 @@ def test_links_are_entered_once_and_loops_never(tmp_path: Path):
     assert root / "linked/P001/a.h5" in tree.entries
     assert tree.left_out == {
         root / "again": f"the same folder as {root / 'z'}, by a link",
+        root / "zz": f"the same folder as {root / 'z'}, by a link",
         root / "z/up": f"a link back to {root}, in which it lies: a loop",
         root / "z/out": f"a link back to {tmp_path}, in which it lies: a loop",
         root / "z/self": "Too many levels of symbolic links (a link to self)",
