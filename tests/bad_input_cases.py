@@ -408,9 +408,6 @@ CASES: dict[str, Case] = {
         knee(target=TARGET * np.float32(np.nan)), KNEES, "stored reconstruction holds NaN"
     ),
     "knee: target is zero": Case(knee(target=TARGET * 0), KNEES, "zero everywhere"),
-    "knee: maximum NaN": Case(knee(attributes={"max": np.nan}), KNEES, "attribute max is"),
-    "knee: maximum negative": Case(knee(attributes={"max": -1.0}), KNEES, "expected a positive number"),
-    "knee: maximum is text": Case(knee(attributes={"max": "large"}), KNEES, "attribute max is 'large'"),
     "knee: mask of another matrix": Case(knee(instead("mask", data=np.ones(11))), KNEES, "mask is float64"),
     "knee: mask without a centre": Case(
         knee(instead("mask", data=np.zeros(12))), KNEES, "centre of k-space is not sampled"

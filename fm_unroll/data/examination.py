@@ -8,6 +8,7 @@ rounded to half precision (0.05 %). Stored images differ from the RSS of the k-s
 precision, by 0.1 % in half precision. The factors, flips and shifts by which people err are far greater.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,7 +65,7 @@ class Claims:
             volume: the volume in it.
 
         Raises:
-            InputError: the images, or the maximum that is stated, cannot be used.
+            InputError: the images cannot be used.
         """
         if not volume.fully_sampled:
             return cls()
@@ -83,8 +84,8 @@ def examine(slices: SliceDataset, items: Sequence[int] | None = None) -> Volume:
 
     Args:
         slices: the slices of one volume.
-        items: which of them to read. None: as few as tell the maximum of the target, which is one where the
-            file stores images, and all where it does not.
+        items: which of them to read. None: as few as tell the maximum of the target and the order of slices,
+            which are the first and the middle one where the file stores images, and all where it does not.
 
     Returns:
         The volume with its contradictions, its remarks and, where they are known now, the target's maximum.
@@ -96,7 +97,7 @@ def examine(slices: SliceDataset, items: Sequence[int] | None = None) -> Volume:
     path, file = slices.open(0)
     claims = Claims.of(slices.reader, file, volume)
     if items is None:
-        items = [middle(volume)] if claims.counted is not None else range(len(slices))
+        items = sorted({0, middle(volume)}) if claims.counted is not None else range(len(slices))
     return conclude(volume, (slices[item] for item in items), claims, path)
 
 
@@ -108,8 +109,9 @@ def conclude(volume: Volume, samples: Iterable[KSpaceSample], claims: Claims, fi
     for sample in samples:
         if volume.fully_sampled:
             peaks.append(float(target_image(sample).max()))
-        if sample.frame * volume.num_slices + sample.slice == middle(volume):
+        if not contradictions:  # the first says enough
             contradictions += compare_images(sample)
+        if sample.frame * volume.num_slices + sample.slice == middle(volume):
             try:
                 remarks += describe_gaps(sample.kspace.numpy(), volume)
             except InputError as error:
@@ -124,13 +126,15 @@ def conclude(volume: Volume, samples: Iterable[KSpaceSample], claims: Claims, fi
 
 
 def middle(volume: Volume) -> int:
-    """The item whose stored image is compared: a slice from the middle shows most."""
+    """The item that is looked at most closely: a slice from the middle shows most."""
     return volume.num_frames * volume.num_slices // 2
 
 
 def compare_maximum(claims: Claims, measured: float | None) -> list[str]:
     """One line where the stated maximum is not that of the images; none where nothing is known of either."""
     maximum = measured if claims.stored is None else claims.stored
+    if claims.stated is not None and not (math.isfinite(claims.stated) and claims.stated > 0):
+        return [f"the stated maximum is {claims.stated:g}, no positive number"]
     if claims.stated is None or not maximum or abs(claims.stated / maximum - 1) <= MAXIMUM_TOLERANCE:
         return []
     return [

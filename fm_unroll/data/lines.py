@@ -8,6 +8,10 @@ fully sampled.
 Single values may be zero by chance, because raw data often are whole numbers, but hardly in many coils at
 once. So a tenth of a line's samples may be zero in all coils, and half of them in one coil. A coil that is
 zero everywhere says nothing about lines.
+
+What lies a million times below the largest value of a slice counts as zero: no scanner measures it, and
+rounding leaves it where masked data went through Fourier transforms or coil compression. Readout samples may
+be empty at the ends (asymmetric echoes), not between others.
 """
 
 from collections.abc import Iterable
@@ -21,6 +25,8 @@ from fm_unroll.errors import InputError, UnsupportedError
 
 SHARE = 0.9  # of the readout samples that hold data in a sampled line, whichever the coil
 SHARE_IN_EACH_COIL = 0.5
+NOTHING = 1e-6  # of the largest magnitude in a slice
+STANDS_OUT = 20  # times the median: the centre of an image's k-space; real ones reach hundreds
 PROBES = 6  # readout samples that are looked at first; they take a hundredth of the time of reading a slice
 
 Lines = NDArray[np.bool_]
@@ -39,7 +45,8 @@ def lines_with_data(kspace: NDArray[np.complex64]) -> Lines:
         InputError: it is empty, or the samples that hold data do not make up whole lines, the same in every
             coil.
     """
-    data = _with_signal(kspace != 0)
+    held = _held(kspace, _threshold(kspace))
+    data = _with_signal(held)
     if not data.size:
         raise InputError("k-space is zero everywhere")
     shares = data.mean(axis=1)  # (coil, phase)
@@ -51,7 +58,7 @@ def lines_with_data(kspace: NDArray[np.complex64]) -> Lines:
         )
     sampled = np.asarray(together > 0)
     for coil, line in np.argwhere(sampled & (shares < SHARE_IN_EACH_COIL))[:1]:
-        number = np.flatnonzero((kspace != 0).any(axis=(1, 2)))[coil]
+        number = np.flatnonzero(held.any(axis=(1, 2)))[coil]
         raise InputError(
             f"coil {number} holds data at {shares[coil, line]:.0%} of the readout samples of line {line}, "
             "which other coils hold: a line counts as sampled when every coil has it"
@@ -61,8 +68,7 @@ def lines_with_data(kspace: NDArray[np.complex64]) -> Lines:
 
 def quick_lines(kspace: NDArray[np.complex64]) -> Lines:
     """As :func:`lines_with_data`, from a few readout samples where they all say the same."""
-    probes = np.unique(np.linspace(0, kspace.shape[1] - 1, PROBES).astype(int))
-    few = kspace[:, probes] != 0
+    few = _held(kspace[:, _probes(kspace)], _threshold(kspace))
     if few[0, 0].any() and (few == few[0, 0]).all():  # as in nearly all slices, and soon told
         return np.asarray(few[0, 0])
     few = _with_signal(few)
@@ -155,7 +161,7 @@ def require_lines(kspace: NDArray[np.complex64], volume: Volume, frame: int = 0)
             )
         return
     # all values of what was left out, not the probes alone
-    more = int(kspace[..., ~volume.lines].any(axis=(0, 1)).sum())
+    more = int(_held(kspace[..., ~volume.lines], _threshold(kspace)).any(axis=(0, 1)).sum())
     fewer = int((volume.lines & ~lines).sum())
     if more or fewer:
         parts = [f"holds data in {counted(more, 'line')} that the sampling mask leaves out"] * (more > 0)
@@ -176,10 +182,20 @@ def describe_gaps(kspace: NDArray[np.complex64], volume: Volume) -> list[str]:
     """
     lines = lines_with_data(kspace)
     found = _describe_padding(lines, volume) if volume.fully_sampled else []
-    silent = np.flatnonzero(~kspace.any(axis=(1, 2))).tolist()
+    silent = np.flatnonzero(~_held(kspace, _threshold(kspace)).any(axis=(1, 2))).tolist()
     if silent:
         which = ", ".join(map(str, silent))
         found.append(f"{counted(len(silent), 'coil')} of {len(kspace)} hold nothing but zeros ({which})")
+    energy = np.abs(kspace).sum(axis=0)
+    place = np.unravel_index(energy.argmax(), energy.shape)
+    stands_out = energy[place] > STANDS_OUT * np.median(energy[energy > 0])  # noise alone has no centre
+    if stands_out and any(
+        abs(at - size // 2) > size // 4 for at, size in zip(place, energy.shape, strict=True)
+    ):
+        found.append(
+            f"k-space is largest at readout sample {place[0]}, line {place[1]}, far from the centre "
+            f"({kspace.shape[1] // 2}, {kspace.shape[2] // 2}): is it stored with its centre in the middle?"
+        )
     return found
 
 
@@ -206,9 +222,27 @@ def holes(lines: Lines) -> int:
     return int(held[-1] - held[0] + 1 - held.size) if held.size else 0
 
 
+def _probes(kspace: NDArray[np.complex64]) -> NDArray[np.int_]:
+    """A few readout samples, with the centre's, where the largest values are."""
+    readout = kspace.shape[1]
+    return np.unique([*np.linspace(0, readout - 1, PROBES).astype(int), readout // 2])
+
+
+def _threshold(kspace: NDArray[np.complex64]) -> float:
+    """The magnitude up to which a value of a slice counts as zero."""
+    return NOTHING * float(np.abs(kspace[:, _probes(kspace)]).max(initial=0.0))
+
+
+def _held(kspace: NDArray[np.complex64], threshold: float) -> NDArray[np.bool_]:
+    """The values that are data."""
+    return np.asarray((np.abs(kspace.real) > threshold) | (np.abs(kspace.imag) > threshold))
+
+
 def _with_signal(data: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The coils and readout samples of ``(coil, readout, phase)`` that hold any data."""
-    return data[data.any(axis=(1, 2))][:, data.any(axis=(0, 2))]
+    """The coils of ``(coil, readout, phase)`` that hold any data, from the first readout sample that does."""
+    held = np.flatnonzero(data.any(axis=(0, 2)))
+    rows = slice(held[0], held[-1] + 1) if held.size else slice(0)
+    return data[data.any(axis=(1, 2))][:, rows]
 
 
 def _changes(between_frames: bool) -> str:

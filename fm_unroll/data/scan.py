@@ -129,6 +129,10 @@ def open_scan(path: Path | str, axes: str | Sequence[str] = ()) -> Scan:
     where = path.absolute()  # a layout may name volumes by their folder, which a relative path can lack
     with reading(path), closing(reader.open(where)) as file:
         volume = reader.parse(file, where)
+        if path.is_symlink() and not reader.names_subject(volume):
+            linked = reader.parse(file, where.resolve())
+            if reader.names_subject(linked):
+                where, volume = where.resolve(), linked
         anatomy, geometry = reader.anatomy(file, volume), reader.geometry(file)
         notes = reader.notes(file)
     volume = examine_ends(SliceDataset(where.parent, reader, [volume]))

@@ -5,7 +5,7 @@ put beside their weights are compared with the encoder that the weights are load
 
     open_clip_config.json                       open_clip
     config.json                                 Hugging Face transformers; timm
-    preprocessor_config.json                    Hugging Face transformers: the statistics of the images
+    preprocessor_config.json                    Hugging Face transformers: size and statistics of the images
 """
 
 import json
@@ -30,6 +30,10 @@ OPEN_CLIP_CONFIG = "open_clip_config.json"
 CONFIG = "config.json"
 PREPROCESSOR_CONFIG = "preprocessor_config.json"
 CONFIG_FILES = (OPEN_CLIP_CONFIG, CONFIG, PREPROCESSOR_CONFIG)
+
+# Keys of preprocessor_config.json, and what they say of networks that take pictures of any size, as DINOv2's.
+PICTURE_SIZES = ("crop_size", "size")
+USUAL_CROP = 224
 
 # Facts that change an encoder's tokens and that no name or shape of a tensor shows.
 UNTOLD = ("activation", "layer-norm eps", "heads")
@@ -154,7 +158,8 @@ def check_stated(path: Path, vit: "PlainViT", spec: EncoderSpec) -> tuple[str, .
     for config in (path.parent / name for name in CONFIG_FILES):
         for said in read_statements(config) if config.is_file() else ():
             needed = known.get(said.fact, said.meaning)
-            if said.fact == "image size" and said.meaning == vit.patch_embed.img_size[0]:
+            sizes = {vit.patch_embed.img_size[0]} | ({USUAL_CROP} if said.key in PICTURE_SIZES else set())
+            if said.fact == "image size" and said.meaning in sizes:
                 continue
             if not same(said.meaning, needed):
                 as_fact = "" if said.meaning == said.value else f" ({said.fact} {said.meaning})"
@@ -188,7 +193,7 @@ def read_statements(config: Path) -> list[Statement]:
         if config.name == OPEN_CLIP_CONFIG:
             return list(_open_clip(content))
         if config.name == PREPROCESSOR_CONFIG:
-            return list(_statistics(content, "", "image_"))
+            return [*_statistics(content, "", "image_"), *_picture_size(content)]
         return list(_timm(content) if "architecture" in content else _transformers(content))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{config}: not a readable {kind} ({error!r})") from error
@@ -200,6 +205,18 @@ def _statistics(content: dict[str, Any], above: str, prefix: str = "") -> Iterat
         if f"{prefix}{name}" in content:
             value = tuple(content[f"{prefix}{name}"])
             yield Statement(f"{above}{prefix}{name}", value, name, value)
+
+
+def _picture_size(content: dict[str, Any]) -> Iterator[Statement]:
+    """The size of the pictures that ``preprocessor_config.json`` makes: of the crop, else of all of them."""
+    for key in PICTURE_SIZES:
+        size = content.get(key)
+        if size is None or (key == "crop_size" and content.get("do_center_crop") is False):
+            continue
+        if isinstance(size, dict):
+            size = size.get("height", size.get("shortest_edge"))
+        yield Statement(key, content[key], "image size", size)
+        return
 
 
 def _open_clip(content: dict[str, Any]) -> Iterator[Statement]:

@@ -19,6 +19,7 @@ class ScanFacts:
 
     Attributes:
         subject: the subject's id.
+        named: whether the file or its place says whose it is.
         population: where the subject comes from.
         anatomy: ``cardiac``, ``knee``, ``brain``; None where the file does not say.
         coils: number of receive coils.
@@ -29,6 +30,7 @@ class ScanFacts:
     """
 
     subject: str
+    named: bool
     population: Population
     anatomy: str | None
     coils: int
@@ -49,6 +51,7 @@ class ScanFacts:
             acs_lines, true_acceleration = mask.num_acs, mask.true_acceleration
         return cls(
             subject=volume.subject,
+            named=scan.slices.reader.names_subject(volume),
             population=scan.population,
             anatomy=scan.anatomy,
             coils=volume.num_coils,
@@ -105,6 +108,10 @@ def outside_training(scan: ScanFacts, checkpoint: Mapping[str, Any]) -> list[str
     if role := Seen.of(checkpoint, "the checkpoint").role_of(scan.subject, scan.population):
         used = "was trained on" if role == "training" else "was used for selection in training"
         lines.append(f"a subject called {scan.subject} {used}: metrics may be better than for others")
+    elif not scan.named:
+        lines.append(
+            "the file does not say whose it is: the checkpoint may have been trained on this subject"
+        )
     seen = checkpoint.get("trained_on")
     if seen is None:
         return [*lines, "the checkpoint does not say which coils, matrices and masks it was trained on"]

@@ -19,9 +19,11 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.trainer.states import TrainerFn
 
+from fm_unroll.errors import InputError
 from fm_unroll.training.task import ReconstructionTask
 
 WANDB_RUN_ID = "wandb_run_id.txt"
+WANDB_MODES = ("online", "offline", "disabled", "dryrun", "run", "shared")
 WANDB_PATIENCE = 600  # seconds after the end of a run; what is not sent by then stays on the disk
 
 
@@ -57,12 +59,12 @@ def forget_empty_variables() -> None:
 
 def wandb_is_ready() -> bool:
     """Whether W&B logs without asking anything: offline mode, or a key at hand."""
-    mode = os.environ.get("WANDB_MODE")
+    mode = os.environ.get("WANDB_MODE", "online")
+    if mode not in WANDB_MODES:
+        raise InputError(f"WANDB_MODE is {mode!r}: choose one of {', '.join(WANDB_MODES)}, or unset it")
     if mode in {"disabled", "dryrun"}:
         return False
-    if mode in {"offline", "shared"}:
-        return True
-    return wandb.login(prompt=False, verify=False)
+    return mode == "offline" or wandb.login(prompt=False, verify=False)
 
 
 class ContinuedCSVLogger(CSVLogger):

@@ -7,39 +7,48 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_info
 
 from fm_unroll.config_files import read_config
 from fm_unroll.errors import InputError
 
 RECIPE = Path(__file__).with_name("recipe.yaml")
 
-# What the recipe's callbacks need to find anything to keep; left out where a run keeps nothing.
-CHECKPOINTS = ("ModelCheckpoint", "LastCheckpoint")
-
 
 def complete_callbacks(given: list[Namespace] | None, leave_out: Collection[str]) -> list[Namespace]:
-    """The callbacks of a run: the recipe's, unless the user gives one of the same class, and the user's own.
+    """The callbacks of a run: the recipe's and the user's own.
+
+    One of the same class takes the recipe's place, which is said. A ``ModelCheckpoint`` does so only if it
+    keeps the best by the same metric: a run may keep others besides.
 
     Args:
         given: the config's ``trainer.callbacks``, each with ``class_path`` and ``init_args``.
-        leave_out: classes of the recipe that the run is not to have, by name.
+        leave_out: classes of the recipe's callbacks that the run is not to have, by name.
 
     Raises:
-        InputError: the recipe has no such callback, or it is left out and given.
+        InputError: the recipe has no such callback.
     """
     recipe = {class_of(callback): callback for callback in recipe_callbacks()}
     own = [(class_of(callback), callback) for callback in given or []]
     names = {kind.__name__: kind for kind in recipe}
+    leave_out = [name.rpartition(".")[2] for name in leave_out]
     for name in leave_out:
         if name not in names:
             raise InputError(f"leave_out {name}: the recipe has {', '.join(names)}")
     left_out = {names[name] for name in leave_out}
-    kept = [
-        callback
-        for kind, callback in recipe.items()
-        if kind not in left_out and kind not in {kind for kind, _ in own}
-    ]
-    return [*kept, *(callback for kind, callback in own if kind not in left_out)]
+    replaced = {kind for kind, callback in own if kind in recipe and _takes_place(callback, recipe[kind])}
+    for kind in replaced:
+        rank_zero_info(f"{kind.__name__} of the config takes the place of the recipe's")
+    kept = [callback for kind, callback in recipe.items() if kind not in left_out | replaced]
+    return [*kept, *(callback for _, callback in own)]
+
+
+def _takes_place(own: Namespace, recipes: Namespace) -> bool:
+    """Whether a callback of the same class as the recipe's stands in its place, not beside it."""
+    if class_of(own) is not ModelCheckpoint:
+        return True
+    return bool(own.init_args.get("monitor") == recipes.init_args.monitor)
 
 
 def recipe_callbacks() -> list[Namespace]:

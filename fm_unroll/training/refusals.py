@@ -5,6 +5,7 @@ import math
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from fm_unroll.data.modules import KSpaceData
 from fm_unroll.errors import InputError
 
 # the options of the trainer by which a verb does nothing if they are 0
@@ -40,6 +41,7 @@ def refuse_no_work(verb: str, config: Namespace) -> None:
                 f"trainer.{name} is 0: nothing is left to {purpose}; leave it out, or give a number above 0"
             )
     if verb != "fit":
+        _refuse_parts(verb, trainer)
         return
     if trainer.overfit_batches:
         raise InputError(
@@ -54,8 +56,33 @@ def refuse_no_work(verb: str, config: Namespace) -> None:
         )
 
 
+def _refuse_parts(verb: str, trainer: Namespace) -> None:
+    """Refuse to score a part of the slices: their volumes and subjects would count as scored."""
+    name = {"validate": "limit_val_batches", "test": "limit_test_batches"}.get(verb, "")
+    limit = trainer[name] if name else None
+    # the whole number 1 is one batch
+    if isinstance(limit, int) or (limit is not None and limit != 1.0):
+        raise InputError(
+            f"trainer.{name} is {limit}: metrics of parts of volumes would pass for those of whole ones; "
+            "leave it out, or choose fewer subjects by --data.split_file"
+        )
+
+
 class ValidationIsReached(Callback):
     """A run that would end before its first validation is refused: it could not choose its best epoch."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare the interval with an epoch, before Lightning does so in its own words."""
+        every = trainer.val_check_interval
+        if trainer.check_val_every_n_epoch is None or not isinstance(every, int):
+            return
+        data: KSpaceData = trainer.datamodule  # type: ignore[attr-defined]  # Lightning does not declare it
+        batches = len(data.loader("train", shuffle=True))
+        if every > batches:
+            raise InputError(
+                f"trainer.val_check_interval is {every}, but an epoch has {batches} batches: give fewer, or "
+                "--trainer.check_val_every_n_epoch null to count batches over epochs"
+            )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare numbers of steps, now that the length of an epoch is known."""
@@ -65,6 +92,12 @@ class ValidationIsReached(Callback):
         if trainer.check_val_every_n_epoch:
             epoch = trainer.num_training_batches
             batches = (trainer.check_val_every_n_epoch - 1) * epoch + min(batches, epoch)
+        given = trainer.num_training_batches * (trainer.max_epochs or -1)
+        if 0 <= given < batches:
+            raise InputError(
+                f"trainer.max_epochs {trainer.max_epochs} gives {given} batches, but validation comes after "
+                f"{batches}: the best epoch could not be chosen; lower --trainer.val_check_interval"
+            )
         needed = math.ceil(batches / trainer.accumulate_grad_batches)
         if 0 < trainer.max_steps < needed:
             raise InputError(

@@ -32,7 +32,7 @@ from fm_unroll.training.loggers import default_loggers, describe_at_wandb, forge
 from fm_unroll.training.losses import check_loss
 from fm_unroll.training.options import add_denoiser_options, settle_options
 from fm_unroll.training.patience import be_patient
-from fm_unroll.training.recipe import CHECKPOINTS, RECIPE, complete_callbacks
+from fm_unroll.training.recipe import RECIPE, class_of, complete_callbacks
 from fm_unroll.training.refusals import ValidationIsReached, refuse_no_work
 from fm_unroll.training.run_folder import (
     is_begun,
@@ -150,9 +150,10 @@ class ReconstructionCLI(LightningCLI):
         refuse_no_work(str(self.subcommand), config)
         # Lightning would still write last.ckpt in a trial, which would then stand in the way of the real run
         keeps_nothing = trainer.fast_dev_run or trainer.enable_checkpointing is False
-        left_out = {*config.leave_out, *(CHECKPOINTS if keeps_nothing else ())}
-        trainer.callbacks = complete_callbacks(trainer.callbacks, left_out)
-        if left_out >= {*CHECKPOINTS}:
+        trainer.callbacks = complete_callbacks(trainer.callbacks, config.leave_out)
+        if keeps_nothing:
+            trainer.callbacks = [c for c in trainer.callbacks if not issubclass(class_of(c), ModelCheckpoint)]
+        if not any(issubclass(class_of(callback), ModelCheckpoint) for callback in trainer.callbacks):
             trainer.enable_checkpointing = False
         run_dir = run_folder(config)
         trainer.default_root_dir = str(run_dir)

@@ -65,18 +65,18 @@ def test_a_correct_file_contradicts_nothing(tmp_path: Path, every_slice: bool):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (lambda image: 2.5 * image, "slice 1: the stored image is 2.5 times the RSS of its k-space"),
+        (lambda image: 2.5 * image, "slice 0: the stored image is 2.5 times the RSS of its k-space"),
         (lambda image: image * np.float32(1e-6), "is 1e-06 times the RSS of its k-space"),
         (lambda image: 1.02 * image, "is 1.02 times the RSS of its k-space"),
-        (lambda image: image[:, ::-1], "slice 1: the stored image is flipped up-down"),
-        (lambda image: image[:, :, ::-1], "slice 1: the stored image is flipped left-right"),
+        (lambda image: image[:, ::-1], "slice 0: the stored image is flipped up-down"),
+        (lambda image: image[:, :, ::-1], "slice 0: the stored image is flipped left-right"),
         (lambda image: image[:, ::-1, ::-1], "is turned by 180 degrees"),
-        (lambda image: image.swapaxes(1, 2), "slice 1: the stored image is transposed"),
+        (lambda image: image.swapaxes(1, 2), "slice 0: the stored image is transposed"),
         (lambda image: np.rot90(image, 1, (1, 2)), "is turned by 90 degrees"),
         (lambda image: np.rot90(image, 3, (1, 2)), "is turned by 270 degrees"),
         (lambda image: image[:, ::-1, ::-1].swapaxes(1, 2), "is transposed about the other diagonal"),
-        (lambda image: image + image[:, ::-1], "slice 1: the stored image is not the RSS of its k-space: "),
-        (lambda image: np.roll(image, 4, 1), "slice 1: the stored image is not the RSS of its k-space: "),
+        (lambda image: image + image[:, ::-1], "slice 0: the stored image is not the RSS of its k-space: "),
+        (lambda image: np.roll(image, 4, 1), "slice 0: the stored image is not the RSS of its k-space: "),
     ],
 )
 def test_stored_images_are_compared_with_the_kspace(tmp_path: Path, change, line: str):
@@ -104,26 +104,37 @@ def test_a_stated_maximum_of_other_images_is_named_with_its_factor(tmp_path: Pat
 
 
 def test_the_stated_maximum_is_that_of_whole_images_and_the_data_range_that_of_what_counts(tmp_path: Path):
-    target = stored_images(heads())
-    target[0, 0, 0] = 10 * target.max()  # outside of the crop
-    path = write(tmp_path / "a.h5", target, target.max())
+    target = np.pad(rss_image(heads()).astype(np.float32), ((0, 0), (0, 0), (2, 2)))
+    target[0, 0, 0] = 10 * target.max()  # beside the matrix
+    volume = examined(write(tmp_path / "a.h5", target, target.max()))
+    assert volume.crop == (48, 40) and volume.contradictions == ()
+    assert volume.maximum == pytest.approx(float(target[..., 2:-2].max()), rel=1e-6)
+
+
+def test_images_in_another_order_of_slices_are_found(tmp_path: Path):
+    path = write(tmp_path / "a.h5", None)
     with h5py.File(path, "r+") as file:
-        header = file["ismrmrd_header"][()].decode().replace("<x>32</x><y>32</y>", "<x>24</x><y>24</y>")
-        del file["ismrmrd_header"]
-        file["ismrmrd_header"] = header
-    volume = examined(path)
-    assert volume.crop == (24, 24) and volume.contradictions == ()
-    assert volume.maximum == pytest.approx(float(target[:, 4:28, 4:28].max()), rel=1e-6)
+        file["kspace"][...] = heads() * np.arange(1, 4, dtype="f4")[:, None, None, None]
+        file["reconstruction_rss"] = stored_images(file["kspace"][()])[::-1]
+    for every_slice in (False, True):
+        assert "3 times the RSS of its k-space" in examined(path, every_slice=every_slice).contradictions[0]
 
 
-def test_of_stored_images_one_slice_of_kspace_is_read_and_else_all(tmp_path: Path, monkeypatch):
+def test_one_image_of_another_slice_is_found_where_all_are_read(tmp_path: Path):
+    target = stored_images(heads())
+    target[2] *= 2
+    path = write(tmp_path / "a.h5", target)
+    assert "slice 2: the stored image is 2 times" in examined(path, every_slice=True).contradictions[0]
+
+
+def test_of_stored_images_two_slices_of_kspace_are_read_and_else_all(tmp_path: Path, monkeypatch):
     read: list[int] = []
     original = FastMRIReader.read
     monkeypatch.setattr(
         FastMRIReader, "read", lambda self, file, v, s, f: read.append(s) or original(self, file, v, s, f)
     )
     examined(write(tmp_path / "a.h5", stored_images(heads())))
-    assert read == [1]
+    assert read == [0, 1]
     read.clear()
     examined(write(tmp_path / "b.h5", None))
     assert read == [0, 1, 2]

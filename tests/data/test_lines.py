@@ -87,6 +87,35 @@ def test_the_first_look_at_a_scan_sees_what_lies_between_the_samples_of_later_on
         find_lines([(0, 0, values)], FILE)
 
 
+@pytest.mark.parametrize("peak", [1e-9, 1.0, 1e6])
+def test_rounding_in_empty_lines_is_no_data(peak: float):
+    """Masked data that went through Fourier transforms in single precision and back."""
+    masked = (peak * kspace() * UNIFORM).astype("c8")
+    masked[:, 24, 20] *= 300  # as the centre of a scan stands out
+    through = np.fft.fft2(np.fft.ifft2(masked).astype("c8")).astype("c8")
+    assert through.all()
+    np.testing.assert_array_equal(lines_with_data(through), UNIFORM)
+    np.testing.assert_array_equal(quick_lines(through), UNIFORM)
+    with pytest.raises(InputError, match="acquired lines are empty: undersampled, and no mask says so"):
+        require_lines(through, volume())
+    require_lines(through, volume(UNIFORM))
+
+
+@pytest.mark.parametrize("every", [2, 4])
+def test_readout_samples_may_be_missing_at_the_ends_only(every: int):
+    rows = (np.arange(READOUT) % every == 0)[:, None]
+    with pytest.raises(InputError, match="only whole lines are supported"):
+        find_lines([(0, 0, kspace() * rows)], FILE)
+
+
+def test_a_centre_that_lies_elsewhere_is_remarked_on():
+    values = kspace()
+    values[:, 24, 20] *= 300
+    assert describe_gaps(values, volume()) == []
+    (line,) = describe_gaps(np.fft.ifftshift(values, axes=(1, 2)), volume())
+    assert "largest at readout sample 0, line 0, far from the centre (24, 20)" in line
+
+
 def test_every_coil_must_have_a_line():
     values = kspace()
     values[1, :, 7] = 0

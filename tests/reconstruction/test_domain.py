@@ -19,7 +19,7 @@ CHECKPOINT = {
 }
 HEARTS = Population("CMRxRecon", "2023", "TrainingSet")
 SEEN = ScanFacts(
-    "P004", HEARTS, "cardiac", coils=10, readout=512, phase=204, acs_lines=24, true_acceleration=4.34
+    "P004", True, HEARTS, "cardiac", coils=10, readout=512, phase=204, acs_lines=24, true_acceleration=4.34
 )
 
 
@@ -35,6 +35,7 @@ def test_a_scan_like_the_training_data_is_not_warned_of():
         ({"subject": "P003"}, "a subject called P003 was used for selection"),
         ({"subject": "P002", "population": Population("CMRxRecon")}, "a subject called P002 was trained on"),
         ({"anatomy": None}, "does not say what it shows"),
+        ({"subject": "elsewhere", "named": False}, "does not say whose it is: the checkpoint may have been"),
         ({"coils": 16}, "16 coils, trained on 10"),
         ({"readout": 640}, "640 readout samples, trained on 384 to 512"),
         ({"phase": 100}, "100 phase lines, trained on 116 to 246"),

@@ -2,6 +2,7 @@
 
 import pytest
 from jsonargparse import Namespace
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from fm_unroll.errors import InputError
 from fm_unroll.training.recipe import class_of, complete_callbacks, recipe_callbacks
@@ -51,6 +52,14 @@ def test_one_of_the_same_class_takes_the_recipe_s_place(module):
     assert next(c for c in completed if class_of(c).__name__ == "EarlyStopping").init_args.patience == 9
 
 
+@pytest.mark.parametrize(("monitor", "number"), [("val/ssim", 1), ("train/loss", 2), (None, 2)])
+def test_further_checkpoints_are_kept_beside_the_best(monitor, number):
+    own = callback("lightning.pytorch.callbacks.ModelCheckpoint", monitor=monitor, save_top_k=-1)
+    assert names(complete_callbacks([own], ())).count("ModelCheckpoint") == number
+    both = complete_callbacks([own, own], ())
+    assert names(both).count("ModelCheckpoint") == number + 1
+
+
 def test_a_subclass_is_another_class():
     """LastCheckpoint is a ModelCheckpoint: neither stands for the other."""
     own = callback("fm_unroll.training.callbacks.LastCheckpoint", minutes=0)
@@ -61,8 +70,11 @@ def test_what_is_left_out_is_said_by_name():
     assert names(complete_callbacks(None, ["EarlyStopping", "ImagePanels"])) == [
         name for name in NAMES if name not in ("EarlyStopping", "ImagePanels")
     ]
-    own = callback("lightning.pytorch.callbacks.ModelCheckpoint")
-    assert "ModelCheckpoint" not in names(complete_callbacks([own], ["ModelCheckpoint"]))
+    own = callback("lightning.pytorch.callbacks.ModelCheckpoint", monitor="train/loss")
+    (only,) = [c for c in complete_callbacks([own], ["ModelCheckpoint"]) if class_of(c) is ModelCheckpoint]
+    assert only is own
+    path = ["lightning.pytorch.callbacks.EarlyStopping"]
+    assert "EarlyStopping" not in names(complete_callbacks(None, path))
     with pytest.raises(InputError, match="leave_out EarlyStoping: the recipe has EarlyStopping, "):
         complete_callbacks(None, ["EarlyStoping"])
 
@@ -95,6 +107,8 @@ def config(**trainer: object) -> Namespace:
         ("validate", {"limit_val_batches": 0}, "limit_val_batches is 0"),
         ("test", {"limit_test_batches": 0}, "limit_test_batches is 0"),
         ("predict", {"limit_predict_batches": 0}, "limit_predict_batches is 0"),
+        ("test", {"limit_test_batches": 1}, "metrics of parts of volumes"),
+        ("validate", {"limit_val_batches": 0.5}, "metrics of parts of volumes"),
     ],
 )
 def test_options_that_leave_nothing_to_do_are_refused(verb, trainer, words):
@@ -104,7 +118,8 @@ def test_options_that_leave_nothing_to_do_are_refused(verb, trainer, words):
 
 
 def test_options_of_other_verbs_do_not_matter():
-    refuse_no_work("test", config(max_epochs=0, limit_val_batches=0))
+    refuse_no_work("test", config(max_epochs=0, limit_val_batches=0, limit_test_batches=1.0))
+    refuse_no_work("predict", config(limit_predict_batches=1))
     refuse_no_work("fit", config(check_val_every_n_epoch=6, max_epochs=-1))
     refuse_no_work("fit", config(limit_val_batches=0, fast_dev_run=True))
 

@@ -132,6 +132,11 @@ def test_a_checkpoint_from_elsewhere_does_not_open_a_folder_that_holds_a_run(run
     "options, words",
     [
         (["--trainer.max_steps", "1"], "trainer.max_steps is 1, but validation comes after"),
+        (["--trainer.val_check_interval", "1000"], "trainer.val_check_interval is 1000, but an epoch has"),
+        (
+            ["--trainer.val_check_interval", "1000", "--trainer.check_val_every_n_epoch", "null"],
+            "validation comes after 1000: the best epoch could not be chosen",
+        ),
         (
             [
                 "--trainer.logger=false",

@@ -18,9 +18,10 @@ import yaml
 from wandb import wandb_agent
 
 from fm_unroll.cli import main
+from fm_unroll.errors import InputError
 from fm_unroll.provenance import commit
 from fm_unroll.training import sweep as local
-from fm_unroll.training.loggers import forget_empty_variables
+from fm_unroll.training.loggers import default_loggers, forget_empty_variables
 from fm_unroll.training.run import check
 from fm_unroll.training.run_folder import LOCAL_SWEEP
 from wandb_files import WandbRecord, logged, wandb_records
@@ -406,6 +407,12 @@ def test_a_changed_sweep_is_not_mixed_with_its_former_runs(project, in_process, 
     with pytest.raises(SystemExit):
         main(["sweep", "small.yaml"])
     assert "another version of this sweep" in capsys.readouterr().err
+
+
+def test_an_unknown_mode_of_wandb_is_refused_in_a_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    with pytest.raises(InputError, match="WANDB_MODE is 'ofline': choose one of online, offline, "):
+        default_loggers(tmp_path)
 
 
 def test_empty_variables_are_as_good_as_none(monkeypatch):

@@ -203,6 +203,10 @@ class CMRxReconReader(HDF5Reader):
         root, subset, _ = found
         return Population(self.name, self.edition(root), subset, volume.synthetic)
 
+    def names_subject(self, volume: Volume) -> bool:
+        """Whether the file lies in the folder of a subject."""
+        return SUBJECT.fullmatch(volume.subject.rpartition("/")[2]) is not None
+
     def anatomy(self, file: h5py.File, volume: Volume) -> str:
         """The heart, for every file of this layout."""
         return "cardiac"

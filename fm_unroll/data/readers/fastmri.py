@@ -12,6 +12,7 @@
 Source: https://github.com/facebookresearch/fastMRI, ``fastmri/data/mri_data.py``.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fm_unroll.data.lines import lines_of_mask
 from fm_unroll.data.readers.geometry import Geometry
 from fm_unroll.data.readers.hdf5 import get_dataset, get_kspace, get_text, to_complex64
 from fm_unroll.data.readers.matrix_header import MatrixHeader
@@ -118,7 +120,7 @@ class FastMRIReader(HDF5Reader):
         slices, coils, readout, phase = get_kspace(file, ["kspace"], AXES).shape
         header = MatrixHeader.parse(file)
         acquired = header.acquired(phase)
-        mask = _get_mask(file, phase)
+        mask = _get_mask(file, readout, phase)
         if mask is not None:
             mask[: acquired[0]] = mask[acquired[1] :] = False
         target = _get_target(file, slices)
@@ -172,16 +174,25 @@ def _anatomy(volume: Volume) -> str | None:
     return next(names, None)
 
 
-def _get_mask(file: h5py.File, phase: int) -> NDArray[np.bool_] | None:
+def _get_mask(file: h5py.File, readout: int, phase: int) -> NDArray[np.bool_] | None:
     """Sampled lines of an undersampled file, bool, ``(phase,)``; None if it has no mask."""
     dataset = get_dataset(file, "mask")
     if dataset is None:
+        if others := [name for name in file if "mask" in name.lower()]:
+            raise InputError(
+                f"{file.filename}: holds {others[0]}, which is not read: rename it to mask if it says which "
+                "lines were sampled, else delete it"
+            )
         return None
-    if dataset.shape != (phase,) or dataset.dtype.kind not in "buif":
-        raise InputError(
-            f"{file.filename}: mask is {dataset.dtype} {dataset.shape}, expected numbers ({phase},)"
-        )
-    return np.asarray(dataset[()] != 0)
+    where = f"{file.filename}: mask"
+    # as fastMRI writes it; with axes of length 1, as it is multiplied; or for every sample
+    of_samples = dataset.shape == (readout, phase)
+    if not (of_samples or math.prod(dataset.shape) == phase) or dataset.dtype.kind not in "buif":
+        raise InputError(f"{where} is {dataset.dtype} {dataset.shape}, expected numbers ({phase},)")
+    values = dataset[()]
+    if np.isnan(values).any():
+        raise InputError(f"{where} holds NaN, expected numbers that are 0 where nothing was sampled")
+    return lines_of_mask(values.reshape(1, readout if of_samples else 1, phase) != 0, where)
 
 
 def _get_target(file: h5py.File, slices: int) -> h5py.Dataset | None:
@@ -198,11 +209,9 @@ def _get_target(file: h5py.File, slices: int) -> h5py.Dataset | None:
 
 
 def _get_maximum(file: h5py.File) -> float | None:
-    """What the file states as maximum of the stored reconstructions; None where it does not."""
+    """What the file states as maximum of the stored reconstructions; NaN for no number, None for nothing."""
     stated = file.attrs.get("max")
     if stated is None:
         return None
     maximum = np.asarray(stated)
-    if maximum.shape != () or maximum.dtype.kind not in "iuf" or not np.isfinite(maximum) or maximum <= 0:
-        raise InputError(f"{file.filename}: attribute max is {stated!r}, expected a positive number")
-    return float(maximum)
+    return float(maximum.item()) if maximum.size == 1 and maximum.dtype.kind in "iuf" else math.nan

@@ -57,8 +57,11 @@ def open_file(path: Path) -> h5py.File:
         if error.errno is not None:
             raise InputError(f"{path}: {os.strerror(error.errno)}") from error
         with path.open("rb") as file:
-            if file.read(len(MATLAB_5)) == MATLAB_5:
-                raise InputError(f"{path}: MATLAB file older than v7.3; save it again with -v7.3") from error
+            start = file.read(len(MATLAB_5))
+        if start == MATLAB_5:
+            raise InputError(f"{path}: MATLAB file older than v7.3; save it again with -v7.3") from error
+        if path.suffix == ".npz":
+            raise InputError(f"{path}: archives of NumPy are not read; save its array as .npy") from error
         raise InputError(f"{path}: truncated or no HDF5 file ({error})") from error
 
 

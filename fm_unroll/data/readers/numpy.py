@@ -64,6 +64,11 @@ class NumPyReader(Reader[MappedArray]):
 
     def parse(self, file: MappedArray, path: Path) -> Volume:
         """The volume that the array holds. All slices are read, to find the lines that hold data."""
+        if (mask := path.with_name(f"{path.stem}_mask.npy")).is_file():
+            raise InputError(
+                f"{path}: {mask.name} lies beside it, and masks of NumPy files are not read: put zeros where "
+                "nothing was sampled, and move the mask elsewhere"
+            )
         frames, slices, coils, readout, phase = file.kspace.shape
         if coils > MAX_COILS:
             raise InputError(

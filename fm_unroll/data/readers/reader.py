@@ -146,11 +146,7 @@ class Reader(ABC, Generic[Opened]):
         return None
 
     def stated_maximum(self, file: Opened) -> float | None:
-        """What the file says is the maximum of its images; None where it does not say.
-
-        Raises:
-            InputError: it is no positive number.
-        """
+        """What the file says is the maximum of its images; None where it does not say, NaN for no number."""
         return None
 
     def anatomy(self, file: Opened, volume: Volume) -> str | None:
@@ -170,6 +166,10 @@ class Reader(ABC, Generic[Opened]):
             volume: what its headers say.
         """
         return Population(self.name, synthetic=volume.synthetic)
+
+    def names_subject(self, volume: Volume) -> bool:
+        """Whether the file or its place says whose it is; else the file's name stands for its subject."""
+        return volume.subject != Path(volume.path).stem
 
     def notes(self, file: Opened) -> tuple[str, ...]:
         """What the reader left out, one line for each."""

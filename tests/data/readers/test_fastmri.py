@@ -163,10 +163,38 @@ def test_what_is_not_a_scan_is_refused(tmp_path: Path, name: str, value: np.ndar
 
 
 @pytest.mark.parametrize("maximum", [np.nan, 0.0, -1.0, np.inf, "large", np.ones(2)])
-def test_an_impossible_maximum_is_refused(tmp_path: Path, maximum: object):
+def test_an_impossible_maximum_is_a_contradiction(tmp_path: Path, maximum: object):
+    """The file can be used: its measured maximum counts."""
     path = write_fastmri(tmp_path / "file1.h5", attributes={"max": maximum})
-    with pytest.raises(InputError, match=f"{path}: attribute max is .*, expected a positive number"):
+    (line,) = open_scan(path).volume.contradictions
+    assert line.endswith("no positive number")
+
+
+def test_a_maximum_may_be_an_array_of_one(tmp_path: Path):
+    path = write_fastmri(tmp_path / "file1.h5")
+    maximum = open_scan(path).volume.maximum
+    with h5py.File(path, "r+") as file:
+        file.attrs["max"] = np.array([maximum])
+    assert open_scan(path).volume.contradictions == ()
+
+
+def test_a_mask_under_another_name_is_never_skipped(tmp_path: Path):
+    path = write_fastmri(tmp_path / "file1.h5")
+    with h5py.File(path, "r+") as file:
+        file["sampling_mask"] = np.ones(12)
+    with pytest.raises(InputError, match="holds sampling_mask, which is not read: rename it to mask"):
         open_scan(path)
+
+
+@pytest.mark.parametrize("shape", [(12,), (1, 1, 12, 1), (1, 12), (16, 12)])
+def test_a_mask_may_have_the_axes_by_which_it_is_multiplied(tmp_path: Path, shape: tuple[int, ...]):
+    lines = np.arange(12) != 1
+    path = write_fastmri(tmp_path / "file1.h5")
+    with h5py.File(path, "r+") as file:
+        file["kspace"][...] = file["kspace"][()] * lines
+        values = lines.reshape(-1, 1) if shape[-1] == 1 else lines
+        file["mask"] = np.broadcast_to(values, shape).astype("f4")
+    assert open_scan(path).volume.sampled == (0, *range(2, 12))
 
 
 def test_only_the_asked_slice_is_read(tmp_path: Path):
