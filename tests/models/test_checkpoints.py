@@ -32,7 +32,8 @@ def save(path: Path, network: UnrolledNetwork, settings: dict) -> Path:
     encoder = {"sha256": "", "untold": {}}
     if network.encoder:
         encoder = {"sha256": network.encoder.sha256, "untold": network.encoder.untold}
-    content = {"state_dict": tensors, "hyper_parameters": settings, "fm_unroll": {"encoder": encoder}}
+    facts = {"encoder": encoder, "anatomy": "cardiac"}
+    content = {"state_dict": tensors, "hyper_parameters": settings, "fm_unroll": facts}
     torch.save(content, path)
     return path
 
