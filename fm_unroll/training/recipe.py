@@ -31,6 +31,8 @@ def complete_callbacks(given: list[Namespace] | None, leave_out: Collection[str]
     """
     recipe = {class_of(callback): callback for callback in recipe_callbacks()}
     own = [(class_of(callback), callback) for callback in given or []]
+    # a config that lists none, and one that a run has written, hold the recipe's themselves
+    own = [(k, callback) for k, callback in own if k not in recipe or _plain(callback) != _plain(recipe[k])]
     names = {kind.__name__: kind for kind in recipe}
     leave_out = [name.rpartition(".")[2] for name in leave_out]
     for name in leave_out:
@@ -42,6 +44,12 @@ def complete_callbacks(given: list[Namespace] | None, leave_out: Collection[str]
         rank_zero_info(f"{kind.__name__} of the config takes the place of the recipe's")
     kept = [callback for kind, callback in recipe.items() if kind not in left_out | replaced]
     return [*kept, *(callback for _, callback in own)]
+
+
+def _plain(callback: Namespace) -> dict[str, Any]:
+    """The options of a callback that have a value."""
+    options = callback.as_dict().get("init_args")
+    return {name: value for name, value in (options or {}).items() if value is not None}
 
 
 def _takes_place(own: Namespace, recipes: Namespace) -> bool:

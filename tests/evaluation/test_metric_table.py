@@ -31,10 +31,11 @@ def test_metrics_that_share_work_are_measured_once():
     assert metrics_of("main") == ["ssim", "psnr_volume", "nmse_volume"]
 
 
-def test_the_columns_of_records_are_those_of_version_2():
+def test_the_columns_of_records_are_those_of_version_3():
     assert list(columns())[22:] == [
         *("data_range", "ssim", "psnr", "nmse", "squared_error", "target_energy", "pixels"),
-        *("challenge_ssim", "challenge_psnr", "challenge_nmse", "status", "haarpsi", "lpips"),
+        *("challenge_ssim", "challenge_psnr", "challenge_nmse", "status"),
+        *("code", "commit", "device", "precision", "haarpsi", "lpips"),
     ]
 
 

@@ -42,6 +42,12 @@ def test_a_user_s_callback_is_added():
     assert names(complete_callbacks([own], ())) == [*NAMES, "LearningRateMonitor"]
 
 
+def test_the_recipe_s_own_in_a_config_are_not_the_user_s():
+    """As in the config that a run has written."""
+    assert names(complete_callbacks(recipe_callbacks(), ())) == NAMES
+    assert names(complete_callbacks(recipe_callbacks(), ["EarlyStopping", "ModelCheckpoint"])) == NAMES[2:]
+
+
 @pytest.mark.parametrize(
     "module", ["lightning.pytorch.callbacks", "lightning.pytorch.callbacks.early_stopping"]
 )

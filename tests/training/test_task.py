@@ -110,6 +110,7 @@ def test_the_frozen_encoder_is_not_in_the_checkpoint_but_named_in_it(run_dir):
         "name": "timm/vit_tiny_patch16_224",
         "sha256": network.encoder.compute_sha256(),
         "weights": "random",
+        "untold": {"activation": "gelu", "layer-norm eps": 1e-6, "heads": 3},
     }
     optimised = sum(len(group["params"]) for group in checkpoint["optimizer_states"][0]["param_groups"])
     assert optimised == len([p for p in network.parameters() if p.requires_grad])
