@@ -5,6 +5,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+# Options of the smallest prior over the registered encoder `tiny`.
+TINY_PRIOR = {
+    "num_cascades": 1,
+    "sens_chans": 2,
+    "sens_pools": 1,
+    "pretrained": False,
+    "blocks": [1, 2],
+    "decoder_widths": [4, 4, 4, 4],
+    "encoder_image_size": 64,
+}
+
 
 def random_image(size: int) -> Tensor:
     return torch.rand(1, 1, size, size, generator=torch.Generator().manual_seed(0))

@@ -59,7 +59,7 @@ def count_contrast(volumes: Sequence[Volume]) -> dict[str, Any]:
     shapes = Counter(f"{volume.num_coils} x {volume.readout} x {volume.phase}" for volume in volumes)
     return {
         "volumes": len(volumes),
-        "slices": sum(volume.num_slices * volume.num_frames for volume in volumes),
+        "slices": sum(volume.num_images for volume in volumes),
         "shapes": dict(shapes.most_common()),
     }
 

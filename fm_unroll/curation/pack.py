@@ -69,7 +69,7 @@ def pack_volume(volume: Volume, root: Path, reader: Reader[Any], folder: Path) -
 
 def packed_bytes(volume: Volume) -> int:
     """Size of a volume's k-space without compression."""
-    return 8 * volume.num_frames * volume.num_slices * volume.num_coils * volume.readout * volume.phase
+    return 8 * volume.num_images * volume.num_coils * volume.readout * volume.phase
 
 
 def require_copy(path: Path, volume: Volume, folder: Path, reader: HDF5Reader, made_from: str) -> None:
@@ -117,17 +117,16 @@ def copy_slices(
     Yields:
         Every slice, as the reader reads it from the source, before it is copied.
     """
-    images = volume.num_frames * volume.num_slices
     pairs = []
     for name in file:
         if not isinstance(file.get(name, getlink=True), h5py.HardLink):
             continue  # links are not followed
-        axes = image_axes(file[name], images)
+        axes = image_axes(file[name], volume.num_images)
         if axes is None:
             file.copy(file[name], copy, name)
         else:
             pairs.append((file[name], create_like(copy, name, file[name], axes), axes))
-    for image in range(images):
+    for image in range(volume.num_images):
         frame, slice_ = divmod(image, volume.num_slices)
         kspace, stored = reader.read(file, volume, slice_, frame)
         yield KSpaceSample.checked(kspace, stored, volume, slice_, frame, source)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fm_unroll.data.dataset import SliceDataset
-from fm_unroll.data.lines import describe_gaps
+from fm_unroll.data.lines import describe_gaps, naming_slice
 from fm_unroll.data.readers.reader import Reader
 from fm_unroll.data.sample import KSpaceSample
 from fm_unroll.data.undersampling import center_crop, rss_image, target_image
@@ -112,12 +112,10 @@ def conclude(volume: Volume, samples: Iterable[KSpaceSample], claims: Claims, fi
         if not contradictions:  # the first says enough
             contradictions += compare_images(sample)
         if sample.frame * volume.num_slices + sample.slice == middle(volume):
-            try:
+            with naming_slice(file, sample.slice, sample.frame):
                 remarks += describe_gaps(sample.kspace.numpy(), volume)
-            except InputError as error:
-                raise InputError(f"{file}: slice {sample.slice}, frame {sample.frame}: {error}") from None
     maximum = claims.counted
-    if maximum is None and len(peaks) == volume.num_slices * volume.num_frames:
+    if maximum is None and len(peaks) == volume.num_images:
         maximum = max(peaks)
     if maximum == 0:
         raise InputError(f"{file}: the stored reconstruction is zero everywhere")
@@ -127,7 +125,7 @@ def conclude(volume: Volume, samples: Iterable[KSpaceSample], claims: Claims, fi
 
 def middle(volume: Volume) -> int:
     """The item that is looked at most closely: a slice from the middle shows most."""
-    return volume.num_frames * volume.num_slices // 2
+    return volume.num_images // 2
 
 
 def compare_maximum(claims: Claims, measured: float | None) -> list[str]:

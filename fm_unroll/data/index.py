@@ -112,7 +112,7 @@ def build_index(
     if strict:
         _refuse(problems if volumes or problems else left_out)
         if left_out:
-            log.warning("left out: %s", _first(left_out))
+            log.warning("left out: %s", first_of(left_out))
     _refuse(_repeated_names(root, volumes))
     return Index(root, volumes, missing, problems, left_out)
 
@@ -294,12 +294,12 @@ def stamp_all(files: Sequence[Path], root: Path, reader: Reader[Any]) -> tuple[d
 def _refuse(problems: Sequence[str]) -> None:
     """Raise the first of some problems and say how many there are."""
     if problems:
-        raise InputError(_first(problems))
+        raise InputError(first_of(problems))
 
 
-def _first(lines: Sequence[str]) -> str:
-    """The first of some lines, and how many there are besides."""
-    others = f" (and {len(lines) - 1} more; `data check` lists them)" if len(lines) > 1 else ""
+def first_of(lines: Sequence[str], lister: str = "data check") -> str:
+    """The first of some lines, how many there are besides, and the command that lists them."""
+    others = f" (and {len(lines) - 1} more; `{lister}` lists them)" if len(lines) > 1 else ""
     return lines[0] + others
 
 

@@ -14,7 +14,8 @@ rounding leaves it where masked data went through Fourier transforms or coil com
 be empty at the ends (asymmetric echoes), not between others.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def lines_with_data(kspace: NDArray[np.complex64]) -> Lines:
         InputError: it is empty, or the samples that hold data do not make up whole lines, the same in every
             coil.
     """
-    held = _held(kspace, _threshold(kspace))
+    held = _held(kspace, kspace)
     data = _with_signal(held)
     if not data.size:
         raise InputError("k-space is zero everywhere")
@@ -68,13 +69,19 @@ def lines_with_data(kspace: NDArray[np.complex64]) -> Lines:
 
 def quick_lines(kspace: NDArray[np.complex64]) -> Lines:
     """As :func:`lines_with_data`, from a few readout samples where they all say the same."""
-    few = _held(kspace[:, _probes(kspace)], _threshold(kspace))
-    if few[0, 0].any() and (few == few[0, 0]).all():  # as in nearly all slices, and soon told
-        return np.asarray(few[0, 0])
-    few = _with_signal(few)
+    few = _with_signal(_held(kspace[:, _probes(kspace)], kspace))
     if few.size and (few == few[0, 0]).all():
         return np.asarray(few[0, 0])
     return lines_with_data(kspace)
+
+
+@contextmanager
+def naming_slice(file: Path, slice_: int, frame: int) -> Iterator[None]:
+    """Put file, slice and frame before whatever is wrong with one slice."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{file}: slice {slice_}, frame {frame}: {error}") from None
 
 
 def find_lines(images: Iterable[tuple[int, int, NDArray[np.complex64]]], file: Path) -> Lines:
@@ -92,10 +99,8 @@ def find_lines(images: Iterable[tuple[int, int, NDArray[np.complex64]]], file: P
     """
 
     def lines_of(slice_: int, frame: int, kspace: NDArray[np.complex64]) -> tuple[int, int, Lines]:
-        try:
+        with naming_slice(file, slice_, frame):
             return slice_, frame, lines_with_data(kspace)
-        except InputError as error:
-            raise InputError(f"{file}: slice {slice_}, frame {frame}: {error}") from None
 
     return require_same((lines_of(*image) for image in images), file)
 
@@ -161,7 +166,7 @@ def require_lines(kspace: NDArray[np.complex64], volume: Volume, frame: int = 0)
             )
         return
     # all values of what was left out, not the probes alone
-    more = int(_held(kspace[..., ~volume.lines], _threshold(kspace)).any(axis=(0, 1)).sum())
+    more = int(_held(kspace[..., ~volume.lines], kspace).any(axis=(0, 1)).sum())
     fewer = int((volume.lines & ~lines).sum())
     if more or fewer:
         parts = [f"holds data in {counted(more, 'line')} that the sampling mask leaves out"] * (more > 0)
@@ -182,7 +187,7 @@ def describe_gaps(kspace: NDArray[np.complex64], volume: Volume) -> list[str]:
     """
     lines = lines_with_data(kspace)
     found = _describe_padding(lines, volume) if volume.fully_sampled else []
-    silent = np.flatnonzero(~_held(kspace, _threshold(kspace)).any(axis=(1, 2))).tolist()
+    silent = np.flatnonzero(~_held(kspace, kspace).any(axis=(1, 2))).tolist()
     if silent:
         which = ", ".join(map(str, silent))
         found.append(f"{counted(len(silent), 'coil')} of {len(kspace)} hold nothing but zeros ({which})")
@@ -228,14 +233,10 @@ def _probes(kspace: NDArray[np.complex64]) -> NDArray[np.int_]:
     return np.unique([*np.linspace(0, readout - 1, PROBES).astype(int), readout // 2])
 
 
-def _threshold(kspace: NDArray[np.complex64]) -> float:
-    """The magnitude up to which a value of a slice counts as zero."""
-    return NOTHING * float(np.abs(kspace[:, _probes(kspace)]).max(initial=0.0))
-
-
-def _held(kspace: NDArray[np.complex64], threshold: float) -> NDArray[np.bool_]:
-    """The values that are data."""
-    return np.asarray((np.abs(kspace.real) > threshold) | (np.abs(kspace.imag) > threshold))
+def _held(values: NDArray[np.complex64], kspace: NDArray[np.complex64]) -> NDArray[np.bool_]:
+    """Which values of a slice, or of a part of it, are data."""
+    threshold = NOTHING * float(np.abs(kspace[:, _probes(kspace)]).max(initial=0.0))
+    return np.asarray((np.abs(values.real) > threshold) | (np.abs(values.imag) > threshold))
 
 
 def _with_signal(data: NDArray[np.bool_]) -> NDArray[np.bool_]:

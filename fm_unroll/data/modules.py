@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.epoch import EpochPosition
-from fm_unroll.data.index import Index, build_index, measure_maxima, require_size
+from fm_unroll.data.index import Index, build_index, first_of, measure_maxima, require_size
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.fastmri import FastMRIReader
 from fm_unroll.data.readers.reader import Reader
@@ -281,8 +281,7 @@ def warn_of(index: Index) -> None:
         (index.remarks, "unusual data"),
     ):
         if found:
-            others = f" (and {len(found) - 1} more; `data check --read` lists them)" if found[1:] else ""
-            rank_zero_warn(f"{what}: {found[0]}{others}")
+            rank_zero_warn(f"{what}: {first_of(found, 'data check --read')}")
 
 
 class CMRxReconData(KSpaceData):

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fm_unroll.data.lines import require_lines
+from fm_unroll.data.lines import naming_slice, require_lines
 from fm_unroll.data.volume import Volume, counted
 from fm_unroll.errors import InputError
 
@@ -69,13 +69,11 @@ class KSpaceSample:
                 too small or large for float32, or data in other lines than the volume says (see
                 :func:`~fm_unroll.data.lines.require_lines`); or the target holds NaN or Inf.
         """
-        try:
+        with naming_slice(file, slice, frame):
             require_measurable(kspace, volume)
             require_lines(kspace, volume, frame)
             if target is not None and not np.isfinite(target).all():
                 raise InputError("the stored reconstruction holds NaN or Inf")
-        except InputError as error:
-            raise InputError(f"{file}: slice {slice}, frame {frame}: {error}") from None
         stored = None if target is None else torch.from_numpy(target)
         return cls(torch.from_numpy(kspace), stored, volume, slice, frame)
 

@@ -102,6 +102,11 @@ class Volume:
         )
 
     @property
+    def num_images(self) -> int:
+        """Slices of all frames: as many samples as the volume gives."""
+        return self.num_slices * self.num_frames
+
+    @property
     def fully_sampled(self) -> bool:
         """Whether nothing but padding is left out, so that a target exists."""
         return self.sampled is None

@@ -20,7 +20,7 @@ from fm_unroll.evaluation.metric_table import Measure
 from fm_unroll.evaluation.records import KEY, SliceRecord, columns, read_records, read_text
 from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, deciding_code
 from fm_unroll.evaluation.selection import PLACE, Place
-from fm_unroll.files import whole_file
+from fm_unroll.files import visible, whole_file
 from fm_unroll.provenance import source_sha256
 
 
@@ -136,7 +136,7 @@ def _read_pictures(folder: Path) -> dict[Place, dict[tuple[str, str], dict[str, 
     named; the command that made it makes it again.
     """
     found: dict[Place, dict[tuple[str, str], dict[str, np.ndarray]]] = {}
-    for path in sorted(folder.glob("*.npz")):
+    for path in visible(folder, ".npz"):
         try:
             with np.load(path, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored}

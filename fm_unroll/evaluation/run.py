@@ -117,8 +117,8 @@ class Run:
             volumes = self.share.volumes(condition)
             unfinished = [v for v in volumes if not self.parts.of_volume(entrant, condition, v).exists()]
             left.append((entrant, condition, unfinished))
-            slices += sum(map(num_slices, volumes))
-            slices_left += sum(map(num_slices, unfinished))
+            slices += sum(volume.num_images for volume in volumes)
+            slices_left += sum(volume.num_images for volume in unfinished)
         quiet = not self.share.leads
         with tqdm(
             total=slices, initial=slices - slices_left, unit="slice", desc="cross-domain", disable=quiet
@@ -130,7 +130,7 @@ class Run:
                 scorer = self._scorer(entrant, condition)
                 for volume, records in scorer.volumes(volumes, batch_size, num_workers):
                     self.parts.write_rows(self.parts.of_volume(entrant, condition, volume), records)
-                    bar.update(num_slices(volume))
+                    bar.update(volume.num_images)
                     if self.share.leads:
                         stopwatch.save()
 
@@ -165,8 +165,3 @@ class Run:
         if self._latest is None or self._latest[0] is not entrant:
             self._latest = entrant, entrant.load().to(self.share.device).eval()
         return Scorer(self._latest[1], entrant, condition, self.share.device, self.parts.measures)
-
-
-def num_slices(volume: Volume) -> int:
-    """Slices of a volume, all frames counted."""
-    return volume.num_slices * volume.num_frames

@@ -136,7 +136,7 @@ class Scorer:
         """
         data = self.condition.test_set.data
         dataset = data.slices(volumes)
-        ends = np.cumsum([volume.num_slices * volume.num_frames for volume in volumes]).tolist()
+        ends = np.cumsum([volume.num_images for volume in volumes]).tolist()
         batches = [
             list(range(first, min(first + batch_size, end)))
             for start, end in zip([0, *ends], ends, strict=False)
@@ -151,7 +151,7 @@ class Scorer:
             volume = by_name[full.volume[0]]
             batch, images = self.reconstruct(full)
             records += self.score(volume, batch, images)
-            if len(records) == volume.num_slices * volume.num_frames:
+            if len(records) == volume.num_images:
                 yield volume, records
                 records = []
 

@@ -18,13 +18,11 @@ from torch import Tensor
 from torchvision.transforms.functional import center_crop
 from torchvision.utils import make_grid, save_image
 
-from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import rss_image
-from fm_unroll.data.volume import Volume
 from fm_unroll.reconstruction.engine import require_target
 from fm_unroll.reconstruction.writers import write_h5
-from fm_unroll.training.task import gather
+from fm_unroll.training.task import data_of, gather
 
 ERROR_GAIN = 5
 
@@ -152,8 +150,8 @@ class ReconstructionWriter(BasePredictionWriter):
         """Collect one batch and write the volumes it completes."""
         images = prediction.float().cpu().numpy()
         sizes = {
-            volume.name: volume.num_slices * volume.num_frames
-            for volume in predicted(trainer)
+            volume.name: volume.num_images
+            for volume in data_of(trainer).volumes("test")
             if volume.name in set(batch.volume)
         }
         for image, volume, slice_, frame in zip(images, batch.volume, batch.slice, batch.frame, strict=True):
@@ -171,7 +169,7 @@ class ReconstructionWriter(BasePredictionWriter):
         together: dict[str, Images] = {}
         for (volume, index), image in rest.items():
             together.setdefault(volume, {})[index] = image
-        sizes = {volume.name: volume.num_slices * volume.num_frames for volume in predicted(trainer)}
+        sizes = {volume.name: volume.num_images for volume in data_of(trainer).volumes("test")}
         for volume, images in together.items() if trainer.is_global_zero else ():
             if len(images) < sizes[volume]:
                 # as trainer.limit_predict_batches asks for
@@ -187,9 +185,3 @@ class ReconstructionWriter(BasePredictionWriter):
         for (frame, slice_), values in slices.items():
             image[frame, slice_] = values
         write_h5(Path(trainer.default_root_dir, "reconstructions", f"{volume}.h5"), image)
-
-
-def predicted(trainer: Trainer) -> list[Volume]:
-    """The volumes that `predict` takes."""
-    data: KSpaceData = trainer.datamodule  # type: ignore[attr-defined]  # Lightning does not declare it
-    return data.volumes("test")

@@ -30,26 +30,30 @@ def complete_callbacks(given: list[Namespace] | None, leave_out: Collection[str]
         InputError: the recipe has no such callback.
     """
     recipe = {class_of(callback): callback for callback in recipe_callbacks()}
-    own = [(class_of(callback), callback) for callback in given or []]
     # a config that lists none, and one that a run has written, hold the recipe's themselves
-    own = [(k, callback) for k, callback in own if k not in recipe or _plain(callback) != _plain(recipe[k])]
+    own = [c for c in given or [] if class_of(c) not in recipe or not _is_same(c, recipe[class_of(c)])]
     names = {kind.__name__: kind for kind in recipe}
     leave_out = [name.rpartition(".")[2] for name in leave_out]
     for name in leave_out:
         if name not in names:
             raise InputError(f"leave_out {name}: the recipe has {', '.join(names)}")
     left_out = {names[name] for name in leave_out}
-    replaced = {kind for kind, callback in own if kind in recipe and _takes_place(callback, recipe[kind])}
+    replaced = {class_of(c) for c in own if class_of(c) in recipe and _takes_place(c, recipe[class_of(c)])}
     for kind in replaced:
         rank_zero_info(f"{kind.__name__} of the config takes the place of the recipe's")
     kept = [callback for kind, callback in recipe.items() if kind not in left_out | replaced]
-    return [*kept, *(callback for _, callback in own)]
+    return [*kept, *own]
 
 
-def _plain(callback: Namespace) -> dict[str, Any]:
+def _is_same(own: Namespace, recipes: Namespace) -> bool:
+    """Whether a callback of the same class as the recipe's has the same options."""
+    return _options(own) == _options(recipes)
+
+
+def _options(callback: Namespace) -> dict[str, Any]:
     """The options of a callback that have a value."""
-    options = callback.as_dict().get("init_args")
-    return {name: value for name, value in (options or {}).items() if value is not None}
+    options = callback.as_dict().get("init_args") or {}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _takes_place(own: Namespace, recipes: Namespace) -> bool:

@@ -5,8 +5,8 @@ import math
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from fm_unroll.data.modules import KSpaceData
 from fm_unroll.errors import InputError
+from fm_unroll.training.task import data_of
 
 # the options of the trainer by which a verb does nothing if they are 0
 AMOUNTS = {
@@ -76,8 +76,7 @@ class ValidationIsReached(Callback):
         every = trainer.val_check_interval
         if trainer.check_val_every_n_epoch is None or not isinstance(every, int):
             return
-        data: KSpaceData = trainer.datamodule  # type: ignore[attr-defined]  # Lightning does not declare it
-        batches = len(data.loader("train", shuffle=True))
+        batches = len(data_of(trainer).loader("train", shuffle=True))
         if every > batches:
             raise InputError(
                 f"trainer.val_check_interval is {every}, but an epoch has {batches} batches: give fewer, or "

@@ -42,7 +42,7 @@ from fm_unroll.training.run_folder import (
     run_folder,
     sweep_run,
 )
-from fm_unroll.training.task import ReconstructionTask
+from fm_unroll.training.task import ReconstructionTask, data_of
 
 
 def run(args: list[str], goes_on: bool = False) -> None:
@@ -287,7 +287,7 @@ class SaveRun(SaveConfigCallback):
         """Write before the first step."""
         if not trainer.is_global_zero:
             return
-        data: KSpaceData = trainer.datamodule  # type: ignore[attr-defined]  # Lightning does not declare it
+        data = data_of(trainer)
         resolved = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
         facts = {"commit": commit(), "split_sha256": split_sha256(data.subjects)}
         describe_at_wandb(trainer, {**resolved, **facts})

@@ -5,11 +5,12 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import center_crop
 from fm_unroll.errors import InputError
@@ -177,7 +178,7 @@ class ReconstructionTask(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the facts that evaluation needs; the frozen encoder stays outside, by name and hash."""
-        encoder, data = self.network.encoder, self.trainer.datamodule  # type: ignore[attr-defined]  # untyped
+        encoder, data = self.network.encoder, data_of(self.trainer)
         checkpoint["fm_unroll"] = {
             "encoder": {
                 "name": encoder.name if encoder else "",
@@ -242,3 +243,9 @@ def gather(scores: dict[Any, Any]) -> dict[Any, Any]:
     parts: list[dict[Any, Any]] = [{}] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(parts, scores)
     return {key: value for part in parts for key, value in part.items()}
+
+
+def data_of(trainer: Trainer) -> KSpaceData:
+    """The data module that a trainer works on."""
+    data: KSpaceData = trainer.datamodule  # type: ignore[attr-defined]  # Lightning does not declare it
+    return data

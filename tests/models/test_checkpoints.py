@@ -11,19 +11,10 @@ from torch import Tensor
 from fm_unroll.errors import InputError
 from fm_unroll.models import UnrolledNetwork, build_model
 from fm_unroll.models.checkpoints import find_moved_weights, load_network
-from reference_networks import randomise
+from reference_networks import TINY_PRIOR, randomise
 
 VARNET = {"method": "varnet", "num_cascades": 1, "sens_chans": 2, "sens_pools": 1, "chans": 2, "pools": 1}
-PRIOR = {
-    "method": "tiny",
-    "num_cascades": 1,
-    "sens_chans": 2,
-    "sens_pools": 1,
-    "pretrained": False,
-    "blocks": [1, 2],
-    "decoder_widths": [4, 4, 4, 4],
-    "encoder_image_size": 64,
-}
+PRIOR = {"method": "tiny", **TINY_PRIOR}
 
 
 def save(path: Path, network: UnrolledNetwork, settings: dict) -> Path:

@@ -11,17 +11,8 @@ from fm_unroll.models import build_model
 from fm_unroll.physics import UniformSampling
 from fm_unroll.reconstruction.engine import reconstruct
 from fm_unroll.reconstruction.volume import measure_trust
+from reference_networks import TINY_PRIOR
 from simulate import write_cmrxrecon
-
-PRIOR = {
-    "num_cascades": 1,
-    "sens_chans": 2,
-    "sens_pools": 1,
-    "pretrained": False,
-    "blocks": [1, 2],
-    "decoder_widths": [4, 4, 4, 4],
-    "encoder_image_size": 64,
-}
 
 
 def test_encoder_of_an_evaluation_is_in_float32_whatever_training_asked_for(
@@ -31,7 +22,7 @@ def test_encoder_of_an_evaluation_is_in_float32_whatever_training_asked_for(
     networks = []
     for precision in ("float32", "bfloat16"):
         torch.manual_seed(0)
-        network = build_model("tiny", encoder_precision=precision, **PRIOR).eval()
+        network = build_model("tiny", encoder_precision=precision, **TINY_PRIOR).eval()
         for parameter in network.cascades[0].denoiser.head.parameters():
             torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
         networks.append(network)

@@ -111,7 +111,7 @@ class CMRxReconReader(HDF5Reader):
             raise InputError(f"{root}: no such folder")
         files: list[Path] = []
         held: dict[str, set[str]] = {}
-        for subject, folder in self._subjects(root):
+        for subject, folder in self._subjects(root, self.contrasts):
             if not subject:
                 files.append(folder)
                 continue
@@ -145,10 +145,6 @@ class CMRxReconReader(HDF5Reader):
     def part(self) -> str:
         """``TrainingSet/FullSample``, ..."""
         return f"{self.subset}/{self.sampling}"
-
-    def edition(self, root: Path) -> str:
-        """See :func:`~fm_unroll.data.readers.cmrxrecon_tree.edition`."""
-        return edition(root)
 
     def recognises(self, file: h5py.File) -> bool:
         """Whether the file holds k-space under a name of this layout; ``kspace`` only as MATLAB writes it."""
@@ -186,13 +182,8 @@ class CMRxReconReader(HDF5Reader):
 
     def subjects(self, root: Path, volumes: Sequence[Volume]) -> set[str]:
         """Those with a file of any contrast: the split does not depend on which contrasts are read."""
-        found = {
-            subject
-            for category in visible(multicoil(root))
-            for folder in sampling_folders(category / self.subset, self.sampling)
-            for subject, place in subject_folders(folder)
-            if subject and visible(place, ".mat")
-        }
+        folders = self._subjects(root, ())
+        found = {subject for subject, folder in folders if subject and visible(folder, ".mat")}
         return found | super().subjects(root, volumes)
 
     def population(self, path: Path, volume: Volume) -> Population:
@@ -201,7 +192,7 @@ class CMRxReconReader(HDF5Reader):
         if found is None:
             return super().population(path, volume)
         root, subset, _ = found
-        return Population(self.name, self.edition(root), subset, volume.synthetic)
+        return Population(self.name, edition(root), subset, volume.synthetic)
 
     def names_subject(self, volume: Volume) -> bool:
         """Whether the file lies in the folder of a subject."""
@@ -240,9 +231,9 @@ class CMRxReconReader(HDF5Reader):
         """One slice of one frame. No reconstruction is stored."""
         return _read_slice(get_kspace(file, KSPACE_NAMES, AXES), slice, frame), None
 
-    def _subjects(self, root: Path) -> Iterator[tuple[str, Path]]:
-        """The subjects of this part with their folders, one of each category."""
-        wanted = {category_of(contrast) for contrast in self.contrasts}
+    def _subjects(self, root: Path, contrasts: Sequence[str]) -> Iterator[tuple[str, Path]]:
+        """The subjects of this part with their folders, one of each category of some contrasts, or of all."""
+        wanted = {category_of(contrast) for contrast in contrasts}
         for category in visible(multicoil(root)):
             if (category.name in wanted or not wanted) and category.is_dir():
                 for folder in sampling_folders(category / self.subset, self.sampling):

@@ -165,7 +165,11 @@ class FastMRIReader(HDF5Reader):
 
     def stated_maximum(self, file: h5py.File) -> float | None:
         """The attribute ``max``."""
-        return _get_maximum(file)
+        stated = file.attrs.get("max")
+        if stated is None:
+            return None
+        maximum = np.asarray(stated)
+        return float(maximum.item()) if maximum.size == 1 and maximum.dtype.kind in "iuf" else math.nan
 
 
 def _anatomy(volume: Volume) -> str | None:
@@ -206,12 +210,3 @@ def _get_target(file: h5py.File, slices: int) -> h5py.Dataset | None:
             f"expected floats ({slices}, rows, columns)"
         )
     return dataset
-
-
-def _get_maximum(file: h5py.File) -> float | None:
-    """What the file states as maximum of the stored reconstructions; NaN for no number, None for nothing."""
-    stated = file.attrs.get("max")
-    if stated is None:
-        return None
-    maximum = np.asarray(stated)
-    return float(maximum.item()) if maximum.size == 1 and maximum.dtype.kind in "iuf" else math.nan

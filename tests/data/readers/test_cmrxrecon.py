@@ -11,6 +11,7 @@ from fm_unroll.curation.survey import survey
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.index import build_index
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
+from fm_unroll.data.readers.cmrxrecon_tree import edition
 from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
 from fm_unroll.data.scan import open_scan
 from fm_unroll.errors import InputError, UnsupportedError
@@ -253,7 +254,7 @@ def test_the_year_is_told_by_what_that_year_alone_has(tmp_path: Path, files: lis
         path = tmp_path / "MultiCoil" / file
         path.parent.mkdir(parents=True)
         path.write_bytes(b"")
-    assert READER.edition(tmp_path) == READER.edition(tmp_path / "MultiCoil") == year
+    assert edition(tmp_path) == edition(tmp_path / "MultiCoil") == year
 
 
 def test_find_names_missing_contrasts_and_accepts_multicoil_as_root(tmp_path: Path):
