@@ -78,8 +78,7 @@ def build_index(
         root: the data set's folder. Links are followed; a file that is reached twice counts once.
         reader: the layout.
         workers: processes that read headers when there are many to read.
-        strict: raise if a file cannot be used, and warn of what does not count; otherwise such files are
-            listed in ``Index.problems`` and ``Index.left_out``.
+        strict: raise if a file cannot be used; otherwise such files are listed in ``Index.problems``.
         patience: seconds to wait for a header, which another process reads then; 0: wait without limit.
 
     Raises:
@@ -111,8 +110,6 @@ def build_index(
     volumes = [volume for volume in found if volume is not None]
     if strict:
         _refuse(problems if volumes or problems else left_out)
-        if left_out:
-            log.warning("left out: %s", first_of(left_out))
     _refuse(_repeated_names(root, volumes))
     return Index(root, volumes, missing, problems, left_out)
 

@@ -28,7 +28,7 @@ from fm_unroll.subjects.population import Population, Seen
 from fm_unroll.subjects.split import Split, SplitOptions
 
 Stage = Literal["train", "val", "test"]
-Verb = Literal["fit", "validate", "test", "predict"]
+Verb = Literal["fit", "validate", "test", "predict", "cross-domain"]
 
 # the parts of the split that a verb uses, with their names
 USES: dict[Verb, dict[Stage, str]] = {
@@ -36,6 +36,15 @@ USES: dict[Verb, dict[Stage, str]] = {
     "validate": {"val": "validation"},
     "test": {"test": "test"},
     "predict": {"test": "test"},
+    "cross-domain": {"test": "test"},
+}
+# a split with which it has what it needs, as one gives it
+REMEDIES: dict[Verb, str] = {
+    "fit": "--data.split [0.7,0.1,0.2]",
+    "validate": "--data.split [0,1,0]",
+    "test": "--data.split [0,0,1]",
+    "predict": "--data.split [0,0,1]",
+    "cross-domain": "`split: [0, 0, 1]` of this data set in the config",
 }
 
 
@@ -168,11 +177,10 @@ class KSpaceData(LightningDataModule, ABC):
                 raise InputError(f"{where}: the {name} part of the split has no file of the chosen contrasts")
             numbers = ", ".join(f"{len(ids)} {other}" for other, ids in self.subjects.items())
             fractions = "" if self.division.fractions is None else f" {list(self.division.fractions)}"
-            remedy = {"fit": "[0.7,0.1,0.2]", "validate": "[0,1,0]"}.get(verb, "[0,0,1]")
             more = ", or more subjects" if len(self.division.subjects) < 3 else ""
             raise InputError(
                 f"{where}: its split{fractions} has {numbers} subjects; give another, such as "
-                f"--data.split {remedy}{more}"
+                f"{REMEDIES[verb]}{more}"
             )
 
     def setup(self, stage: str | None = None) -> None:
@@ -275,13 +283,14 @@ class KSpaceData(LightningDataModule, ABC):
 
 
 def warn_of(index: Index) -> None:
-    """Warn once of files that contradict themselves, and once of those whose data are unusual."""
-    for found, what in (
-        (index.contradictions, "what files say of themselves is not what they hold"),
-        (index.remarks, "unusual data"),
+    """Warn once of files that do not count, that contradict themselves, or whose data are unusual."""
+    for found, what, lister in (
+        (index.left_out, "left out", "data check"),
+        (index.contradictions, "what files say of themselves is not what they hold", "data check --read"),
+        (index.remarks, "unusual data", "data check --read"),
     ):
         if found:
-            rank_zero_warn(f"{what}: {first_of(found, 'data check --read')}")
+            rank_zero_warn(f"{what}: {first_of(found, lister)}")
 
 
 class CMRxReconData(KSpaceData):

@@ -66,9 +66,9 @@ class Protocol:
         for test_set in chosen:
             # their own split is taken, or what is asked for is refused where it is another
             test_set.data.networks = [entrant.seen for entrant in entrants if entrant.seen]
+            test_set.data.verb = "cross-domain"
             test_set.data.prepare_data()
             test_set.data.setup()
-            refuse_unusable(test_set)
         conditions = choose_conditions(chosen, self.centers, self.accelerations)
         work = [
             (entrant, condition)
@@ -207,18 +207,3 @@ def choose_conditions(
         if not centers or center in centers
         for acceleration in accelerations
     ]
-
-
-def refuse_unusable(test_set: TestSet) -> None:
-    """Refuse a test set without subjects or targets.
-
-    Raises:
-        InputError: see above.
-    """
-    volumes = test_set.data.volumes("test")
-    if not volumes:
-        raise InputError(f"{test_set.name} has no test subjects: change its split, or give another root")
-    if undersampled := [volume.name for volume in volumes if not volume.fully_sampled]:
-        raise InputError(
-            f"{test_set.name}: {undersampled[0]} is undersampled and has no target: give fully sampled files"
-        )

@@ -233,7 +233,7 @@ def test_links_that_lead_nowhere_are_named(root: Path):
         link.unlink()
 
 
-def test_a_file_that_is_reached_twice_counts_once_by_its_own_name(root: Path, caplog):
+def test_a_file_that_is_reached_twice_counts_once_by_its_own_name(root: Path):
     first, own = file_of(root, "P000"), file_of(root, "P002")
     first.parent.mkdir()
     first.symlink_to(own)
@@ -248,7 +248,6 @@ def test_a_file_that_is_reached_twice_counts_once_by_its_own_name(root: Path, ca
         f"{first}: the same file as {own}, by a link",
         f"{hard}: the same file as {file_of(root, 'P001')}, by a link",
     ]
-    assert str(first) in caplog.text and "and 1 more" in caplog.text
 
 
 def test_hidden_files_are_no_scans(tmp_path: Path):

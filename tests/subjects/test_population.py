@@ -182,11 +182,37 @@ def test_predictions_may_be_asked_for_by_any_split(tmp_path):
         ("fit", (0.8, 0, 0.2), "`fit` has no validation subjects"),
         ("validate", (0.8, 0, 0.2), "`validate` has no validation subjects"),
         ("test", (0.8, 0.2, 0), "`test` has no test subjects"),
+        ("cross-domain", (0.8, 0.2, 0), "`cross-domain` has no test subjects"),
     ],
 )
 def test_an_empty_part_is_refused_with_a_remedy(verb, split, words, tmp_path):
-    with pytest.raises(InputError, match=f"{words}.*--data.split"):
+    with pytest.raises(InputError, match=rf"{words}.* such as .*split:? \["):
         divided(hearts(tmp_path, range(1, 7)), verb=verb, split=split)
+
+
+def test_a_subject_whose_files_are_all_another_s_is_nobody(tmp_path):
+    hearts(tmp_path, range(1, 6))
+    folder = tmp_path / "MultiCoil/Cine/TrainingSet/FullSample"
+    for link, own in ("P000", "P002"), ("P009", "P001"):
+        (folder / link).symlink_to(folder / own)
+    data = CMRxReconData(tmp_path, 2, 4, contrasts=["cine_sax"], num_workers=0)
+    with pytest.warns(UserWarning, match=r"left out: .*P000.* the same file as .*P002.*and 1 more") as said:
+        data.prepare_data()
+        data.setup()
+    assert len(said) == 1
+    assert sorted(data.division.subjects) == ["P001", "P002", "P003", "P004", "P005"]
+
+
+@pytest.mark.parametrize("verb", ["fit", "validate", "test", "cross-domain"])
+def test_undersampled_files_are_for_predictions_only(verb, tmp_path):
+    path = tmp_path / "MultiCoil/Cine/TrainingSet/AccFactor04/P001/cine_sax.mat"
+    kspace = random_kspace(16, 12, 2, 1, 1)
+    kspace[:, 1:4] = 0
+    write_matlab(path, kspace_sub04=kspace)
+    options = {"acquisition": "AccFactor04", "split": (0, 0, 1)}
+    with pytest.raises(InputError, match=f"`{verb}` needs fully sampled files, and P001/cine_sax in"):
+        divided(tmp_path, verb=verb, **options)
+    assert divided(tmp_path, verb="predict", **options).subjects["test"] == ("P001",)
 
 
 def test_a_part_without_a_file_of_the_contrast_is_refused(tmp_path):

@@ -44,7 +44,7 @@ from fm_unroll.data.readers.reader import HDF5Reader, Images, Published
 from fm_unroll.data.readers.registry import register_reader
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError, UnsupportedError
-from fm_unroll.files import visible
+from fm_unroll.files import reached_again, visible
 from fm_unroll.subjects.population import Population
 
 CATEGORIES = {"cine_sax": "Cine", "cine_lax": "Cine", "T1map": "Mapping", "T2map": "Mapping"}  # of 2023
@@ -181,10 +181,15 @@ class CMRxReconReader(HDF5Reader):
         return Published("subjects", len(subjects), len(found), absent)
 
     def subjects(self, root: Path, volumes: Sequence[Volume]) -> set[str]:
-        """Those with a file of any contrast: the split does not depend on which contrasts are read."""
+        """Those with a file of any contrast: the split does not depend on which contrasts are read.
+
+        A subject whose files are all another's, by links, is nobody.
+        """
         folders = self._subjects(root, ())
-        found = {subject for subject, folder in folders if subject and visible(folder, ".mat")}
-        return found | super().subjects(root, volumes)
+        owners = {file: subject for subject, folder in folders if subject for file in visible(folder, ".mat")}
+        again = reached_again(list(owners), root)
+        own = {subject for file, subject in owners.items() if file not in again}
+        return own | super().subjects(root, volumes)
 
     def population(self, path: Path, volume: Volume) -> Population:
         """Subset and year: ``P001`` is given anew in each."""
