@@ -54,20 +54,19 @@ class Arm:
         encoder: name of the frozen encoder; empty without one.
         weights: of the encoder: ``pretrained``, ``random`` or ``file:NAME``, which may say that the
             activation is not stated; empty without an encoder.
-        physics: the data-consistency step; ``paper`` is the only one.
-        training: hash of hyper-parameters, training subjects and sampling; empty for classical methods, and
-            where it is not known.
+        variant: tells arms apart whose data or hyper-parameters of training differ, where records hold
+            several such; else empty.
     """
 
     method: str
     encoder: str = ""
     weights: str = ""
-    physics: str = "paper"
-    training: str = ""
+    variant: str = ""
 
     def __str__(self) -> str:
-        """The method, and in brackets its encoder's weights unless they are the usual ones."""
-        return self.method if self.usual_weights else f"{self.method} [{self.weights}]"
+        """The method, in brackets its encoder's weights unless they are the usual ones, and the variant."""
+        name = self.method if self.usual_weights else f"{self.method} [{self.weights}]"
+        return f"{name} #{self.variant}" if self.variant else name
 
     def __lt__(self, other: Self) -> bool:
         """The order of the tables; methods without a look come last, by name."""
@@ -76,7 +75,7 @@ class Arm:
     @property
     def _place(self) -> tuple[int | str, ...]:
         place = _PLACES.get(self.method, len(_PLACES))
-        return place, str(self), self.encoder, self.weights, self.physics, self.training
+        return place, str(self), self.encoder, self.weights
 
     @property
     def usual_weights(self) -> bool:
@@ -85,7 +84,12 @@ class Arm:
 
     @property
     def kind(self) -> Kind:
-        """The baseline, a frozen encoder as a prior (of any weights), a control, or a classical method."""
+        """The baseline, a pretrained encoder as a prior, a control, or a classical method.
+
+        A prior with random weights is a control, whatever its method is called.
+        """
+        if self.weights == RANDOM:
+            return "control"
         if look := LOOKS.get(self.method):
             return look.kind
         return "prior" if self.encoder else "control"
@@ -98,24 +102,33 @@ class Arm:
 
     @property
     def label(self) -> str:
-        """Its name as printed: ``CLIP``, ``CLIP (random weights)``.
+        """Its name as printed: ``CLIP``, ``CLIP (random weights)``, ``CLIP (training 3f2a1b)``.
 
         The middle of a long file name is left out; the report's notices give it in full.
         """
         look = LOOKS.get(self.method)
         name = look.label if look and look.label else encoder_label(self.method)
-        if self.usual_weights:
-            return name
+        details = [] if self.usual_weights else [self._weights_label]
+        details += [f"training {self.variant}"] if self.variant else []
+        return f"{name} ({', '.join(details)})" if details else name
+
+    @property
+    def _weights_label(self) -> str:
         weights = self.weights.removeprefix("file:").removesuffix(NOT_STATED)
         silence = ", activation not stated" if self.weights.endswith(NOT_STATED) else ""
         if len(weights) > LONGEST_FILE_NAME:
             stem = PurePath(weights).stem
             weights = stem if len(stem) <= LONGEST_FILE_NAME else f"{stem[:7]}…{stem[-7:]}"
-        return f"{name} ({weights} weights{silence})"
+        return f"{weights} weights{silence}"
+
+    @property
+    def of_any_training(self) -> Self:
+        """The same method over the same weights, however it was trained."""
+        return replace(self, variant="")
 
     def with_random_weights(self) -> Self:
-        """The control of the same architecture without pretraining."""
-        return replace(self, weights=RANDOM)
+        """The control of the same architecture without pretraining, however it was trained."""
+        return replace(self, weights=RANDOM, variant="")
 
 
 BASELINE = Arm("varnet")

@@ -101,12 +101,11 @@ def learned_priors(
         records: the rows.
         earlier: what earlier commands found of the entrants that are not among these.
     """
-    recorded = set(records.checkpoint_sha256)
-    arms = set(map(str, record_arms(records)))
+    arms = dict(zip(records.checkpoint_sha256, record_arms(records).map(str), strict=True))
     present = {
         # whatever was trained is an unrolled network
-        str(entrant.arm): learned_weights(cast(UnrolledNetwork, entrant.load()))
+        arms[entrant.sha256]: learned_weights(cast(UnrolledNetwork, entrant.load()))
         for entrant in entrants
-        if entrant.sha256 and entrant.sha256 in recorded
+        if entrant.sha256 and entrant.sha256 in arms
     }
-    return {arm: weights for arm, weights in earlier.items() if arm in arms} | present
+    return {arm: weights for arm, weights in earlier.items() if arm in arms.values()} | present

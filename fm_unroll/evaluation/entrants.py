@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ class Entrant:
         train_acceleration: nominal acceleration it was trained for; NaN for classical methods.
         seed: of the training; NaN for classical methods.
         sha256: of the checkpoint file; empty for classical methods.
+        training_data: hash of what it was trained on; empty for classical methods.
+        hyper_parameters: hash of everything else that makes its training, but the seed; likewise.
         settings: hash of a classical method's source and parameters, or of a trained denoiser's source.
         encoder_sha256: of the frozen encoder's weights; empty without one.
         seen: whom it was trained and selected on; None for classical methods.
@@ -45,6 +47,8 @@ class Entrant:
     train_acceleration: float = float("nan")
     seed: float = float("nan")
     sha256: str = ""
+    training_data: str = ""
+    hyper_parameters: str = ""
     settings: str = ""
     encoder_sha256: str = ""
     seen: Seen | None = None
@@ -133,23 +137,59 @@ def trained(path: Path, weights: Path | None = None) -> Entrant:
             method=checkpoint["hyper_parameters"]["method"],
             encoder=encoder["name"],
             weights=encoder["weights"],
-            training=_training_hash(checkpoint),
         ),
         load=lambda: load_network(path, weights),
         train_acceleration=facts["acceleration"],
         seed=facts["seed"],
         sha256=file_sha256(path),
+        training_data=_short_hash(_training_data(facts)),
+        hyper_parameters=_short_hash(_hyper_parameters(checkpoint)),
         settings=settings_hash(checkpoint["hyper_parameters"]["method"], trained=True),
         encoder_sha256=encoder["sha256"],
         seen=Seen.of(facts, str(path)),
     )
 
 
-def _training_hash(checkpoint: dict[str, Any]) -> str:
-    """Hash of hyper-parameters, training subjects and sampling; the seed is not part of it."""
-    facts = checkpoint["fm_unroll"]
-    # the path of the encoder's weights is left out; which weights they are is part of the arm
-    settings = {name: value for name, value in checkpoint["hyper_parameters"].items() if name != "weights"}
-    content = [settings, sorted(facts["subjects"]["train"]), facts["sampling"]]
+def _training_data(facts: dict[str, Any]) -> list[Any]:
+    """Who was seen in training and selection, in which contrasts, and how k-space was sampled.
+
+    The nominal acceleration is left out: networks for several of them are one arm.
+    """
+    pattern = facts["sampling"]
+    sampling = {name: value for name, value in pattern["init_args"].items() if name != "acceleration"}
+    seen = [sorted(facts["subjects"]["train"]), sorted(facts["subjects"]["val"]), facts["population"]]
+    return [*seen, facts.get("contrasts"), pattern["class_path"], sampling]
+
+
+def _hyper_parameters(checkpoint: dict[str, Any]) -> list[Any]:
+    """The network's options and the recipe, without what changes speed or memory only.
+
+    Nor is the path of the encoder's weights part of it: which weights they are tells the arm.
+    """
+    left_out = {"weights", "any_encoder", "compile", "checkpoint_cascades"}
+    options = {name: value for name, value in checkpoint["hyper_parameters"].items() if name not in left_out}
+    return [options, checkpoint["fm_unroll"].get("recipe")]
+
+
+def _short_hash(content: list[Any]) -> str:
+    """The first 12 digits of a hash of plain values."""
     text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def refuse_twins(entrants: Sequence[Entrant]) -> None:
+    """Refuse two checkpoints of one training: they are no two seeds.
+
+    Raises:
+        InputError: two that differ in nothing that makes an arm, in seed and in acceleration.
+    """
+    first: dict[tuple[Any, ...], Entrant] = {}
+    for entrant in entrants:
+        training = (entrant.arm, entrant.training_data, entrant.hyper_parameters)
+        key = (*training, entrant.train_acceleration, entrant.seed)
+        other = first.setdefault(key, entrant)
+        if entrant.seen and other.seen and other.sha256 != entrant.sha256:
+            raise InputError(
+                f"{other.seen.name} and {entrant.seen.name} are both {entrant.arm.label} with seed "
+                f"{entrant.seed:g}, trained alike: give one of them, or train with another seed"
+            )

@@ -1,114 +1,177 @@
-"""Inference from paired values: intervals by bootstrap, the signed-rank test and Holm's correction."""
+"""One estimate, one interval and one test, with both variances: between subjects and between trainings.
+
+Subjects and training seeds are two random samples. The estimate is a mean over both, and its variance is the
+sum of their shares. The interval and its test are Student's with the degrees of freedom of Satterthwaite
+(Biometrics Bulletin 2 (1946)). That is right at 95 %, but not in the tails that a table of many comparisons
+looks at: the variance of two or three seeds is often small by chance. So a p-value in a table is at least the
+one that is averaged over what the variances may be (the generalized p-value of Tsui & Weerahandi, JASA 84
+(1989)), from the seeds of all conditions of the table. ``experiments/calibration.py`` measures both.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 Floats: TypeAlias = NDArray[np.float64]
 
-MIN_SUBJECTS = 6
-RESAMPLES = 5000
+MIN_SUBJECTS = 3  # of each group: fewer have no interval and no test
 LEVEL = 0.95
-
-
-@lru_cache(maxsize=8)
-def _draws(count: int, resamples: int, stream: int) -> Floats:
-    """How often each of ``count`` items is drawn: (resamples, count).
-
-    ``count - 1`` items are drawn (one where there is only one), which makes the variance of a resampled
-    mean unbiased: Rao & Wu, JASA 83 (1988).
-    """
-    generator = np.random.default_rng((2604, stream))
-    chances = np.full(count, 1 / count)
-    return generator.multinomial(max(count - 1, 1), chances, size=resamples).astype(np.float64)
-
-
-def bootstrap_interval(
-    values: Floats,
-    subjects: NDArray[np.object_ | np.integer],
-    baseline: Floats | None = None,
-    *,
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
-) -> tuple[float, float]:
-    """Interval of a mean, or of a difference of means, by a bootstrap crossed over subjects and seeds.
-
-    Subjects are drawn with all their volumes and are the same for both methods (paired); the seeds of each
-    method are drawn independently (Owen, Ann. Appl. Stat. 1 (2007), "pigeonhole bootstrap"). With one seed
-    only subjects vary. The percentiles are those of Student's t with (subjects - 1) degrees of freedom:
-    Hesterberg, Am. Stat. 69 (2015).
-
-    Args:
-        values: (seeds, volumes), finite.
-        subjects: (volumes,), the subject of every volume.
-        baseline: (seeds of the baseline, volumes), subtracted.
-        level: nominal coverage.
-        resamples: number of bootstrap resamples.
-
-    Returns:
-        Lower and upper end; NaN with fewer than two subjects.
-    """
-    codes = np.unique(subjects, return_inverse=True)[1]
-    sizes = np.bincount(codes)
-    if len(sizes) < 2:
-        return np.nan, np.nan
-    drawn_subjects = _draws(len(sizes), resamples, 0)
-
-    def resampled_mean(matrix: Floats, stream: int) -> Floats:
-        sums = np.stack([np.bincount(codes, weights=row) for row in matrix])
-        drawn_seeds = _draws(len(matrix), resamples, stream)
-        mean_of_seeds = drawn_seeds @ sums / drawn_seeds.sum(axis=1, keepdims=True)
-        means: Floats = (mean_of_seeds * drawn_subjects).sum(axis=1) / (drawn_subjects @ sizes)
-        return means
-
-    resampled = resampled_mean(values, 1)
-    if baseline is not None:
-        resampled = resampled - resampled_mean(baseline, 2)
-    tail = stats.norm.cdf(stats.t.ppf((1 - level) / 2, len(sizes) - 1))
-    low, high = np.quantile(resampled, [tail, 1 - tail])
-    return float(low), float(high)
+POWER = 0.8
+POINTS = 16384  # at which variances are looked at
 
 
 @dataclass(frozen=True)
-class SignedRank:
-    """Wilcoxon's signed-rank test and its effect sizes.
+class Estimate:
+    """A mean, or a difference of means.
 
     Attributes:
-        p_value: two-sided; NaN with fewer than ``MIN_SUBJECTS`` differences.
-        rank_biserial: (positive - negative rank sum) / their sum, -1..1; 0 where all differences are zero.
-        cohens_dz: mean over standard deviation of the differences; NaN where that is 0 or unknown.
-        ties: number of differences that are exactly zero.
+        value: the estimate.
+        low: lower end of the 95 % interval; NaN with fewer than ``MIN_SUBJECTS`` subjects.
+        high: upper end.
+        p_value: two-sided, of the value being zero; NaN likewise.
+        detectable: the smallest true value whose interval leaves out zero with a chance of 80 %; NaN
+            likewise.
     """
 
+    value: float
+    low: float
+    high: float
     p_value: float
-    rank_biserial: float
-    cohens_dz: float
-    ties: int
+    detectable: float
 
 
-def signed_rank(differences: Floats) -> SignedRank:
-    """Test whether paired differences of shape (subjects,) are symmetric about zero."""
-    nonzero = differences[differences != 0]
-    ranks = stats.rankdata(np.abs(nonzero))
-    total = ranks.sum()
-    deviation = differences.std(ddof=1) if len(differences) > 1 else 0.0
-    if len(differences) < MIN_SUBJECTS:
-        p_value = np.nan
-    elif len(nonzero) == 0:
-        p_value = 1.0
-    else:
-        p_value = float(stats.wilcoxon(nonzero).pvalue)
-    return SignedRank(
-        p_value=p_value,
-        rank_biserial=float((ranks * np.sign(nonzero)).sum() / total) if total else 0.0,
-        cohens_dz=float(differences.mean() / deviation) if deviation > 0 else np.nan,
-        ties=len(differences) - len(nonzero),
+class Share(NamedTuple):
+    """What one sample adds to the variance of an estimate, and the degrees of freedom of that."""
+
+    variance: float
+    freedom: int
+
+    @classmethod
+    def of(cls, sample: Floats) -> "Share":
+        """The share of a mean of independent values."""
+        return cls(float(sample.var(ddof=1)) / len(sample), len(sample) - 1)
+
+
+def estimate(groups: Sequence[Floats], arms: Sequence[Floats]) -> Estimate:
+    """Estimate a value that is a sum of means over groups of subjects.
+
+    Args:
+        groups: of each independent group of subjects what every subject adds to the value, averaged over
+            seeds: ``(subjects,)``. A paired difference is one group, of differences.
+        arms: of each independently trained arm what every one of its seeds adds, averaged over subjects:
+            ``(seeds,)``. An arm with one seed, whose variance nobody knows, adds none.
+    """
+    value = float(sum(group.mean() if len(group) else np.nan for group in groups))
+    if min(map(len, groups)) < MIN_SUBJECTS:
+        return Estimate(value, np.nan, np.nan, np.nan, np.nan)
+    shares = [Share.of(sample) for sample in (*groups, *arms) if len(sample) > 1]
+    variance = sum(share.variance for share in shares)
+    if variance == 0:
+        return Estimate(value, value, value, float(value == 0), 0.0)
+    freedom = variance**2 / sum(share.variance**2 / share.freedom for share in shares)
+    deviation = float(np.sqrt(variance))
+    half = -special.stdtrit(freedom, (1 - LEVEL) / 2) * deviation
+    detectable = half + special.stdtrit(freedom, POWER) * deviation
+    p_value = 2 * special.stdtr(freedom, -abs(value) / deviation)
+    return Estimate(value, float(value - half), float(value + half), float(p_value), float(detectable))
+
+
+@dataclass(frozen=True)
+class Paired:
+    """One method minus another at one condition.
+
+    Attributes:
+        differences: of each subject, averaged over seeds: ``(subjects,)``.
+        method: what each seed of the method has, averaged over subjects: ``(seeds,)``.
+        baseline: likewise.
+        training: tells trainings apart: conditions with the same one share their networks.
+        covers_seeds: whether the seeds count; else the comparison is of these two networks.
+    """
+
+    differences: Floats
+    method: Floats
+    baseline: Floats
+    training: float = 0.0
+    covers_seeds: bool = True
+
+    def estimate(self) -> Estimate:
+        """The mean difference, with an interval and a test of its own."""
+        arms = (self.method, -self.baseline) if self.covers_seeds else ()
+        return estimate([self.differences], arms)
+
+
+def p_values(conditions: Sequence[Paired]) -> list[float]:
+    """A p-value for each condition of one method and one baseline, for a table of many comparisons.
+
+    Each is that of the interval, or the generalized one if that is larger: for the latter the seeds' variance
+    is the mean over the conditions, and every training adds its degrees of freedom.
+    """
+    found = [condition.estimate() for condition in conditions]
+    if not all(condition.covers_seeds for condition in conditions):
+        return [each.p_value for each in found]
+    pooled = [
+        _pooled([(condition.training, condition.method) for condition in conditions]),
+        _pooled([(condition.training, condition.baseline) for condition in conditions]),
+    ]
+    general = [
+        generalized_p_value(each.value, [Share.of(condition.differences), *pooled])
+        if np.isfinite(each.p_value)
+        else np.nan
+        for condition, each in zip(conditions, found, strict=True)
+    ]
+    return [max(each.p_value, other) for each, other in zip(found, general, strict=True)]
+
+
+def _pooled(arms: Sequence[tuple[float, Floats]]) -> Share:
+    """The mean share of the seeds of one arm at several conditions, of which some have the same networks."""
+    freedom = sum({training: len(seeds) - 1 for training, seeds in arms}.values())
+    several = [Share.of(seeds).variance for _, seeds in arms if len(seeds) > 1]
+    return Share(float(np.mean(several)) if several else 0.0, freedom)
+
+
+def generalized_p_value(value: float, shares: Sequence[Share]) -> float:
+    """The two-sided p-value of a normal estimate, averaged over the variances that its shares may have.
+
+    A share that was estimated as v with f degrees of freedom may be v f / q, where q is distributed as
+    chi-squared with f degrees. With one share this is the p-value of Student's t, with two that of Behrens
+    and Fisher.
+
+    Args:
+        value: the estimate, whose truth is supposed to be zero.
+        shares: of its variance.
+    """
+    shares = [share for share in shares if share.variance > 0]
+    if not shares:
+        return float(value == 0)
+    possible = sum(
+        share.variance * share.freedom / _chi_squared(share.freedom, place, len(shares))
+        for place, share in enumerate(shares)
     )
+    return float(2 * special.ndtr(-abs(value) / np.sqrt(possible)).mean())
+
+
+@lru_cache(maxsize=64)
+def _chi_squared(freedom: int, place: int, places: int) -> Floats:
+    """Values of one of several independent chi-squared variables, spread evenly over all of them.
+
+    The points are Roberts' additive recurrence, a lattice of low discrepancy in any number of dimensions.
+    """
+    ratio = 2.0
+    for _ in range(64):  # the root of ratio^(places + 1) = ratio + 1
+        ratio = (1 + ratio) ** (1 / (places + 1))
+    chances = (0.5 + np.arange(1, POINTS + 1) * ratio ** -(place + 1.0)) % 1
+    return np.asarray(2 * special.gammaincinv(freedom / 2, chances))
+
+
+def effect_size(differences: Floats) -> float:
+    """Cohen's dz of paired differences ``(subjects,)``: mean over standard deviation; NaN where that is 0."""
+    deviation = differences.std(ddof=1) if len(differences) > 1 else 0.0
+    return float(differences.mean() / deviation) if deviation > 0 else np.nan
 
 
 def holm(p_values: Sequence[float]) -> Floats:

@@ -10,7 +10,7 @@ import pandas as pd
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.description import describe, learned_priors
 from fm_unroll.evaluation.earlier import EarlierRows
-from fm_unroll.evaluation.entrants import Entrant, classical, trained
+from fm_unroll.evaluation.entrants import Entrant, classical, refuse_twins, trained
 from fm_unroll.evaluation.metric_table import measures, obstacles
 from fm_unroll.evaluation.parts import Parts
 from fm_unroll.evaluation.run import Run, Share, Stopwatch
@@ -105,11 +105,13 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
 
     Raises:
         InputError: a checkpoint, baseline, test set or center that is not there, a test set without subjects,
-            a checkpoint that has seen test subjects, or a folder whose ``records.csv`` is no table.
+            a checkpoint that has seen test subjects, two checkpoints of one training, or a folder whose
+            ``records.csv`` is no table.
     """
     paths = protocol.paths()
     moved = find_moved_weights(paths, protocol.weights)
     entrants = [*map(classical, protocol.baselines), *(trained(path, moved.get(path)) for path in paths)]
+    refuse_twins(entrants)
     work = protocol.work(entrants)
     share = Share.of_this_process()
     absent = obstacles()

@@ -11,6 +11,7 @@ SSIM is the mean over slices in the first two (the data range is the volume's ma
 there.
 """
 
+import hashlib
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -30,6 +31,7 @@ VOLUME = ("subject", "volume")
 SLICE = ("slice", "frame")
 KEY = (*RUN, *CONDITION, *VOLUME, *SLICE)
 ORIGIN = ("code", "commit", "device", "precision")
+TRAINING = ("training_data", "hyper_parameters")
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class SliceRecord:
         commit: git commit of the package that computed it, marked where files had been changed.
         device: the graphics card, or ``cpu``.
         precision: ``float32``; ``tf32`` on graphics cards whose convolutions round their factors to it.
+        training_data: hash of subjects, contrasts and sampling of the training; empty for untrained methods.
+        hyper_parameters: hash of the network's options and of the recipe; likewise.
     """
 
     protocol_version: int
@@ -100,6 +104,8 @@ class SliceRecord:
     commit: str = ""
     device: str = ""
     precision: str = ""
+    training_data: str = ""
+    hyper_parameters: str = ""
 
     def row(self) -> dict[str, Any]:
         """The row of ``records.csv``: column -> value, NaN where a metric was not computed."""
@@ -116,7 +122,7 @@ def columns() -> dict[str, type]:
     types: dict[str, type] = {field.name: cast(type, field.type) for field in fields(SliceRecord)}
     del types["scores"]
     status = types.pop("status")
-    origin = {name: types.pop(name) for name in ORIGIN}
+    origin = {name: types.pop(name) for name in (*ORIGIN, *TRAINING)}
     required, optional = (
         {column: float for measure in measures() if measure.required is kind for column in measure.columns}
         for kind in (True, False)
@@ -143,7 +149,7 @@ def read_records(path: Path) -> pd.DataFrame:
     raw = read_text(path)
     types = columns()
     optional = {column for measure in measures() if not measure.required for column in measure.columns}
-    optional |= set(ORIGIN)
+    optional |= {*ORIGIN, *TRAINING}
     if absent := [name for name in types if name not in raw and name not in optional]:
         raise InputError(f"{path}: columns missing: {', '.join(absent)}; write it again with this version")
     if raw.empty:
@@ -239,9 +245,40 @@ def check_pairing(records: pd.DataFrame) -> None:
 
 
 def record_arms(records: pd.DataFrame) -> pd.Series:
-    """The arm of every row."""
-    triples = records[["method", "encoder", "encoder_weights"]].itertuples(index=False, name=None)
-    return pd.Series([Arm(*triple) for triple in triples], index=records.index, dtype=object)
+    """The arm of every row. Where a method was trained in several ways, each is an arm."""
+    names = ["method", "encoder", "encoder_weights"]
+    kinds = records.groupby([*names, *TRAINING], sort=False, dropna=False)
+    ways = pd.DataFrame(list(kinds.groups), columns=[*names, *TRAINING])
+    several = ways.groupby(names, dropna=False).method.transform("size") > 1
+    arms = np.empty(len(ways), object)
+    arms[:] = [
+        Arm(way.method, way.encoder, way.encoder_weights, _variant(way) if one_of_several else "")
+        for way, one_of_several in zip(ways.itertuples(), several, strict=True)
+    ]
+    return pd.Series(arms[kinds.ngroup()], index=records.index, dtype=object)
+
+
+def _variant(way: Any) -> str:
+    """Six digits for one of several ways in which a method was trained; ``unknown`` for version 0.2."""
+    training = way.training_data + way.hyper_parameters
+    return hashlib.sha256(training.encode()).hexdigest()[:6] if training else "unknown"
+
+
+def check_trainings(records: pd.DataFrame) -> None:
+    """Make sure that one training is one network: its last and best checkpoint are no two seeds.
+
+    Raises:
+        InputError: two checkpoints of one arm, seed and training acceleration.
+    """
+    training = ["method", "encoder", "encoder_weights", *TRAINING, "train_acceleration", "seed"]
+    trained = records[records.checkpoint_sha256 != ""]
+    for key, networks in trained.groupby(training).checkpoint_sha256.unique().items():
+        if len(networks) > 1:
+            first, second = (sha256[:12] for sha256 in sorted(networks)[:2])
+            raise InputError(
+                f"the checkpoints {first} and {second} (sha256) are both {Arm(*key[:3]).label} with seed "
+                f"{key[-1]:g}, trained alike at x{key[-2]:g}, and no two seeds: remove the rows of one"
+            )
 
 
 def volume_table(records: pd.DataFrame) -> pd.DataFrame:
@@ -252,13 +289,16 @@ def volume_table(records: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per run, condition and volume. Identity: ``RUN``, ``CONDITION``, ``VOLUME``, ``arm`` (an
-        :class:`~fm_unroll.evaluation.arms.Arm`), ``contrast``, ``synthetic``, ``true_acceleration``.
+        :class:`~fm_unroll.evaluation.arms.Arm`), ``contrast``, ``training_data``, ``synthetic``,
+        ``true_acceleration``.
         Counts: ``slices`` (rows of this run), ``expected`` (slices any run has of this volume), ``failed``.
         Metrics: all of ``METRICS``, by name; all NaN where a slice failed.
 
     Raises:
-        InputError: the methods do not share masks and targets, or one volume has several data ranges.
+        InputError: the methods do not share masks and targets, one volume has several data ranges, or one
+            training has several checkpoints.
     """
+    check_trainings(records)
     check_pairing(records)
     place = [*CONDITION, *VOLUME]
     _check_data_ranges(records)
@@ -266,6 +306,7 @@ def volume_table(records: pd.DataFrame) -> pd.DataFrame:
     grouped = rows.groupby([*RUN, "arm", *place], dropna=False, sort=True)
     table = grouped.agg(
         contrast=("contrast", "first"),
+        training_data=("training_data", "first"),
         synthetic=("synthetic", "any"),
         true_acceleration=("true_acceleration", "mean"),
         slices=("slice", "size"),

@@ -141,17 +141,16 @@ class Run:
             records: rows of the whole run, as :func:`fm_unroll.evaluation.records.read_records` returns them.
         """
         shown = shown_runs(records)
-        # records do not say how an arm was trained, so the text of both is compared
-        named = shown.assign(arm=shown.arm.map(str))
-        has_row = set(named[["checkpoint_sha256", "arm", *PLACE]].itertuples(index=False, name=None))
+        rows = shown[["method", "checkpoint_sha256", *PLACE]].itertuples(index=False, name=None)
+        arms = dict(zip(rows, shown.arm.map(str), strict=True))
         pictures: dict[Place, dict[str, Path]] = {place: {} for place in pictured(shown)}
         left = []
         for entrant, condition, volume in self.items():
             for place, by_arm in pictures.items():
-                wanted = (entrant.sha256, str(entrant.arm), *place) in has_row
-                if wanted and place[:6] == (*condition.identity, volume.subject, volume.name):
+                arm = arms.get((entrant.arm.method, entrant.sha256, *place))
+                if arm and place[:6] == (*condition.identity, volume.subject, volume.name):
                     path = self.parts.of_picture(entrant, condition, volume, place)
-                    by_arm[str(entrant.arm)] = path
+                    by_arm[arm] = path
                     if not path.exists():
                         left.append((entrant, condition, volume, place, path))
         for entrant, condition, volume, place, path in tqdm(left, unit="picture", desc="pictures"):

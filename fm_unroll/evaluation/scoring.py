@@ -206,5 +206,7 @@ class Scorer:
                 mask_sha256=hashlib.sha256(batch.mask[row].cpu().numpy().tobytes()).hexdigest(),
                 scores=measured | {"pixels": int(measured["pixels"])},
                 status="failed" if failed else "ok",
+                training_data=entrant.training_data,
+                hyper_parameters=entrant.hyper_parameters,
                 **origin,
             )

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from fm_unroll.evaluation.arms import BASELINE, Arm
+from fm_unroll.evaluation.alignment import center_order, nearest_training
+from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.records import ANATOMIES, CONDITION, SLICE, VOLUME, record_arms
-from fm_unroll.evaluation.statistics import center_order, nearest_training
 
 ZERO_FILLED = Arm("zero_filled")
 PLACE = (*CONDITION, *VOLUME, *SLICE)
@@ -30,10 +30,11 @@ class Place(NamedTuple):
 
 
 class Extreme(NamedTuple):
-    """The slice where a prior's SSIM minus the baseline's is largest (``best``) or smallest (``worst``)."""
+    """The slice where a method's SSIM minus the baseline's is largest (``best``) or smallest (``worst``)."""
 
     kind: str
     arm: Arm
+    baseline: Arm
     place: Place
 
 
@@ -66,7 +67,8 @@ def typical(shown: pd.DataFrame) -> list[Place]:
     """
     chosen = []
     for _, group in shown.groupby(list(CONDITION), sort=False):
-        for arm in (BASELINE, ZERO_FILLED, *sorted(set(group.arm), key=str)):
+        baselines = sorted(arm for arm in set(group.arm) if arm.kind == "baseline")
+        for arm in (*baselines, ZERO_FILLED, *sorted(set(group.arm), key=str)):
             rows = group[(group.arm == arm) & (group.status == "ok")].sort_values(
                 ["ssim", *VOLUME, *SLICE], kind="stable"
             )
@@ -79,21 +81,27 @@ def typical(shown: pd.DataFrame) -> list[Place]:
 
 
 def extremes(shown: pd.DataFrame) -> list[Extreme]:
-    """Best and worst slice of every prior among all slices that both it and the baseline reconstructed.
+    """Best and worst slice of every trained method, of all that both it and the baseline reconstructed.
 
     Args:
         shown: as :func:`shown_runs` returns them.
 
     Returns:
-        Two per prior, priors in alphabetical order.
+        Two per method that was trained on the data of a baseline (the first of them is taken), in
+        alphabetical order.
     """
     ssim = shown[shown.status == "ok"].pivot(index=list(PLACE), columns="arm", values="ssim")
+    trained_on = shown.groupby("arm").training_data.first()
+    baselines = [arm for arm in ssim if arm.kind == "baseline"]
     found = []
-    for arm in sorted((arm for arm in ssim if arm.kind == "prior"), key=str):
-        gain = (ssim[arm] - ssim[BASELINE]).dropna() if BASELINE in ssim else pd.Series(dtype=float)
-        if len(gain):
-            found.append(Extreme("best", arm, Place(*gain.index[gain.to_numpy().argmax()])))
-            found.append(Extreme("worst", arm, Place(*gain.index[gain.to_numpy().argmin()])))
+    for arm in sorted((arm for arm in ssim if arm.kind in ("prior", "control")), key=str):
+        alike = (other for other in baselines if trained_on[other] == trained_on[arm])
+        baseline = next(alike, None)
+        gain = (ssim[arm] - ssim[baseline]).dropna() if baseline else pd.Series(dtype=float)
+        if baseline and len(gain):
+            places = gain.to_numpy().argmax(), gain.to_numpy().argmin()
+            for kind, place in zip(("best", "worst"), places, strict=True):
+                found.append(Extreme(kind, arm, baseline, Place(*gain.index[place])))
     return found
 
 

@@ -1,127 +1,120 @@
-"""Paired statistics of volumes: numbers only, without words, tables or pictures.
+"""Means, and paired differences between methods: numbers only, without words, tables or pictures.
 
-The rules are those that the report prints (``fm_unroll/report/templates/rules.html``).
+Every figure is over subjects: the mean of the volumes of a subject, then the mean over subjects. The rules
+are those that the report prints (``fm_unroll/report/templates/rules.html``).
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fm_unroll.evaluation.alignment import AlignedVolumes
 from fm_unroll.evaluation.arms import Arm
-from fm_unroll.evaluation.inference import Floats, SignedRank, bootstrap_interval, holm, signed_rank
+from fm_unroll.evaluation.inference import (
+    Estimate,
+    Floats,
+    Paired,
+    effect_size,
+    estimate,
+    holm,
+    p_values,
+)
 from fm_unroll.evaluation.metric_table import METRICS
-from fm_unroll.evaluation.records import ANATOMIES, CONDITION, VOLUME
-from fm_unroll.physics import Center
+from fm_unroll.evaluation.records import CONDITION
+
+UNKNOWN = Estimate(np.nan, np.nan, np.nan, np.nan, np.nan)
+
+
+class Term(NamedTuple):
+    """What one method adds to a contrast at one condition: its mean times a weight."""
+
+    weight: float
+    condition: AlignedVolumes
+    arm: Arm
 
 
 @dataclass(frozen=True)
-class AlignedVolumes:
-    """All methods at one data set, center and acceleration, aligned by volume.
+class Contrast:
+    """A weighted sum of means, with what it was estimated from.
 
     Attributes:
-        dataset: display name of the data set.
-        anatomy: ``cardiac``, ``knee`` or ``brain``.
-        center: sampling of the centre.
-        acceleration: nominal acceleration.
-        true_acceleration: mean over the volumes.
-        train_acceleration: nominal acceleration for which the trained methods were trained; NaN if there are
-            none.
-        synthetic: whether any volume is a phantom.
-        subjects: the subject of every volume, shape (volumes,).
-        values: ``values[arm][metric]``, float64 of shape (runs, volumes), NaN where a slice failed.
-        missing: arm -> why it (or one of its runs) is not there.
+        estimate: value, interval and test; all NaN where no subject has every term.
+        groups: of each data set what every subject adds, by its id.
+        covers_seeds: whether the interval holds the variance between trainings.
     """
 
-    dataset: str
-    anatomy: str
-    center: str
-    acceleration: float
-    true_acceleration: float
-    train_acceleration: float
-    synthetic: bool
-    subjects: NDArray[np.object_]
-    values: dict[Arm, dict[str, Floats]]
-    missing: dict[Arm, str]
+    estimate: Estimate
+    groups: list["pd.Series[float]"]
+    covers_seeds: bool
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """The fields that say where a number was measured, in the order of the tables' columns."""
-        names = (*CONDITION, "true_acceleration", "train_acceleration", "synthetic")
-        return {name: getattr(self, name) for name in names}
-
-    def succeeded(self, arm: Arm) -> NDArray[np.bool_]:
-        """Volumes in which no slice of any run of this arm failed: bool of shape (volumes,)."""
-        succeeded: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(self.values[arm]["ssim"]))
-        return succeeded
+    def subjects(self) -> int:
+        """Number of subjects, of all data sets."""
+        return sum(map(len, self.groups))
 
 
-def align(volumes: pd.DataFrame) -> list[AlignedVolumes]:
-    """Align the volumes of all methods at every condition.
+def contrast(terms: Sequence[Term], metric: str) -> Contrast:
+    """Estimate a weighted sum of means over subjects and seeds.
+
+    Subjects of one data set are paired over its terms, a network with itself wherever it takes part, and
+    different data sets, arms and training accelerations are independent.
 
     Args:
-        volumes: as :func:`fm_unroll.evaluation.records.volume_table` returns them.
+        terms: at least one.
+        metric: a name from ``METRICS``. Volumes that one of the terms at a condition failed in are left out.
+    """
+    shares: dict[tuple[str, str], list[pd.Series[float]]] = {}
+    trainings: dict[tuple[Arm, float], list[pd.Series[float]]] = {}
+    for weight, condition, arm in terms:
+        others = [other for _, where, other in terms if where is condition]
+        keep = np.logical_and.reduce([condition.succeeded(other) for other in others])
+        means = by_subject(condition.values[arm][metric][:, keep], condition.subjects[keep])
+        means = weight * means.set_axis(condition.networks[arm], axis="index")
+        shares.setdefault((condition.dataset, condition.anatomy), []).append(means.mean(axis="index"))
+        if condition.networks[arm] != [""]:
+            key = (arm, condition.train_acceleration)
+            trainings.setdefault(key, []).append(means.mean(axis="columns"))
+    groups = [_sum(group) for group in shares.values()]
+    covers_seeds = all(condition.covers_seeds(arm) for _, condition, arm in terms)
+    arms = [_sum(arm).to_numpy(float) for arm in trainings.values()] if covers_seeds else []
+    known = all(len(group) and np.isfinite(group).all() for group in groups)
+    values = [group.to_numpy(float) for group in groups]
+    return Contrast(estimate(values, arms) if known else UNKNOWN, groups, covers_seeds)
+
+
+def by_subject(values: Floats, subjects: NDArray[np.object_]) -> pd.DataFrame:
+    """The mean over the volumes of each subject.
+
+    Args:
+        values: ``(runs, volumes)``.
+        subjects: ``(volumes,)``.
 
     Returns:
-        One item per condition; anatomies in the paper's order, larger centers first, accelerations ascending.
+        Runs in rows, subjects in columns.
     """
-    found = [_align(key, group) for key, group in volumes.groupby(list(CONDITION), sort=True)]
-    return sorted(
-        found, key=lambda c: (ANATOMIES.index(c.anatomy), c.dataset, center_order(c.center), c.acceleration)
-    )
+    names, codes = np.unique(subjects.astype(str), return_inverse=True)
+    sums = [np.bincount(codes, weights=row, minlength=len(names)) for row in values]
+    return pd.DataFrame(np.reshape(sums, (len(values), len(names))) / np.bincount(codes), columns=names)
 
 
-def center_order(center: str) -> tuple[bool, float]:
-    """A key that puts larger center fractions first, and numbers of ACS lines before them."""
-    return Center.parse(center).order
-
-
-def nearest_training(train_accelerations: pd.Series, acceleration: float) -> float:
-    """The training acceleration whose models are taken at an acceleration; NaN where nothing was trained."""
-    trained = np.sort(train_accelerations.dropna().unique())
-    return float(trained[np.abs(np.log(trained / acceleration)).argmin()]) if len(trained) else np.nan
-
-
-def _align(key: tuple[str, str, str, float], group: pd.DataFrame) -> AlignedVolumes:
-    dataset, anatomy, center, acceleration = key
-    nearest = nearest_training(group.train_acceleration, acceleration)
-    places = group.drop_duplicates(list(VOLUME)).sort_values(list(VOLUME))
-    values: dict[Arm, list[pd.DataFrame]] = {}
-    missing: dict[Arm, str] = {}
-    for arm, rows in group.groupby("arm"):
-        chosen = rows[rows.train_acceleration.isna() | (rows.train_acceleration == nearest)]
-        if chosen.empty:
-            missing[arm] = f"no model trained at x{nearest:g}"
-        for (seed, _), run in chosen.groupby(["seed", "checkpoint_sha256"], dropna=False):
-            complete = (run.slices == run.expected).sum()
-            if complete == len(places):
-                values.setdefault(arm, []).append(run.sort_values(list(VOLUME)))
-            else:
-                name = "" if np.isnan(seed) else f"seed {seed:g}: "
-                missing[arm] = f"{name}{complete} of {len(places)} volumes complete"
-    return AlignedVolumes(
-        dataset=dataset,
-        anatomy=anatomy,
-        center=center,
-        acceleration=acceleration,
-        true_acceleration=group.drop_duplicates(list(VOLUME)).true_acceleration.mean(),
-        train_acceleration=nearest,
-        synthetic=bool(group.synthetic.any()),
-        subjects=places.subject.to_numpy(),
-        values={
-            arm: {metric: np.stack([run[metric].to_numpy(float) for run in runs]) for metric in METRICS}
-            for arm, runs in values.items()
-        },
-        missing=missing,
-    )
+def _sum(parts: Sequence["pd.Series[float]"]) -> "pd.Series[float]":
+    """The sum of what has the same name in all parts; what one of them lacks is left out."""
+    total: pd.Series[float] = pd.concat(parts, axis="columns", join="inner").sum(axis="columns", skipna=False)
+    return total
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One method minus a baseline at one condition; all numbers from the volumes in which neither failed."""
+    """One method minus a baseline at one condition; all numbers from the volumes in which neither failed.
+
+    The means and the difference are over subjects, the interval and the test over subjects and, where
+    ``covers_seeds`` says so, over seeds.
+    """
 
     metric: str
     baseline: Arm
@@ -131,37 +124,36 @@ class Comparison:
     excluded: int
     seeds: int
     baseline_seeds: int
+    covers_seeds: bool
     baseline_mean: float
     difference: float
     low: float
     high: float
     p_value: float
-    rank_biserial: float
     cohens_dz: float
-    ties: int
 
 
 def compare(
     found: Iterable[AlignedVolumes], baseline: Arm, arms: Sequence[Arm], metrics: Sequence[str] = ("ssim",)
 ) -> pd.DataFrame:
-    """Compare methods with a baseline, volume by volume.
+    """Compare methods with a baseline, subject by subject.
 
     Args:
-        found: as :func:`align` returns them.
+        found: as :func:`fm_unroll.evaluation.alignment.align` returns them.
         baseline: arm that is subtracted.
-        arms: arms to compare with it; one that is missing at a condition has no row there.
+        arms: arms to compare with it; one that is missing at a condition, or was trained on other data, has
+            no row there.
         metrics: names from ``METRICS``.
 
     Returns:
         One row per comparison: the identity of the condition, the fields of :class:`Comparison`, ``p_holm``
-        and ``clear``.
+        (Holm's correction over one data set, metric and baseline) and ``clear`` (whether it is below 0.05).
     """
     rows = [
-        condition.identity | vars(_compare_one(condition, baseline, arm, metric))
+        row
         for metric in metrics
-        for condition in found
-        for arm in arms
-        if arm != baseline and {arm, baseline} <= condition.values.keys()
+        for place, conditions in groupby(found, lambda condition: (condition.dataset, condition.anatomy))
+        for row in _compare_all(list(conditions), baseline, arms, metric)
     ]
     names = (
         *CONDITION,
@@ -173,34 +165,77 @@ def compare(
     table = pd.DataFrame(rows, columns=list(names))
     family = table.groupby(["dataset", "anatomy", "metric"], sort=False).p_value
     table["p_holm"] = family.transform(holm) if len(table) else np.empty(0)
-    table["clear"] = (table.p_holm < 0.05) & (table.low * table.high > 0)
+    table["clear"] = table.p_holm < 0.05
     return table
 
 
-def _compare_one(condition: AlignedVolumes, baseline: Arm, arm: Arm, metric: str) -> Comparison:
+def _compare_all(
+    conditions: Sequence[AlignedVolumes], baseline: Arm, arms: Sequence[Arm], metric: str
+) -> list[dict[str, Any]]:
+    """The rows of one data set, condition by condition."""
+    rows: dict[tuple[int, int], dict[str, Any]] = {}
+    for number, arm in enumerate(arms):
+        places = [
+            place
+            for place, condition in enumerate(conditions)
+            if arm != baseline and condition.comparable(arm, baseline)
+        ]
+        pairs = [paired(conditions[place], arm, baseline, metric) for place in places]
+        for place, pair, p_value in zip(places, pairs, p_values(pairs), strict=True):
+            condition = conditions[place]
+            found = _comparison(condition, baseline, arm, metric, pair, p_value)
+            rows[place, number] = condition.identity | vars(found)
+    return [rows[key] for key in sorted(rows)]
+
+
+def paired(condition: AlignedVolumes, arm: Arm, baseline: Arm, metric: str) -> Paired:
+    """One method minus a baseline at one condition, in the volumes in which neither failed."""
+    method, reference = _both(condition, arm, baseline, metric)
+    return Paired(
+        differences=differences(condition, arm, baseline, metric).to_numpy(float),
+        method=method.mean(axis="columns").to_numpy(float),
+        baseline=reference.mean(axis="columns").to_numpy(float),
+        training=condition.train_acceleration,
+        covers_seeds=condition.covers_seeds(arm, baseline),
+    )
+
+
+def differences(condition: AlignedVolumes, arm: Arm, baseline: Arm, metric: str) -> "pd.Series[float]":
+    """One method minus a baseline by subject, in the volumes in which neither failed; seeds averaged."""
+    method, reference = _both(condition, arm, baseline, metric)
+    return method.mean(axis="index") - reference.mean(axis="index")
+
+
+def _both(condition: AlignedVolumes, arm: Arm, baseline: Arm, metric: str) -> list[pd.DataFrame]:
+    """Runs x subjects of both."""
     keep = condition.succeeded(arm) & condition.succeeded(baseline)
-    values = condition.values[arm][metric][:, keep]
-    reference = condition.values[baseline][metric][:, keep]
-    subjects = condition.subjects[keep]
-    differences = values.mean(axis=0) - reference.mean(axis=0)
-    by_subject = pd.Series(differences).groupby(subjects).mean().to_numpy()
-    known = bool(len(differences)) and bool(np.isfinite(differences).all())
-    low, high = bootstrap_interval(values, subjects, reference) if known else (np.nan, np.nan)
-    test = signed_rank(by_subject) if known else SignedRank(np.nan, np.nan, np.nan, 0)
+    return [
+        by_subject(condition.values[each][metric][:, keep], condition.subjects[keep])
+        for each in (arm, baseline)
+    ]
+
+
+def _comparison(
+    condition: AlignedVolumes, baseline: Arm, arm: Arm, metric: str, pair: Paired, p_value: float
+) -> Comparison:
+    volumes = int((condition.succeeded(arm) & condition.succeeded(baseline)).sum())
+    found = pair.estimate()
     return Comparison(
         metric=metric,
         baseline=baseline,
         arm=arm,
-        volumes=len(differences),
-        subjects=len(by_subject),
-        excluded=int((~keep).sum()),
-        seeds=len(values),
-        baseline_seeds=len(reference),
-        baseline_mean=float(reference.mean()) if known else np.nan,
-        difference=float(differences.mean()) if known else np.nan,
-        low=low,
-        high=high,
-        **vars(test),
+        volumes=volumes,
+        subjects=len(pair.differences),
+        excluded=len(condition.subjects) - volumes,
+        seeds=len(condition.networks[arm]),
+        baseline_seeds=len(condition.networks[baseline]),
+        covers_seeds=pair.covers_seeds,
+        baseline_mean=float(pair.baseline.mean()),
+        difference=found.value,
+        low=found.low,
+        high=found.high,
+        p_value=p_value,
+        cohens_dz=effect_size(pair.differences),
     )
 
 
@@ -210,14 +245,15 @@ def describe(
     """Mean and interval of every method at every condition.
 
     Args:
-        found: as :func:`align` returns them.
+        found: as :func:`fm_unroll.evaluation.alignment.align` returns them.
         arms: arms to list; one that is missing at a condition has a row that says so.
         metrics: names from ``METRICS``; by default all of them.
 
     Returns:
-        One row per condition, arm and metric: identity of the condition, ``arm``, ``metric``, ``mean``,
-        ``low``, ``high``, ``volumes``, ``subjects``, ``excluded``, ``seeds``, ``failed`` (volumes in which
-        this arm failed), ``status`` (``ok``, ``failed``, ``missing``), ``note``.
+        One row per condition, arm and metric: identity of the condition, ``arm``, ``metric``, ``mean`` (over
+        subjects) with ``low`` and ``high``, ``slice_mean`` (over slices: a volume counts as often as it has
+        slices), ``volumes``, ``subjects``, ``excluded``, ``seeds``, ``covers_seeds``, ``failed`` (volumes in
+        which this arm failed), ``status`` (``ok``, ``failed``, ``missing``), ``note``.
     """
     rows = [
         row
@@ -233,80 +269,34 @@ def _describe_one(
     succeeded = {arm: condition.succeeded(arm) for arm in arms if arm in condition.values}
     took_part = {arm: ok for arm, ok in succeeded.items() if ok.mean() >= 0.5}
     keep = np.logical_and.reduce([*took_part.values(), np.full(len(condition.subjects), bool(took_part))])
-    subjects = condition.subjects[keep]
+    subjects, slices = condition.subjects[keep], condition.slices[keep]
     for arm in arms:
         fixed = condition.identity | {
             "arm": arm,
             "volumes": int(keep.sum()),
             "subjects": len(set(subjects)),
             "excluded": int((~keep).sum()),
-            "seeds": len(condition.values[arm]["ssim"]) if arm in succeeded else 0,
+            "seeds": len(condition.networks.get(arm, [])),
+            "covers_seeds": arm in succeeded and condition.covers_seeds(arm),
             "failed": int((~succeeded[arm]).sum()) if arm in succeeded else 0,
             "status": "missing" if arm not in succeeded else "failed" if arm not in took_part else "ok",
             "note": condition.missing.get(arm, "" if arm in succeeded else "not run"),
         }
         for metric in metrics:
             values = condition.values[arm][metric][:, keep] if arm in took_part else np.empty((0, 0))
-            known = values.size > 0 and np.isfinite(values).all()
-            low, high = bootstrap_interval(values, subjects) if known else (np.nan, np.nan)
-            mean = float(values.mean()) if known else np.nan
-            yield fixed | {"metric": metric, "mean": mean, "low": low, "high": high}
+            yield fixed | {"metric": metric} | _mean(values, subjects, slices, fixed["covers_seeds"])
 
 
-def crossing(accelerations: Sequence[float], gains: Sequence[float]) -> float:
-    """Acceleration at which a gain first turns from not positive to positive, by linear interpolation.
-
-    Args:
-        accelerations: true accelerations, ascending.
-        gains: how much better the method is than the baseline at each of them.
-
-    Returns:
-        The crossing point; NaN where there is none in the range.
-    """
-    x, gain = np.asarray(accelerations, float), np.asarray(gains, float)
-    turns = np.flatnonzero((gain[:-1] <= 0) & (gain[1:] > 0))
-    if len(turns) == 0:
-        return np.nan
-    i = turns[0]
-    return float(x[i] - gain[i] * (x[i + 1] - x[i]) / (gain[i + 1] - gain[i]))
-
-
-def crossings(comparisons: pd.DataFrame, higher_is_better: bool = True) -> pd.DataFrame:
-    """Find where each method starts to win over the baseline.
-
-    Args:
-        comparisons: as :func:`compare` returns them, of one metric and one baseline.
-        higher_is_better: whether a larger value of the metric is better.
-
-    Returns:
-        One row per data set, center and arm: ``crossing`` (true acceleration, NaN where none), ``points``,
-        ``from_acceleration``, ``to_acceleration`` (the range looked at), ``first_gain``, ``last_gain``,
-        ``clear`` (whether the method is clearly ahead at some acceleration beyond the crossing).
-    """
-    rows = []
-    keys = ["dataset", "anatomy", "center", "synthetic", "arm"]
-    for key, group in comparisons.dropna(subset="difference").groupby(keys, sort=False):
-        group = group.sort_values("true_acceleration")
-        gains = group.difference.to_numpy() * (1 if higher_is_better else -1)
-        x = group.true_acceleration.to_numpy()
-        ends = {
-            "from_acceleration": x[0],
-            "to_acceleration": x[-1],
-            "first_gain": gains[0],
-            "last_gain": gains[-1],
-        }
-        found = crossing(x, gains)
-        ahead = group.clear.to_numpy(bool) & (gains > 0) & (x > found)
-        numbers = {"crossing": found, "points": len(x)} | ends | {"clear": bool(ahead.any())}
-        rows.append(dict(zip(keys, key, strict=True)) | numbers)
-    names = [
-        *keys,
-        "crossing",
-        "points",
-        "from_acceleration",
-        "to_acceleration",
-        "first_gain",
-        "last_gain",
-        "clear",
-    ]
-    return pd.DataFrame(rows, columns=names)
+def _mean(
+    values: Floats, subjects: NDArray[np.object_], slices: NDArray[np.int_], seeds: bool
+) -> dict[str, float]:
+    if not (values.size and np.isfinite(values).all()):
+        return dict.fromkeys(("mean", "low", "high", "slice_mean"), np.nan)
+    means = by_subject(values, subjects).to_numpy()
+    found = estimate([means.mean(axis=0)], [means.mean(axis=1)] if seeds else [])
+    return {
+        "mean": found.value,
+        "low": found.low,
+        "high": found.high,
+        "slice_mean": float(np.average(values.mean(axis=0), weights=slices)),
+    }

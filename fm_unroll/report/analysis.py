@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fm_unroll.evaluation import statistics
+from fm_unroll.evaluation.alignment import AlignedVolumes, align
 from fm_unroll.evaluation.arms import BASELINE, CONTROLS, Arm
+from fm_unroll.evaluation.crossings import crossings
 from fm_unroll.evaluation.metric_table import metrics_of
 from fm_unroll.evaluation.records import volume_table
+from fm_unroll.evaluation.statistics import compare, describe
 
 
 @dataclass(frozen=True)
@@ -18,24 +20,28 @@ class Analysis:
         records: one row per slice.
         volumes: one row per run, condition and volume.
         arms: all arms in the order of the tables.
-        priors: those whose prior is a frozen encoder.
+        priors: those whose prior is a pretrained frozen encoder.
+        baselines: those that others are compared with, where they were trained on the same data.
         means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
         contrasts: the same by contrast, of the data sets that have several.
-        comparisons: trained methods minus the baseline; empty without the baseline.
-        controls: foundation priors minus the same architecture with a random encoder (SSIM); empty without
-            one.
-        crossings: where trained methods overtake the baseline in SSIM.
+        comparisons: trained methods minus each baseline; empty without one.
+        controls: priors minus each of their controls (SSIM); empty without one.
+        apart: pairs of a trained method and a baseline that differ in what they were trained on, and are not
+            compared for that.
+        crossings: from which acceleration on trained methods are ahead of the baseline in SSIM.
     """
 
     records: pd.DataFrame
     volumes: pd.DataFrame
     arms: list[Arm]
     priors: list[Arm]
+    baselines: list[Arm]
     means: pd.DataFrame
     contrasts: pd.DataFrame
     comparisons: pd.DataFrame
     controls: pd.DataFrame
     crossings: pd.DataFrame
+    apart: list[tuple[Arm, Arm]]
 
     @property
     def synthetic(self) -> bool:
@@ -53,37 +59,51 @@ def analyse(records: pd.DataFrame) -> Analysis:
         InputError: methods do not share masks and targets at a slice.
     """
     volumes = volume_table(records)
-    found = statistics.align(volumes)
+    found = align(volumes)
     arms = sorted(volumes.arm.unique())
     trained = [arm for arm in arms if volumes.loc[volumes.arm == arm, "train_acceleration"].notna().all()]
     priors = [arm for arm in arms if arm.kind == "prior"]
-    comparisons = statistics.compare(found, BASELINE, trained, metrics_of("main"))
+    baselines = [arm for arm in arms if arm.kind == "baseline"] or [BASELINE]
     return Analysis(
         records=records,
         volumes=volumes,
         arms=arms,
         priors=priors,
-        means=statistics.describe(found, arms),
+        baselines=baselines,
+        means=describe(found, arms),
         contrasts=_by_contrast(volumes, arms),
-        comparisons=comparisons,
-        controls=_controls(found, priors),
-        crossings=statistics.crossings(comparisons[comparisons.metric == "ssim"]),
+        comparisons=_join([compare(found, baseline, trained, metrics_of("main")) for baseline in baselines]),
+        controls=_controls(found, priors, arms),
+        crossings=_join([crossings(found, baseline, trained) for baseline in baselines]),
+        apart=[
+            (arm, baseline)
+            for baseline in baselines
+            for arm in trained
+            if arm.kind != "baseline"
+            and any({arm, baseline} <= here.networks.keys() for here in found)
+            and not any(here.comparable(arm, baseline) for here in found)
+        ],
     )
 
 
-def _controls(found: list[statistics.AlignedVolumes], priors: list[Arm]) -> pd.DataFrame:
+def _controls(found: list[AlignedVolumes], priors: list[Arm], arms: list[Arm]) -> pd.DataFrame:
     """SSIM of the priors minus that of each control: random weights, the same encoder's, no encoder."""
-    pretrained = [prior for prior in priors if prior != prior.with_random_weights()]
-    baselines = dict.fromkeys(CONTROLS, pretrained)
-    for prior in pretrained:
-        baselines.setdefault(prior.with_random_weights(), []).append(prior)
-    compared = [statistics.compare(found, *pair) for pair in baselines.items()]
-    return pd.concat([table for table in compared if len(table)] or compared[:1], ignore_index=True)
+    compared = []
+    for control in arms:
+        known = control.of_any_training
+        twins = [prior for prior in priors if prior.with_random_weights() == known]
+        compared.append(compare(found, control, priors if known in CONTROLS else twins))
+    return _join(compared)
+
+
+def _join(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of several tables with the same columns, some of which may be empty."""
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
 def _by_contrast(volumes: pd.DataFrame, arms: list[Arm]) -> pd.DataFrame:
     means = [
-        statistics.describe(statistics.align(group), arms, metrics_of("main")).assign(contrast=contrast)
+        describe(align(group), arms, metrics_of("main")).assign(contrast=contrast)
         for _, domain in volumes.groupby(["anatomy", "dataset"])
         if domain.contrast.nunique() > 1
         for contrast, group in domain.groupby("contrast")
@@ -98,5 +118,4 @@ def main_means(records: pd.DataFrame) -> pd.DataFrame:
         records: as :func:`fm_unroll.evaluation.records.read_records` returns them.
     """
     volumes = volume_table(records)
-    found = statistics.align(volumes)
-    return statistics.describe(found, sorted(volumes.arm.unique()), metrics_of("main"))
+    return describe(align(volumes), sorted(volumes.arm.unique()), metrics_of("main"))

@@ -19,8 +19,10 @@ from fm_unroll.report.formats import MISSING
 from fm_unroll.report.sentences import center_name, domain_name, signed, stars, times, two_lines
 from fm_unroll.report.style import WIDTH, footer, line_styles, styled
 
+ONE_SEED = "\N{DEGREE SIGN}"
 MARKS = (
-    f"* p < 0.05, ** p < 0.01, *** p < 0.001 after Holm's correction, and a 95 % interval without zero;"
+    f"* p < 0.05, ** p < 0.01, *** p < 0.001 after Holm's correction;"
+    f" {ONE_SEED} p < 0.05 for these two networks (one training seed);"
     f" n/t: not tested (fewer than {MIN_SUBJECTS} subjects).  In brackets: true acceleration."
 )
 
@@ -85,7 +87,8 @@ def _regime_cell(
     face = colors(norm(row.difference))
     axis.add_patch(Rectangle(**box, facecolor=face, linewidth=0))
     dark = np.dot(face[:3], (0.299, 0.587, 0.114)) < 0.6
-    mark = "n/t" if np.isnan(row.p_holm) else stars(row.p_holm) if row.clear else ""
+    one_seed = ONE_SEED if row.clear else ""
+    mark = "n/t" if np.isnan(row.p_holm) else stars(row.p_holm) if row.covers_seeds else one_seed
     text = signed(row.difference, min(digits, 3))
     color = "white" if dark else "#222222"
     axis.text(x, y - (0.1 if mark else 0), text, ha="center", va="center", fontsize=5.5, color=color)
@@ -94,7 +97,7 @@ def _regime_cell(
 
 @styled
 def degradation_curves(means: pd.DataFrame, metric: str) -> Figure:
-    """Mean of a metric against true acceleration, with 95 % bootstrap bands; one panel per domain and center.
+    """Mean of a metric against true acceleration, with 95 % bands; one panel per domain and center.
 
     Args:
         means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
@@ -106,26 +109,25 @@ def degradation_curves(means: pd.DataFrame, metric: str) -> Figure:
 
 @styled
 def difference_curves(comparisons: pd.DataFrame, crossings: pd.DataFrame) -> Figure:
-    """Difference to the baseline against true acceleration; rings mark where a method starts to win.
+    """Difference to the baseline against true acceleration; rings mark where a method clearly overtakes.
 
     Args:
         comparisons: as :func:`fm_unroll.evaluation.statistics.compare` returns them, of one metric and one
             baseline.
-        crossings: as :func:`fm_unroll.evaluation.statistics.crossings` returns them for these comparisons.
+        crossings: as :func:`fm_unroll.evaluation.crossings.crossings` returns them, of the same.
     """
     metric = METRICS[comparisons.metric.iloc[0]]
     label = f"Δ {metric.label} to {comparisons.baseline.iloc[0].label}"
     figure = _curves(comparisons.dropna(subset="difference"), "difference", label)
     styles = line_styles(comparisons.arm)
-    for axis, ((dataset, _, center), _) in zip(
+    for axis, ((dataset, anatomy, center), _) in zip(
         figure.axes, comparisons.groupby(["dataset", "anatomy", "center"], sort=False), strict=False
     ):
         axis.axhline(0, color="#000000", linewidth=0.8, zorder=1)
-        here = crossings[(crossings.dataset == dataset) & (crossings.center == center)].dropna(
-            subset="crossing"
-        )
-        for row in here.itertuples():
+        here = crossings[(crossings.dataset == dataset) & (crossings.anatomy == anatomy)]
+        for row in here[(here.center == center) & (here.course == "overtakes")].itertuples():
             color = styles[row.arm]["color"]
+            axis.plot([row.low, row.high], [0, 0], color=color, linewidth=2.5, alpha=0.5, zorder=4)
             axis.plot(row.crossing, 0, "o", markersize=7, mfc="none", mec=color, mew=1.2, zorder=5)
     return figure
 

@@ -31,7 +31,7 @@ class Shown:
 
     Attributes:
         typical: of every condition the slice with the median SSIM.
-        extremes: the best and the worst slice of every prior.
+        extremes: the best and the worst slice of every trained method.
         searched: number of slices that both were chosen from.
     """
 
@@ -107,14 +107,13 @@ def _shown(records: pd.DataFrame, images: Path) -> Shown:
 
 
 def _tables(analysis: Analysis) -> dict[str, list[Table]]:
-    compared = len(analysis.crossings) > 0
     return {
         "results": mean_tables.result_tables(analysis.means),
         "contrasts": mean_tables.contrast_tables(analysis.contrasts),
         "challenge": mean_tables.challenge_tables(analysis.means),
         "comparisons": tables.comparison_tables(analysis.comparisons),
         "controls": tables.comparison_tables(analysis.controls),
-        "crossings": [tables.crossing_table(analysis.crossings, BASELINE)] if compared else [],
+        "crossings": tables.crossing_tables(analysis.crossings),
         "published": published.published_tables(analysis.means, published.read_published()),
         "runs": [tables.run_table(analysis.volumes, analysis.records)],
     }
@@ -129,7 +128,7 @@ def _drawings(analysis: Analysis, shown: Shown, priors: dict[Arm, Prior]) -> Ite
         yield Drawing("panels", sentences.file_name("panel", *where), pictures.panel(item), item.title)
     if shown.extremes:
         caption = (
-            f"Best and worst case of each prior, by its SSIM minus that of {BASELINE.label},"
+            f"Best and worst case of each trained method, by its SSIM minus that of {BASELINE.label},"
             f" among all {shown.searched} slices."
         )
         figure = pictures.extreme_cases(shown.extremes, shown.searched)
@@ -141,16 +140,25 @@ def _drawings(analysis: Analysis, shown: Shown, priors: dict[Arm, Prior]) -> Ite
 
 def _curves(analysis: Analysis, metric: str) -> Iterator[Drawing]:
     label = METRICS[metric].label
-    compared = analysis.comparisons[analysis.comparisons.metric == metric]
-    if compared.difference.notna().any():
-        caption = f"{label} of each method minus that of {BASELINE.label}. Purple: the method wins."
-        yield Drawing("regime", f"regime_map_{metric}", figures.regime_map(compared), caption)
+    for baseline in analysis.baselines:
+        of_metric = analysis.comparisons[analysis.comparisons.metric == metric]
+        compared = of_metric[of_metric.baseline == baseline]
+        if not compared.difference.notna().any():
+            continue
+        name = f"_to_{baseline}" if baseline.variant else ""
+        caption = f"{label} of each method minus that of {baseline.label}. Purple: the method wins."
+        figure = figures.regime_map(compared)
+        yield Drawing("regime", sentences.file_name(f"regime_map_{metric}{name}"), figure, caption)
         if metric == "ssim":
-            caption = "The same differences over true acceleration. Rings: where a method starts to win."
-            figure = figures.difference_curves(compared, analysis.crossings)
-            yield Drawing("difference", "difference_ssim", figure, caption)
+            turns = analysis.crossings[analysis.crossings.baseline == baseline]
+            caption = (
+                "The same differences over true acceleration, with 95 % intervals."
+                " Rings and bars: where a method clearly overtakes, with the interval of that acceleration."
+            )
+            figure = figures.difference_curves(compared, turns)
+            yield Drawing("difference", sentences.file_name(f"difference_ssim{name}"), figure, caption)
     if (analysis.means[analysis.means.metric == metric]["mean"]).notna().any():
-        caption = f"{label} over true acceleration; bands: 95 % bootstrap intervals over subjects and seeds."
+        caption = f"{label} over true acceleration; bands: 95 % intervals (seeds: where several)."
         figure = figures.degradation_curves(analysis.means, metric)
         yield Drawing("degradation", f"degradation_{metric}", figure, caption)
 
@@ -171,8 +179,8 @@ def _page(
     return environment.get_template("report.html").render(
         synthetic=sentences.SYNTHETIC if analysis.synthetic else "",
         headline=sentences.headline(analysis.priors, ssim, analysis.crossings, analysis.synthetic)
-        + sentences.control_headline(analysis.controls, analysis.synthetic),
-        notices=sentences.notices(analysis.records, analysis.means),
+        + sentences.control_headline(analysis.controls, ssim, analysis.synthetic),
+        notices=sentences.notices(analysis.records, analysis.means, analysis.apart),
         counts={
             "reconstructed slice": len(analysis.records),
             "method": len(analysis.arms),

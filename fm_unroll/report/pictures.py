@@ -161,25 +161,25 @@ def panel(item: StoredSlice) -> Figure:
 
 @styled
 def extreme_cases(cases: Sequence[tuple[Extreme, StoredSlice]], searched: int) -> Figure:
-    """Best and worst cases: target, baseline, prior, and both error maps on one scale.
+    """Best and worst cases: target, baseline, method, and both error maps on one scale.
 
     Args:
         cases: extremes and their pictures.
         searched: number of slices they were chosen from.
     """
     items = [item for _, item in cases]
-    peaks, worst = _scales(items, [BASELINE, *(case.arm for case, _ in cases)])
+    peaks, worst = _scales(items, [arm for case, _ in cases for arm in (case.baseline, case.arm)])
     label = 1.25
     cell = (WIDTH - label) / 5
     heights = [cell * item.target.shape[0] / item.target.shape[1] for item in items]
     figure, axis = _sheet(WIDTH, HEAD + sum(heights) + FOOT)
     baseline = BASELINE.label
-    for x, title in enumerate(("Target", baseline, "Prior", f"Error, {baseline}", "Error, prior")):
+    for x, title in enumerate(("Target", baseline, "Method", f"Error, {baseline}", "Error, method")):
         axis.text(label + (x + 0.5) * cell, HEAD - 0.06, title, ha="center", fontweight="bold")
     y = HEAD
     for (case, item), peak, height in zip(cases, peaks, heights, strict=True):
         box = _zoom_box(item)
-        gain = signed(item.ssim[case.arm] - item.ssim[BASELINE], 3)
+        gain = signed(item.ssim[case.arm] - item.ssim[case.baseline], 3)
         place = (
             f"{item.place.anatomy}, {times(item.place.acceleration)}\n"
             f"{center_name(item.place.center).replace(' fraction', '')}\n"
@@ -188,7 +188,7 @@ def extreme_cases(cases: Sequence[tuple[Extreme, StoredSlice]], searched: int) -
         text = f"{two_lines(case.arm.label)}\n{case.kind}: {gain}\n{place}"
         axis.text(0.05, y + height / 2, text, va="center", fontsize=6.5, linespacing=1.5)
         _paste(axis, item.target, label, y, cell, box, peak)
-        for column, name in ((1, BASELINE), (2, case.arm)):
+        for column, name in ((1, case.baseline), (2, case.arm)):
             image = item.images[name]
             _paste(axis, image, label + column * cell, y, cell, box, peak, item.ssim[name])
             error = np.abs(image - item.target) / peak

@@ -70,8 +70,10 @@ def _published_table(dataset: str, anatomy: str, means: pd.DataFrame, published:
         body=tuple(body),
         notes=notes_of(
             data,
-            "First line: ours. Second line: published; ours minus published. " + CONVENTION,
-            "The paper does not say which convention it used.",
+            "First line: ours, over subjects. Second line: ours over slices (a volume counts as often as it"
+            " has slices); published; ours over slices minus published. " + CONVENTION,
+            "The paper does not say which convention it used. Networks trained for another acceleration"
+            " than the tested one are left out.",
         ),
         data=data,
     )
@@ -79,14 +81,17 @@ def _published_table(dataset: str, anatomy: str, means: pd.DataFrame, published:
 
 def _pairs(means: pd.DataFrame, published: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Our figure and the paper's, in the order of the cells."""
-    ours = means.set_index(["center", "acceleration", "arm", "metric"])["mean"].to_dict()
+    matched = means[means.train_acceleration == means.acceleration]
+    ours = matched.set_index(["center", "acceleration", "arm", "metric"])[["mean", "slice_mean"]]
+    known = {key: tuple(row) for key, *row in ours.itertuples()}
     theirs = published.set_index(["center", "acceleration", "method"])
     for acceleration in sorted(published.acceleration.unique()):
         for method, name in PUBLISHED_NAMES.items():
             for arm in sorted({arm for arm in means.arm if arm.method == method} or {Arm(method)}):
                 for center in dict.fromkeys(published.center):
                     for metric, column in PUBLISHED_COLUMNS.items():
-                        mean = ours.get((center, acceleration, arm, metric), np.nan)
+                        key = (center, acceleration, arm, metric)
+                        mean, over_slices = known.get(key, (np.nan, np.nan))
                         paper = float(theirs.loc[(center, acceleration, name), column])
                         yield {
                             "center": center,
@@ -95,13 +100,13 @@ def _pairs(means: pd.DataFrame, published: pd.DataFrame) -> Iterator[dict[str, A
                             "arm": arm,
                             "metric": metric,
                             "ours": mean,
+                            "ours_over_slices": over_slices,
                             "published": paper,
-                            "difference": mean - paper,
+                            "difference": over_slices - paper,
                         }
 
 
 def _pair_cell(pair: Any) -> Cell:
-    published = number(pair.published, pair.metric)
-    return Cell(
-        number(pair.ours, pair.metric), small=f"{published}; {difference(pair.difference, pair.metric)}"
-    )
+    slices, published = (number(value, pair.metric) for value in (pair.ours_over_slices, pair.published))
+    beside = f"{slices}; {published}; {difference(pair.difference, pair.metric)}"
+    return Cell(number(pair.ours, pair.metric), small=beside)

@@ -1,6 +1,7 @@
 """Words: how numbers are printed, and the sentences that say what is in the tables."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pandas as pd
 from fm_unroll.evaluation.arms import BASELINE, Arm
 from fm_unroll.evaluation.inference import MIN_SUBJECTS
 from fm_unroll.evaluation.metric_table import METRICS
-from fm_unroll.evaluation.records import CONDITION, record_arms
+from fm_unroll.evaluation.records import CONDITION
 from fm_unroll.physics import Center
 from fm_unroll.report.formats import MINUS, MISSING, TIMES
 
@@ -49,6 +50,14 @@ def difference(value: float, metric: str) -> str:
     return signed(value, METRICS[metric].digits)
 
 
+def differs(row: Any) -> str:
+    """Whether a comparison is clear: ``better``, ``worse``, or empty where it is not, or not tested."""
+    if not row.clear:
+        return ""
+    higher = row.difference > 0
+    return "better" if higher == METRICS[row.metric].higher_is_better else "worse"
+
+
 def interval(low: float, high: float, metric: str, write: Callable[[float, str], str] = number) -> str:
     """``[low, high]``, written by :func:`number` or :func:`difference`; nothing where there is none."""
     return "" if np.isnan(low) else f"[{write(low, metric)}, {write(high, metric)}]"
@@ -81,14 +90,19 @@ def file_name(*parts: str) -> str:
     return "_".join("".join(c if c.isalnum() or c == "." else "_" for c in part) for part in parts)
 
 
-def notices(records: pd.DataFrame, means: pd.DataFrame) -> list[str]:
+def notices(records: pd.DataFrame, means: pd.DataFrame, apart: Sequence[tuple[Arm, Arm]] = ()) -> list[str]:
     """What a reader has to know before any number, one sentence per notice.
 
     Args:
         records: as :func:`fm_unroll.evaluation.records.read_records` returns them.
         means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
+        apart: pairs of methods that are not compared.
     """
     found = [*_notices_of_training(records), *_notices_of_gaps(records, means), *_notices_of_seeds(records)]
+    found += [
+        f"{arm.label} and {baseline.label} were trained on different data: they are not compared."
+        for arm, baseline in apart
+    ]
     if set(records.method) & {"cg_sense", "wavelet"}:
         found.append(BACKGROUND)
     return found
@@ -99,8 +113,8 @@ def _method_labels(methods: Iterable[str]) -> str:
 
 
 def _notices_of_training(records: pd.DataFrame) -> Iterator[str]:
-    encoders = records[[arm.kind == "prior" for arm in record_arms(records)]]
-    foreign = encoders[~encoders.encoder_weights.isin(["", "pretrained"])]
+    own = (records.encoder == "random") & (records.method == "random")
+    foreign = records[(records.encoder != "") & ~own & ~records.encoder_weights.isin(["", "pretrained"])]
     for weights, group in foreign.groupby("encoder_weights"):
         kind = (
             "random weights: a control, not a foundation model"
@@ -139,21 +153,32 @@ def _notices_of_seeds(records: pd.DataFrame) -> Iterator[str]:
     trainings = ["method", "encoder_weights", "train_acceleration"]
     seeds = records.dropna(subset="seed").groupby(trainings).checkpoint_sha256.nunique()
     if len(seeds) and seeds.max() == 1:
-        yield "One training seed per method: intervals and tests cover subjects, not repeated trainings."
+        yield (
+            "One training seed per method: intervals and tests cover subjects only. They are about these"
+            " networks and say nothing about another training."
+        )
     elif len(seeds):
-        count = span(seeds)
-        yield f"{count} training seeds per method: intervals cover subjects and seeds, tests subjects only."
+        count, few = span(seeds), seeds.min() == 1
+        yield f"{count} training seeds per method: intervals and tests cover subjects and seeds" + (
+            "; where a method has one seed, subjects only." if few else "."
+        )
 
 
-def control_headline(controls: pd.DataFrame, synthetic: bool) -> list[str]:
-    """How the priors compare with their controls, one sentence per control.
+def control_headline(controls: pd.DataFrame, comparisons: pd.DataFrame, synthetic: bool) -> list[str]:
+    """How controls compare with the baseline, and the priors with their controls, one sentence each.
 
     Args:
         controls: SSIM of the priors minus that of their controls.
+        comparisons: SSIM of the trained methods minus the baseline.
         synthetic: whether any record is synthetic.
     """
     where = "on phantoms, " if synthetic else ""
     sentences = []
+    known = comparisons.dropna(subset="difference")
+    for (arm, baseline), group in known.groupby(["arm", "baseline"], sort=False):
+        if arm.kind != "control":
+            continue
+        sentences.append(f"Control: {where}{arm.label} against {baseline.label} in SSIM: {_tally(group)}.")
     for baseline, group in controls.dropna(subset="difference").groupby("baseline", sort=False):
         names = ", ".join(arm.label for arm in sorted(set(group.arm)))
         sentences.append(f"Control: {where}{names} against {baseline.label} in SSIM: {_tally(group)}.")
@@ -161,8 +186,16 @@ def control_headline(controls: pd.DataFrame, synthetic: bool) -> list[str]:
 
 
 def _tally(comparisons: pd.DataFrame) -> str:
-    better, worse = (int((comparisons.clear & (sign * comparisons.difference > 0)).sum()) for sign in (1, -1))
-    return f"better in {better}, worse in {worse} of {len(comparisons)} comparisons beyond chance"
+    """How many comparisons are clear, apart for several seeds and for one, and how many are not tested."""
+    parts = []
+    for covers_seeds, group in comparisons.groupby("covers_seeds", sort=False):
+        verdicts = [differs(row) for row in group.itertuples()]
+        text = f"better in {verdicts.count('better')}, worse in {verdicts.count('worse')} of {len(group)}"
+        text += " comparisons beyond chance" if covers_seeds else " comparisons, for these two networks each"
+        if untested := int(group.p_holm.isna().sum()):
+            text += f" ({untested} not tested: fewer than {MIN_SUBJECTS} subjects)"
+        parts.append(text)
+    return "; ".join(parts)
 
 
 def headline(
@@ -173,25 +206,20 @@ def headline(
     Args:
         priors: the arms whose prior is a frozen encoder.
         comparisons: SSIM of the trained methods minus the baseline.
-        crossings: as :func:`fm_unroll.evaluation.statistics.crossings` returns them.
+        crossings: as :func:`fm_unroll.evaluation.crossings.crossings` returns them.
         synthetic: whether any record is synthetic.
     """
-    found = comparisons[comparisons.arm.isin(set(priors))].dropna(subset="difference")
+    names = set(priors)
+    if not names:
+        return ["The records hold no pretrained prior: they say nothing about foundation models."]
+    found = comparisons[comparisons.arm.isin(names)].dropna(subset="difference")
     if found.empty:
-        return [
-            f"The records hold no frozen-encoder prior beside {BASELINE.label}:"
-            " nothing can be compared with it."
-        ]
+        return [f"The records hold no {BASELINE.label} that a prior could be compared with."]
     where = "On phantoms, " if synthetic else ""
-    untested = int(found.p_holm.isna().sum())
     sentence = (
-        f"{where}frozen-encoder priors against {BASELINE.label} in SSIM: {_tally(found)}"
-        " (p < 0.05 after Holm's correction and a 95 % interval without zero)"
+        f"{where}frozen-encoder priors against {BASELINE.label} in SSIM: {_tally(found)};"
+        " p < 0.05 after Holm's correction counts"
     )
-    if untested:
-        sentence += f"; {untested} could not be tested (fewer than {MIN_SUBJECTS} subjects)"
-    if hopeless := int((_smallest_p(comparisons)[found.index] >= 0.05).sum()):
-        sentence += f"; in {hopeless} there are too few subjects for any difference to reach it"
     domains = found.groupby(["dataset", "anatomy"], sort=False)
     return [
         sentence[0].upper() + sentence[1:] + ".",
@@ -207,18 +235,22 @@ def _best_of_domain(dataset: str, anatomy: str, found: pd.DataFrame, crossings: 
         f" {difference(best.difference, 'ssim')} {interval(best.low, best.high, 'ssim', difference)}"
         f" at {times(best.acceleration)}, {center_name(best.center)}"
     )
+    if not best.clear:
+        text += ", which is not clear" if np.isfinite(best.p_holm) else ", which is not tested"
     here = crossings[(crossings.dataset == dataset) & (crossings.anatomy == anatomy)]
-    here = here[here.arm.isin(set(found.arm))].dropna(subset="crossing")
-    if len(here):
-        first = here.loc[here.crossing.idxmin()]
+    here = here[here.arm.isin(set(found.arm))]
+    if len(ahead := here[here.course == "ahead"]):
+        first = ahead.iloc[0]
+        text += f"; {first.arm.label} is ahead from the lowest acceleration on ({center_name(first.center)})"
+    elif len(turns := here[here.course == "overtakes"]):
+        first = turns.loc[turns.crossing.idxmin()]
         text += (
             f"; {first.arm.label} is the first to overtake, from a true acceleration of"
-            f" {first.crossing:.1f} ({center_name(first.center)})"
+            f" {crossing_text(first)} on ({center_name(first.center)})"
         )
     return text + "."
 
 
-def _smallest_p(comparisons: pd.DataFrame) -> pd.Series:
-    """The p-value of each test, after Holm's correction, if all differences of its table had one sign."""
-    tests = comparisons.groupby(["dataset", "anatomy", "metric"]).p_value.transform("count")
-    return (tests * 0.5 ** (comparisons.subjects - 1)).where(comparisons.p_value.notna())
+def crossing_text(row: Any) -> str:
+    """Where a method overtakes, with its interval; a dash where it does not."""
+    return f"{row.crossing:.1f} [{row.low:.1f}, {row.high:.1f}]" if row.course == "overtakes" else MISSING

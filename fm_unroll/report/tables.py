@@ -8,13 +8,16 @@ import numpy as np
 import pandas as pd
 
 from fm_unroll.evaluation.arms import Arm
+from fm_unroll.evaluation.inference import MIN_SUBJECTS
 from fm_unroll.evaluation.metric_table import METRICS, metrics_of
 from fm_unroll.evaluation.records import CONDITION, RUN
 from fm_unroll.report.formats import MISSING, Cell, Header, Table
 from fm_unroll.report.sentences import (
     SYNTHETIC,
     center_name,
+    crossing_text,
     difference,
+    differs,
     domain_name,
     file_name,
     interval,
@@ -74,13 +77,15 @@ def metric_header(centers: Sequence[str], metrics: Sequence[str]) -> Header:
 
 
 def _difference_cell(row: Any) -> Cell:
-    better = row.difference > 0 if METRICS[row.metric].higher_is_better else row.difference < 0
-    mark = "" if not row.clear else "better" if better else "worse"
-    return Cell(difference(row.difference, row.metric), mark)
+    return Cell(difference(row.difference, row.metric), differs(row) if row.covers_seeds else "")
 
 
 def _sample_cell(row: Any) -> str:
     return f"{row.subjects} ({row.volumes})" + (f", {row.excluded} left out" if row.excluded else "")
+
+
+def _seeds_cell(row: Any) -> str:
+    return f"{row.seeds}, {row.baseline_seeds}" + ("" if row.covers_seeds else ": these two networks")
 
 
 # Of one row that :func:`compare` returns, behind its condition; ``{label}`` is the metric's.
@@ -89,11 +94,9 @@ COMPARISON_COLUMNS = [
     Column("Δ {label}", _difference_cell),
     Column("95 % interval", lambda row: interval(row.low, row.high, row.metric, difference) or MISSING),
     Column("p (Holm)", lambda row: p_text(row.p_holm, row.subjects)),
-    Column("Rank-biserial", lambda row: signed(row.rank_biserial, 2)),
     Column("Cohen's dz", lambda row: signed(row.cohens_dz, 2)),
-    Column("Ties", lambda row: str(row.ties)),
     Column("Subjects (volumes)", _sample_cell),
-    Column("Seeds", lambda row: f"{row.seeds}, {row.baseline_seeds}"),
+    Column("Seeds", _seeds_cell),
 ]
 
 
@@ -134,35 +137,44 @@ def _comparison_table(dataset: str, anatomy: str, metric: str, data: pd.DataFram
         notes=notes_of(
             data,
             f"{label}: {convention}; {better} is better than {baseline.label}."
-            " Interval: bootstrap over subjects and seeds. Test and effect sizes: one difference per subject,"
-            f" seeds averaged; Holm over the {int(data.p_value.notna().sum())} tests of this table."
-            " Coloured: p < 0.05 and an interval without zero.",
+            " All figures are over subjects; interval and test hold the variance between subjects and"
+            " between seeds, where both methods have several."
+            f" Holm over the {int(data.p_value.notna().sum())} tests of this table."
+            " Coloured: p < 0.05, with several seeds.",
         ),
         data=data,
     )
 
 
+COURSES = {
+    "overtakes": "behind at first, ahead at last",
+    "ahead": "ahead from the lowest acceleration on",
+    "behind": "behind throughout",
+    "falls behind": "ahead at first, behind at last",
+    "not clear": "not clear with these subjects",
+}
 CROSSING_COLUMNS = [
     Column("Method", lambda row: row.arm.label),
-    Column(
-        "Starts to win at",
-        lambda row: f"{row.crossing:.2f}" if np.isfinite(row.crossing) else "none in range",
-    ),
+    Column("Overtakes at", crossing_text),
     Column("In words", lambda row: row.verdict),
     Column(
         "True accelerations looked at",
         lambda row: f"{row.from_acceleration:.2f} to {row.to_acceleration:.2f}",
     ),
+    Column("Subjects", lambda row: str(row.subjects)),
 ]
 
 
-def crossing_table(found: pd.DataFrame, baseline: Arm) -> Table:
-    """Where each method starts to win over the baseline.
+def crossing_tables(found: pd.DataFrame) -> list[Table]:
+    """From which acceleration on each method is ahead of the baseline, one table per baseline.
 
     Args:
-        found: as :func:`fm_unroll.evaluation.statistics.crossings` returns it.
-        baseline: the arm it was computed against.
+        found: as :func:`fm_unroll.evaluation.crossings.crossings` returns it.
     """
+    return [_crossing_table(group, baseline) for baseline, group in found.groupby("baseline", sort=False)]
+
+
+def _crossing_table(found: pd.DataFrame, baseline: Arm) -> Table:
     data = found.assign(verdict=[_verdict(row) for row in found.itertuples()])
     body, previous = [], None
     for row in data.itertuples():
@@ -171,24 +183,23 @@ def crossing_table(found: pd.DataFrame, baseline: Arm) -> Table:
         body.append((first, *(column.of(row) for column in CROSSING_COLUMNS)))
         previous = place
     return Table(
-        name="crossings",
-        caption=f"True acceleration from which each method overtakes {baseline.label} in SSIM.",
+        name=file_name("crossings", f"to_{baseline}") if baseline.variant else "crossings",
+        caption=f"True acceleration from which on each method is ahead of {baseline.label} in SSIM.",
         header=plain_header(["Data", *(column.heading for column in CROSSING_COLUMNS)]),
         body=tuple(body),
-        notes=notes_of(data, "Linear interpolation of the mean difference between the accelerations tested."),
+        notes=notes_of(
+            data,
+            "Linear interpolation of the mean difference between the accelerations tested, with a 95 %"
+            " interval (bootstrap over subjects); given only where nearly all resamples overtake.",
+        ),
         data=data,
     )
 
 
 def _verdict(row: Any) -> str:
-    if row.points < 2:
-        return "one acceleration only"
-    if np.isfinite(row.crossing):
-        ends = "overtakes" if row.last_gain > 0 else "overtakes, then falls behind again"
-        return ends if row.clear else f"{ends}; not beyond chance"
-    if row.first_gain > 0:
-        return "ahead throughout" if row.last_gain > 0 else "ahead at first, then falls behind"
-    return "behind throughout"
+    if row.course == "not tested":
+        return "one acceleration only" if row.points < 2 else f"fewer than {MIN_SUBJECTS} subjects"
+    return COURSES[row.course] + ("" if row.covers_seeds else ", for these two networks")
 
 
 def _slices_cell(row: Any) -> str:

@@ -187,6 +187,8 @@ class ReconstructionTask(LightningModule):
                 "untold": dict(encoder.untold) if encoder else {},
             },
             "anatomy": data.anatomy,
+            "contrasts": sorted({volume.contrast for volume in data.volumes("train")}),
+            "recipe": recipe_of(self.trainer, data),
             "synthetic": any(volume.synthetic for volume in data.index.volumes),
             "acceleration": float(data.sampling.acceleration),
             "sampling": data.sampling.to_config(),
@@ -212,6 +214,18 @@ class ReconstructionTask(LightningModule):
             optimizer, self.hparams["learning_rate_step"], self.hparams["learning_rate_factor"]
         )
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+
+def recipe_of(trainer: Trainer, data: KSpaceData) -> dict[str, Any]:
+    """What makes a training beside the task's own settings, its data and its seed."""
+    return {
+        "slices_per_step": data.batch_size * trainer.world_size * trainer.accumulate_grad_batches,
+        "max_epochs": trainer.max_epochs,
+        "max_steps": trainer.max_steps,
+        "limit_train_batches": trainer.limit_train_batches,
+        "gradient_clip_val": trainer.gradient_clip_val,
+        "precision": trainer.precision,
+    }
 
 
 def require_rate(learning_rate: float) -> None:

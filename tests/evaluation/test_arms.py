@@ -11,7 +11,15 @@ CLIP = Arm("clip", "clip", "pretrained")
     [
         (Arm("varnet"), "varnet", "E2E-VarNet", "baseline"),
         (CLIP, "clip", "CLIP", "prior"),
-        (CLIP.with_random_weights(), "clip [random]", "CLIP (random weights)", "prior"),
+        (CLIP.with_random_weights(), "clip [random]", "CLIP (random weights)", "control"),
+        (Arm("clip", "clip", "pretrained", "3f2a1b"), "clip #3f2a1b", "CLIP (training 3f2a1b)", "prior"),
+        (
+            Arm("clip", "clip", "random", "3f2a1b"),
+            "clip [random] #3f2a1b",
+            "CLIP (random weights, training 3f2a1b)",
+            "control",
+        ),
+        (Arm("varnet", variant="3f2a1b"), "varnet #3f2a1b", "E2E-VarNet (training 3f2a1b)", "baseline"),
         (Arm("clip", "clip", "file:tiny.pt"), "clip [file:tiny.pt]", "CLIP (tiny.pt weights)", "prior"),
         (
             Arm("clip", "clip", "file:tiny.pt (activation not stated)"),
@@ -44,16 +52,17 @@ def test_arms_sort_as_tables_list_them():
         (Arm("mine_a"), Arm("mine_b")),
         (Arm("mine", "vit_a", "pretrained"), Arm("mine", "vit_b", "pretrained")),
         (Arm("clip", "clip", "pretrained"), Arm("clip", "clip", "random")),
-        (Arm("clip", training="0"), Arm("clip", training="1")),
+        (Arm("clip", variant="0"), Arm("clip", variant="1")),
     ],
 )
 def test_arms_that_differ_in_one_thing_have_one_order(first, second):
     assert sorted([second, first]) == sorted([first, second]) == [first, second]
 
 
-def test_trainings_are_told_apart_but_not_by_name():
-    other = Arm("clip", "clip", "pretrained", training="0123")
-    assert other != CLIP and str(other) == str(CLIP)
+def test_a_variant_is_another_arm_of_the_same_method():
+    other = Arm("clip", "clip", "pretrained", "0123ab")
+    assert other != CLIP and other.of_any_training == CLIP
+    assert other.with_random_weights() == CLIP.with_random_weights()
 
 
 def test_an_encoder_brings_its_label(tiny, monkeypatch):

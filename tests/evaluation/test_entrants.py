@@ -12,6 +12,8 @@ from fm_unroll.evaluation import entrants
 from fm_unroll.models.classical import ZeroFilled
 from fm_unroll.subjects.population import Population
 
+SAMPLING = {"class_path": "UniformSampling", "init_args": {"acceleration": 4, "acs_lines": 24}}
+AT_EIGHT = {"acceleration": 8, "acs_lines": 24}
 CONTENT = {
     "hyper_parameters": {"method": "clip", "weights": "/here/clip.pt", "learning_rate": 1e-3},
     "state_dict": {},
@@ -20,7 +22,7 @@ CONTENT = {
         "anatomy": "cardiac",
         "synthetic": True,
         "acceleration": 4.0,
-        "sampling": {"class_path": "UniformSampling", "init_args": {"acceleration": 4, "acs_lines": 24}},
+        "sampling": SAMPLING,
         "subjects": {"train": ["P001", "P002"], "val": ["P003"], "test": ["P004"]},
         "seed": 0,
     },
@@ -40,9 +42,19 @@ def checkpoint(path: Path, part: str = "fm_unroll", **changed: object) -> Path:
     [
         ("hyper_parameters", {"weights": "/there/clip.pt"}, True),
         ("fm_unroll", {"seed": 1}, True),
-        ("fm_unroll", {"subjects": {"train": ["P002", "P001"], "val": [], "test": []}}, True),
+        ("fm_unroll", {"subjects": {"train": ["P002", "P001"], "val": ["P003"], "test": []}}, True),
+        ("hyper_parameters", {"compile": True, "checkpoint_cascades": "all"}, True),
+        (
+            "fm_unroll",
+            {"acceleration": 8.0, "sampling": SAMPLING | {"init_args": {"acceleration": 8, "acs_lines": 24}}},
+            True,
+        ),
         ("hyper_parameters", {"learning_rate": 1e-4}, False),
+        ("fm_unroll", {"recipe": {"max_epochs": 5}}, False),
+        ("fm_unroll", {"contrasts": ["cine_sax"]}, False),
         ("fm_unroll", {"subjects": {"train": ["P001"], "val": ["P003"], "test": ["P004"]}}, False),
+        ("fm_unroll", {"subjects": {"train": ["P001", "P002"], "val": ["P004"], "test": []}}, False),
+        ("fm_unroll", {"population": vars(Population("CMRxRecon", "2024", "TrainingSet"))}, False),
         (
             "fm_unroll",
             {"sampling": {"class_path": "UniformSampling", "init_args": {"acceleration": 4, "acs_lines": 8}}},
@@ -53,7 +65,27 @@ def checkpoint(path: Path, part: str = "fm_unroll", **changed: object) -> Path:
 def test_what_makes_another_training(tmp_path, part, changed, same):
     first = entrants.trained(checkpoint(tmp_path / "first.ckpt"))
     other = entrants.trained(checkpoint(tmp_path / "other.ckpt", part, **changed))
-    assert (other.arm.training == first.arm.training) is same
+    assert other.arm == first.arm
+    alike = (other.training_data == first.training_data, other.hyper_parameters == first.hyper_parameters)
+    assert alike.count(False) == (not same)
+    assert same or alike[0] is (part == "hyper_parameters" or "recipe" in changed)
+
+
+def test_two_checkpoints_of_one_training_are_no_two_seeds(tmp_path):
+    best, last, other, eight, data = (
+        entrants.trained(checkpoint(tmp_path / name, **changed))
+        for name, changed in (
+            ("best.ckpt", {}),
+            ("last.ckpt", {"train_loss": [1.0, 2]}),
+            ("other_seed.ckpt", {"seed": 1}),
+            ("eight.ckpt", {"acceleration": 8.0}),
+            ("other_data.ckpt", {"contrasts": ["cine_sax"]}),
+        )
+    )
+    classical = entrants.classical("zero_filled")
+    entrants.refuse_twins([best, other, eight, data, best, classical, classical])
+    with pytest.raises(InputError, match=r"best\.ckpt and .*last\.ckpt are both CLIP .* with seed 0"):
+        entrants.refuse_twins([best, other, last])
 
 
 def test_two_checkpoints_of_one_method_have_two_folders(tmp_path):

@@ -4,7 +4,14 @@ import pytest
 
 from fake_records import arm, fake_records
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation.records import KEY, check_pairing, columns, read_records, volume_table
+from fm_unroll.evaluation.records import (
+    KEY,
+    check_pairing,
+    columns,
+    read_records,
+    record_arms,
+    volume_table,
+)
 
 SMALL = {"anatomies": ("knee",), "subjects": 2, "seeds": 1, "accelerations": (4.0,)}
 
@@ -208,3 +215,36 @@ def test_one_synthetic_slice_marks_its_volume():
     records.loc[(records.subject == "K001") & (records.slice == 1), "synthetic"] = True
     table = volume_table(records)
     assert set(zip(table.subject, table.synthetic, strict=True)) == {("K000", False), ("K001", True)}
+
+
+def test_what_was_trained_in_several_ways_is_several_arms():
+    records = fake_records(("varnet", "clip", "zero_filled"), **SMALL)
+    assert set(record_arms(records)) == {arm("varnet"), arm("clip"), arm("zero_filled")}
+    ways = [
+        records.assign(training_data="data", hyper_parameters="wide"),
+        records[records.method == "varnet"].assign(training_data="data", hyper_parameters="narrow"),
+        records[records.method == "varnet"].assign(training_data="other", hyper_parameters="wide"),
+        records[records.method == "varnet"],
+    ]
+    both = pd.concat(ways, ignore_index=True)
+    arms = record_arms(both)
+    trained = set(arms[both.method == "varnet"])
+    assert len(trained) == 4 and {each.of_any_training for each in trained} == {arm("varnet")}
+    assert arms.iloc[-1].variant == "unknown"  # as version 0.2 wrote it
+    # other methods keep their name, and every row of one way is one arm
+    assert set(arms[both.method != "varnet"]) == {arm("clip"), arm("zero_filled")}
+    assert both.groupby(["method", "training_data", "hyper_parameters"]).ngroup().nunique() == 4 + 2
+    assert (arms.groupby([both.method, both.training_data, both.hyper_parameters]).nunique() == 1).all()
+    # seeds and accelerations are no ways of their own
+    more = fake_records(("varnet",), anatomies=("knee",), subjects=1, seeds=3)
+    assert set(record_arms(more)) == {arm("varnet")}
+
+
+def test_two_checkpoints_of_one_training_are_refused_by_their_hashes():
+    records = fake_records(("varnet", "clip"), **SMALL)
+    last = records[records.method == "clip"].assign(checkpoint_sha256="f" * 64)
+    both = pd.concat([records, last], ignore_index=True)
+    with pytest.raises(InputError, match=r"and ffffffffffff \(sha256\) are both CLIP with seed 0, .* at x4"):
+        volume_table(both)
+    for other in ({"seed": 1.0}, {"train_acceleration": 8.0}, {"hyper_parameters": "wide"}):
+        assert len(volume_table(pd.concat([records, last.assign(**other)], ignore_index=True)))

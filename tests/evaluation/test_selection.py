@@ -38,24 +38,32 @@ def test_the_typical_slice_has_the_median_ssim_of_the_baseline(shown):
 
 
 def test_the_extremes_are_those_of_all_slices(shown):
-    best, worst = extremes(shown)
+    best, worst, *others = extremes(shown)
     assert (best.kind, worst.kind) == ("best", "worst")
-    assert best.arm == worst.arm == arm("clip")  # no control
+    assert best.arm == worst.arm == arm("clip") and best.baseline == worst.baseline == arm("varnet")
+    assert [case.arm for case in others] == [arm("random")] * 2
     table = shown.pivot(index=list(PLACE), columns="method", values="ssim")
     gain = table["clip"] - table["varnet"]
     assert gain[best.place] == gain.max() and gain[worst.place] == gain.min()
 
 
 def test_failed_slices_are_not_shown_as_extreme_or_typical(shown):
-    best, _ = extremes(shown)
+    best, *_ = extremes(shown)
     here = (shown[list(PLACE)] == list(best.place)).all(axis=1)
     failed = shown.assign(ssim=shown.ssim.mask(here, np.nan), status=shown.status.mask(here, "failed"))
     assert extremes(failed)[0].place != best.place
     assert best.place not in typical(failed)
 
 
-def test_without_a_prior_or_a_baseline_there_are_no_extremes(shown):
-    assert extremes(shown[shown.method != "varnet"]) == [] == extremes(shown[shown.method != "clip"])
+def test_without_another_trained_method_or_a_baseline_there_are_no_extremes(shown):
+    assert extremes(shown[shown.method != "varnet"]) == []
+    assert extremes(shown[shown.method.isin(["varnet", "zero_filled"])]) == []
+
+
+def test_extremes_are_differences_to_the_baseline_of_the_same_training_data(shown):
+    other = shown.assign(training_data="elsewhere")
+    alike = [shown[shown.method != "varnet"], other[other.method == "varnet"]]
+    assert extremes(pd.concat(alike)) == []
 
 
 def test_every_place_is_pictured_once(shown):

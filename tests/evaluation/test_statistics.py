@@ -1,16 +1,15 @@
-import itertools
+"""Means and paired differences of records: against pandas and SciPy, and against the effects put in."""
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 
 from fake_records import EFFECTS, arm, fake_records, true_acceleration
 from fm_unroll.evaluation import statistics
-from fm_unroll.evaluation.inference import bootstrap_interval, holm, signed_rank
+from fm_unroll.evaluation.alignment import align
 from fm_unroll.evaluation.records import volume_table
-from fm_unroll.evaluation.statistics import align, crossing, crossings
+from fm_unroll.evaluation.statistics import Term, contrast
 
 METRIC_COLUMNS = ["ssim", "psnr", "nmse", "squared_error"]
 
@@ -32,114 +31,6 @@ def describe(found, methods, metrics):
     return table.assign(arm=table.arm.map(str))
 
 
-# --- intervals
-
-
-def test_with_one_seed_and_many_subjects_the_interval_is_that_of_students_t():
-    values = np.random.default_rng(1).normal(0.8, 0.05, (1, 60))
-    low, high = bootstrap_interval(values, np.arange(60), resamples=40000)
-    expected = stats.t.interval(0.95, 59, loc=values.mean(), scale=stats.sem(values[0]))
-    assert (low, high) == pytest.approx(expected, abs=0.06 * (expected[1] - expected[0]))
-
-
-def test_volumes_of_one_subject_are_not_independent():
-    values = np.random.default_rng(2).normal(size=(1, 12))
-    once = bootstrap_interval(values, np.arange(12))
-    repeated = bootstrap_interval(np.repeat(values, 10, axis=1), np.repeat(np.arange(12), 10))
-    assert repeated == pytest.approx(once)
-
-
-def test_pairing_removes_what_methods_share():
-    rng = np.random.default_rng(3)
-    baseline = rng.normal(0, 5, (1, 20))
-    assert bootstrap_interval(baseline + 0.25, np.arange(20), baseline) == pytest.approx((0.25, 0.25))
-
-
-def test_seeds_are_a_source_of_variation_of_their_own():
-    of_seed = np.random.default_rng(4).normal(size=(40, 1))
-    values = np.broadcast_to(of_seed, (40, 50))  # subjects do not vary at all
-    low, high = bootstrap_interval(values, np.arange(50), resamples=40000)
-    half_width = stats.t.ppf(0.975, 49) * stats.sem(of_seed[:, 0])
-    assert high - low == pytest.approx(2 * half_width, rel=0.06)
-    assert bootstrap_interval(values[:1], np.arange(50)) == pytest.approx((of_seed[0, 0], of_seed[0, 0]))
-
-
-def test_one_subject_gives_no_interval():
-    assert np.isnan(bootstrap_interval(np.ones((3, 4)), np.zeros(4))).all()
-
-
-@pytest.mark.parametrize(("seeds", "subjects"), [(1, 8), (1, 25), (6, 12)])
-def test_intervals_cover_the_truth_as_often_as_they_say(seeds, subjects):
-    rng = np.random.default_rng(5)
-    hits = 0
-    for _ in range(400):
-        arms = [
-            rng.normal(0, 0.3 if seeds > 1 else 0, (seeds, 1)) + rng.normal(0, 0.5, (seeds, 2 * subjects))
-            for _ in range(2)
-        ]
-        of_subject = np.repeat(
-            rng.normal(0, 1, subjects), 2
-        )  # two volumes a subject share an effect of the method
-        low, high = bootstrap_interval(
-            arms[0] + of_subject + 0.7, np.repeat(np.arange(subjects), 2), arms[1], resamples=1000
-        )
-        hits += low <= 0.7 <= high
-    assert 0.92 <= hits / 400 <= 0.985  # three standard errors about 0.95, a little more room above
-
-
-# --- test and effect sizes
-
-
-def test_signed_rank_is_wilcoxons():
-    differences = np.random.default_rng(6).normal(0.4, 1, 15)
-    result = signed_rank(differences)
-    reference = stats.wilcoxon(differences)
-    assert result.p_value == pytest.approx(reference.pvalue)
-    positive = stats.wilcoxon(differences, alternative="greater").statistic  # the sum of the positive ranks
-    assert result.rank_biserial == pytest.approx(2 * positive / (15 * 16 / 2) - 1)
-    t_statistic = stats.ttest_1samp(differences, 0).statistic
-    assert result.cohens_dz == pytest.approx(t_statistic / np.sqrt(15))
-
-
-def test_effect_size_by_hand():
-    # ranks of |d|: 1, 2, 3.5, 3.5, 5, 6; positive: 2 + 3.5 + 3.5 + 5 + 6 = 20 of 21
-    assert signed_rank(np.array([-1, 2, 3, 3, 4, 5.0])).rank_biserial == pytest.approx((20 - 1) / 21)
-
-
-def test_few_subjects_ties_and_equality_are_said():
-    assert np.isnan(signed_rank(np.arange(1, 6.0)).p_value)
-    assert signed_rank(np.arange(1, 7.0)).p_value == pytest.approx(2 * 0.5**6)
-    half = signed_rank(np.array([0, 0, 0, 1, 2, 3.0]))
-    assert half.ties == 3 and half.p_value == pytest.approx(2 * 0.5**3)
-    equal = signed_rank(np.zeros(8))
-    assert (equal.p_value, equal.rank_biserial, equal.ties) == (1.0, 0.0, 8) and np.isnan(equal.cohens_dz)
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=7))
-def test_holm_is_closed_testing_with_bonferroni(p_values):
-    """A hypothesis is rejected if every intersection that contains it is; Holm's steps shorten that."""
-    everything = range(len(p_values))
-    subsets = [set(s) for size in everything for s in itertools.combinations(everything, size + 1)]
-    bonferroni = [min(1, len(s) * min(p_values[i] for i in s)) for s in subsets]
-    closed = [max(p for p, s in zip(bonferroni, subsets, strict=True) if i in s) for i in everything]
-    np.testing.assert_allclose(holm(p_values), closed, atol=1e-12)
-
-
-def test_holm_by_hand_and_without_the_untested():
-    assert holm([0.04, np.nan, 0.01, 0.03]) == pytest.approx([0.06, np.nan, 0.03, 0.06], nan_ok=True)
-
-
-# --- crossing
-
-
-def test_crossing_is_where_the_line_meets_zero():
-    assert crossing([2, 4, 8], [-1, -0.5, 0.5]) == pytest.approx(6)
-    assert crossing([2, 4, 8], [-1, 0, 0.5]) == pytest.approx(4)
-    assert np.isnan(crossing([2, 4, 8], [0.1, 0.2, 0.3]))
-    assert np.isnan(crossing([2, 4, 8], [-0.1, -0.2, -0.3]))
-    assert crossing([2, 4, 8, 9], [-1, 1, -1, 1]) == pytest.approx(3)  # the first of two
-
-
 # --- from volumes to comparisons
 
 
@@ -152,32 +43,120 @@ def test_the_effects_put_in_come_out():
         truth = slope * (true_acceleration(row.acceleration, row.center) - origin)
         assert row.low - 0.004 <= truth <= row.high + 0.004  # the few seeds drawn here are off by about 0.002
         assert row.difference == pytest.approx(truth, abs=0.006)
-    assert compared.p_holm.ge(compared.p_value).all()
-    found = crossings(compared[compared.arm == "clip"])
-    assert found.crossing.to_list() == pytest.approx([3.9, 3.9], abs=0.45)
-    assert found.clear.all()
+    assert compared.p_holm.ge(compared.p_value).all() and compared.covers_seeds.all()
 
 
-def test_the_differences_are_those_of_numpy():
+def test_with_one_seed_the_differences_are_those_of_a_paired_t_test():
     records = fake_records(
-        ("varnet", "clip"), subjects=7, seeds=2, anatomies=("brain",), accelerations=(8.0,)
+        ("varnet", "clip"), subjects=7, seeds=1, anatomies=("brain",), accelerations=(8.0,)
     )
     row = compare(align(volume_table(records)), "varnet", ["clip"]).iloc[1]
-    chosen = records[records.center == row.center]
-    by_subject = chosen.groupby(["method", "subject"]).ssim.mean().unstack(0)
-    differences = by_subject["clip"] - by_subject["varnet"]
-    assert row.difference == pytest.approx(differences.mean())
-    assert row.p_value == pytest.approx(stats.wilcoxon(differences).pvalue)
+    by_subject = records[records.center == row.center].groupby(["method", "subject"]).ssim.mean().unstack(0)
+    expected = stats.ttest_rel(by_subject["clip"], by_subject["varnet"])
+    assert row.difference == pytest.approx((by_subject["clip"] - by_subject["varnet"]).mean())
+    assert row.p_value == pytest.approx(expected.pvalue)
+    assert (row.low, row.high) == pytest.approx(expected.confidence_interval(0.95))
+    assert row.cohens_dz == pytest.approx(expected.statistic / np.sqrt(7))
     assert row.baseline_mean == pytest.approx(by_subject["varnet"].mean())
+    assert not row.covers_seeds
 
 
-def test_fewer_than_six_subjects_are_not_tested_however_many_volumes():
+def test_with_several_seeds_their_variance_is_in_the_interval():
+    records = fake_records(
+        ("varnet", "clip"), subjects=9, seeds=4, anatomies=("cardiac",), accelerations=(8.0,)
+    )
+    row = compare(align(volume_table(records)), "varnet", ["clip"]).iloc[0]
+    means = records.groupby(["method", "seed", "subject"]).ssim.mean().unstack("subject")
+    differences = means.loc["clip"].mean() - means.loc["varnet"].mean()
+    seeds = means.mean(axis=1)
+    variances = [differences.var() / 9, seeds["clip"].var() / 4, seeds["varnet"].var() / 4]
+    freedom = sum(variances) ** 2 / sum(v**2 / f for v, f in zip(variances, (8, 3, 3), strict=True))
+    half = stats.t.ppf(0.975, freedom) * np.sqrt(sum(variances))
+    assert (row.high - row.low) / 2 == pytest.approx(half) and row.covers_seeds
+    assert (row.low + row.high) / 2 == pytest.approx(row.difference) == pytest.approx(differences.mean())
+
+
+def test_with_one_seed_on_one_side_the_interval_is_over_subjects():
+    records = fake_records(
+        ("varnet", "clip", "zero_filled"), subjects=9, seeds=4, anatomies=("cardiac",), accelerations=(8.0,)
+    )
+    alone = records[(records.method != "clip") | (records.seed == 0)]
+    row = compare(align(volume_table(alone)), "varnet", ["clip"]).iloc[0]
+    by_subject = alone.groupby(["method", "subject"]).ssim.mean().unstack(0)
+    expected = stats.ttest_rel(by_subject["clip"], by_subject["varnet"]).confidence_interval(0.95)
+    assert (row.low, row.high) == pytest.approx(expected) and not row.covers_seeds
+    # what is not trained has no seeds to cover
+    assert compare(align(volume_table(records)), "zero_filled", ["clip"]).covers_seeds.all()
+
+
+def test_subjects_count_alike_however_many_volumes_they_have():
+    records = fake_records(("varnet", "clip"), subjects=6, seeds=1, anatomies=("knee",), accelerations=(8.0,))
+    records = records[records.center == "0.08"]
+    twice = records[records.subject == "K001"].assign(volume="K001/again")
+    both = pd.concat([records, twice, twice.assign(slice=twice.slice + 2)], ignore_index=True)
+    means = describe(align(volume_table(both)), ["varnet", "clip"], ["ssim"]).set_index("arm")
+    by_subject = records.groupby(["method", "subject"]).ssim.mean().unstack(0).mean()
+    over_slices = both.groupby("method").ssim.mean()
+    assert means["mean"].to_dict() == pytest.approx(by_subject.to_dict())
+    assert means["slice_mean"].to_dict() == pytest.approx(over_slices.to_dict())
+    assert means.slice_mean["clip"] != pytest.approx(means["mean"]["clip"], rel=1e-6)
+    row = compare(align(volume_table(both)), "varnet", ["clip"]).iloc[0]
+    assert row.difference == pytest.approx(by_subject["clip"] - by_subject["varnet"])
+    assert (row.subjects, row.volumes) == (6, 7)
+
+
+def test_fewer_than_three_subjects_are_not_tested_however_many_volumes():
     records = fake_records(("varnet", "clip"), subjects=10, anatomies=("knee",))
-    records["subject"] = "S" + (records.subject.str[1:].astype(int) // 2).astype(str)
+    records["subject"] = "S" + (records.subject.str[1:].astype(int) // 5).astype(str)
     compared = compare(align(volume_table(records)), "varnet", ["clip"])
-    assert (compared.subjects == 5).all() and (compared.volumes == 10).all()
-    assert compared[["p_value", "p_holm"]].isna().all(axis=None) and not compared.clear.any()
-    assert compared[["low", "high", "difference"]].notna().all(axis=None)
+    assert (compared.subjects == 2).all() and (compared.volumes == 10).all()
+    assert compared[["p_value", "p_holm", "low", "high"]].isna().all(axis=None) and not compared.clear.any()
+    assert compared.difference.notna().all()
+
+
+def test_a_contrast_pairs_subjects_within_a_data_set_and_adds_variances_between():
+    records = fake_records(("varnet", "clip"), subjects=8, seeds=1, anatomies=("cardiac", "knee"))
+    found = align(volume_table(records))
+    places = {(c.anatomy, c.center, c.acceleration): c for c in found}
+    four, eight = (places["cardiac", "24 ACS lines", a] for a in (4, 8))
+    terms = [
+        Term(sign, condition, arm(method))
+        for sign, condition, method in (
+            *((1, eight, "clip"), (-1, eight, "varnet"), (-1, four, "clip"), (1, four, "varnet")),
+        )
+    ]
+    ssim = records.groupby(["anatomy", "center", "acceleration", "method", "subject"]).ssim.mean()
+    gain = ssim.unstack("method").eval("clip - varnet")
+    hearts = gain["cardiac", "24 ACS lines"].unstack("acceleration")
+    expected = stats.ttest_1samp(hearts[8] - hearts[4], 0)
+    within = contrast(terms, "ssim")
+    assert within.estimate.value == pytest.approx((hearts[8] - hearts[4]).mean())
+    assert within.estimate.p_value == pytest.approx(expected.pvalue) and within.subjects == 8
+
+    knee = places["knee", "0.08", 8]
+    between = contrast([*terms[:2], Term(-1, knee, arm("clip")), Term(1, knee, arm("varnet"))], "ssim")
+    knees = gain["knee", "0.08", 8.0]
+    welch = stats.ttest_ind(hearts[8], knees, equal_var=False).confidence_interval(0.95)
+    assert (between.estimate.low, between.estimate.high) == pytest.approx((welch.low, welch.high))
+    assert between.subjects == 16
+
+
+def test_a_network_at_two_conditions_is_one_network():
+    """What a network adds at both cancels in their difference: its seed adds no variance there."""
+    records = fake_records(
+        ("varnet", "clip"), subjects=8, seeds=3, anatomies=("cardiac",), accelerations=(4.0, 8.0)
+    )
+    four, eight = align(volume_table(records))
+    terms = [Term(1, eight, arm("clip")), Term(-1, four, arm("clip"))]
+    apart = contrast(terms, "ssim").estimate
+    one = records.assign(train_acceleration=8.0, checkpoint_sha256=records.method + records.seed.astype(str))
+    shift = one.seed.map({0.0: 0.0, 1.0: 0.1, 2.0: -0.1})  # of each seed, at both accelerations
+    same = align(volume_table(one.assign(ssim=one.ssim + shift)))
+    together = contrast([Term(1, same[1], arm("clip")), Term(-1, same[0], arm("clip"))], "ssim").estimate
+    plain = align(volume_table(one))
+    without = contrast([Term(1, plain[1], arm("clip")), Term(-1, plain[0], arm("clip"))], "ssim").estimate
+    assert (together.low, together.high) == pytest.approx((without.low, without.high))
+    assert together.value == pytest.approx(apart.value)
 
 
 def test_a_failed_volume_leaves_the_comparison_for_both_and_is_counted():
@@ -229,12 +208,23 @@ def test_trained_methods_are_compared_at_one_training_acceleration():
     records.loc[trained & (records.method == "clip") & (records.acceleration == 10), "train_acceleration"] = (
         4.0
     )
+    records.loc[trained, "checkpoint_sha256"] = records.method + records.train_acceleration.astype(str)
     four, eight, ten = align(volume_table(records))
     assert (four.train_acceleration, eight.train_acceleration, ten.train_acceleration) == (4, 8, 8)
     varnet, clip, zero_filled = map(arm, ("varnet", "clip", "zero_filled"))
     assert four.missing == {varnet: "no model trained at x4"} and set(four.values) == {clip, zero_filled}
     assert set(eight.values) == {varnet, clip, zero_filled} and not eight.missing
     assert ten.missing == {clip: "no model trained at x8"}
+
+
+def test_methods_that_were_trained_on_different_data_are_not_compared():
+    records = fake_records(("varnet", "clip", "zero_filled"), subjects=4, seeds=1, anatomies=("knee",))
+    trained = records.method != "zero_filled"
+    for theirs, compared in (("hearts", True), ("", True), ("others", False)):
+        ways = {"varnet": "hearts", "clip": theirs, "zero_filled": ""}
+        found = align(volume_table(records.assign(training_data=records.method.map(ways))))
+        assert bool(len(compare(found, "varnet", ["clip"]))) is compared
+        assert len(compare(found, "zero_filled", ["clip"])) == 6 and trained.any()
 
 
 def test_the_order_is_the_papers():

@@ -7,6 +7,7 @@ from fm_unroll.errors import InputError
 from fm_unroll.evaluation.records import read_records
 from fm_unroll.evaluation.selection import extremes, shown_runs
 from fm_unroll.report import figures, pictures
+from fm_unroll.report.analysis import analyse
 from fm_unroll.report.formats import MINUS, MISSING
 from fm_unroll.report.sentences import SYNTHETIC
 from fm_unroll.report.style import save
@@ -47,6 +48,27 @@ def test_the_regime_map_shows_every_difference_and_marks_only_the_clear_ones(ana
     gone = ssim[~((ssim.arm == arm("clip")) & (ssim.acceleration == 10))]
     texts = [text.get_text() for axis in figures.regime_map(gone).axes for text in axis.texts]
     assert texts.count(MISSING) == 3
+
+
+def test_with_one_seed_the_regime_map_has_no_stars():
+    records = fake_records(("varnet", "clip"), anatomies=("knee",), subjects=6, seeds=1)
+    ssim = analyse(records).comparisons.query("metric == 'ssim'")
+    figure = figures.regime_map(ssim)
+    texts = [text.get_text() for axis in figure.axes for text in axis.texts]
+    assert texts.count(figures.ONE_SEED) == ssim.clear.sum() > 0
+    assert not any(text and set(text) == {"*"} for text in texts)
+    assert "for these two networks (one training seed)" in " ".join(t.get_text() for t in figure.texts)
+
+
+def test_rings_and_bars_stand_where_a_method_clearly_overtakes(analysis):
+    ssim = analysis.comparisons[analysis.comparisons.metric == "ssim"]
+    figure = figures.difference_curves(ssim, analysis.crossings)
+    clear = analysis.crossings[analysis.crossings.course == "overtakes"]
+    lines = [line for axis in figure.axes for line in axis.lines]
+    rings = [line.get_xdata()[0] for line in lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
+    bars = [list(line.get_xdata()) for line in lines if line.get_alpha() == 0.5]
+    assert len(clear) and sorted(rings) == sorted(clear.crossing)
+    assert sorted(bars) == sorted(map(list, zip(clear.low, clear.high, strict=True)))
 
 
 def test_curves_run_over_true_acceleration(analysis):

@@ -54,14 +54,16 @@ def comparisons(differences: list[float], subjects: int = 12) -> pd.DataFrame:
             "p_value": 0.04,
             "p_holm": 0.04,
             "clear": True,
+            "covers_seeds": True,
             "subjects": subjects,
         }
     )
 
 
-def crossings(*found: tuple[object, float, str]) -> pd.DataFrame:
+def crossings(*found: tuple[object, str, float, str]) -> pd.DataFrame:
     rows = [("fastMRI", "knee", *row) for row in found]
-    return pd.DataFrame(rows, columns=["dataset", "anatomy", "arm", "crossing", "center"])
+    table = pd.DataFrame(rows, columns=["dataset", "anatomy", "arm", "course", "crossing", "center"])
+    return table.assign(low=table.crossing - 0.5, high=table.crossing + 0.5)
 
 
 @pytest.mark.parametrize(
@@ -79,28 +81,38 @@ def test_the_best_of_a_domain_is_a_gain_or_a_loss(differences, expected):
 
 def test_the_prior_that_overtakes_first_is_named():
     both = pd.concat([comparisons([0.01]), comparisons([0.02]).assign(arm=DINOV2)], ignore_index=True)
-    found = crossings((CLIP, 6.3, "0.08"), (DINOV2, 4.2, "0.04"), (arm("varnet_wide"), 2.0, "0.08"))
-    last = sentences.headline([CLIP, DINOV2], both, found, synthetic=False)[1]
-    first = "DINOv2 is the first to overtake, from a true acceleration of 4.2 (center fraction 0.04)."
+    found = [(CLIP, "overtakes", 6.3, "0.08"), (DINOV2, "overtakes", 4.2, "0.04")]
+    others = [(arm("varnet_wide"), "overtakes", 2.0, "0.08"), (CLIP, "not clear", math.nan, "0.04")]
+    last = sentences.headline([CLIP, DINOV2], both, crossings(*found, *others), synthetic=False)[1]
+    first = (
+        "DINOv2 is the first to overtake, from a true acceleration of 4.2 [3.7, 4.7] on"
+        " (center fraction 0.04)."
+    )
     assert last.endswith(first)
+    ahead = crossings(*found, (CLIP, "ahead", math.nan, "0.08"))
+    last = sentences.headline([CLIP, DINOV2], both, ahead, synthetic=False)[1]
+    assert last.endswith("CLIP is ahead from the lowest acceleration on (center fraction 0.08).")
 
 
-@pytest.mark.parametrize(
-    ("tests", "subjects", "hopeless"),
-    [
-        (1, 6, 0),  # 2 / 2^6 = 0.031
-        (2, 6, 2),  # twice that: 0.063
-        (3, 7, 0),  # 3 * 2 / 2^7 = 0.047
-        (4, 7, 4),  # 4 * 2 / 2^7 = 0.063
-    ],
-)
-def test_tests_that_no_difference_could_pass_are_counted(tests, subjects, hopeless):
-    table = comparisons([0.01] * tests, subjects)
+def test_what_is_not_clear_is_said_to_be_so():
+    table = comparisons([0.01, 0.03]).assign(clear=[True, False], p_holm=[0.04, 0.2])
+    said = sentences.headline([CLIP], table, crossings(), synthetic=False)
+    assert "better in 1, worse in 0 of 2 comparisons beyond chance" in said[0]
+    assert said[1].endswith("center fraction 0.08, which is not clear.")
+
+
+def test_one_seed_says_nothing_of_chance():
+    table = comparisons([0.01, 0.03, -0.02]).assign(covers_seeds=[False, True, False])
     said = sentences.headline([CLIP], table, crossings(), synthetic=False)[0]
-    if hopeless:
-        assert f"; in {hopeless} there are too few subjects" in said
-    else:
-        assert "too few subjects" not in said
+    assert "better in 1, worse in 1 of 2 comparisons, for these two networks each; better in 1" in said
+    alone = sentences.headline([CLIP], table[~table.covers_seeds], crossings(), synthetic=False)
+    assert not any("chance" in sentence for sentence in alone)
+
+
+def test_a_lower_error_is_better():
+    lower = comparisons([-0.01]).assign(metric="nmse_volume").iloc[0]
+    assert sentences.differs(lower) == "better"
+    assert sentences.differs(comparisons([-0.01]).iloc[0]) == "worse"
 
 
 def notices(records: pd.DataFrame) -> str:

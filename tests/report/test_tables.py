@@ -7,7 +7,7 @@ import pytest
 
 from fake_records import arm, fake_records
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation.arms import BASELINE, Arm
+from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.metric_table import metrics_of
 from fm_unroll.report import mean_tables, published, sentences, tables
 from fm_unroll.report.analysis import analyse, main_means
@@ -44,7 +44,7 @@ def test_every_table_made_of_phantoms_says_so_in_every_format(analysis):
         *mean_tables.challenge_tables(analysis.means),
         *tables.comparison_tables(analysis.comparisons),
         *published.published_tables(analysis.means, published.read_published()),
-        tables.crossing_table(analysis.crossings, BASELINE),
+        *tables.crossing_tables(analysis.crossings),
         tables.run_table(analysis.volumes, analysis.records),
     ]
     assert len(made) == 2 + 2 + 6 + 2 + 1 + 1
@@ -71,7 +71,7 @@ def test_all_published_figures_stand_beside_ours(analysis):
     everything = analyse(fake_records(("varnet", "clip", "dinov2", "biomedclip"), subjects=2, seeds=1))
     rows = pd.concat([table.data for table in published.published_tables(everything.means, paper)])
     assert len(rows) == 60 * 3 and rows[["ours", "published", "difference"]].notna().all(axis=None)
-    np.testing.assert_allclose(rows.difference, rows.ours - rows.published)
+    np.testing.assert_allclose(rows.difference, rows.ours_over_slices - rows.published)
     row = rows[
         (rows.anatomy == "knee")
         & (rows.center == "0.04")
@@ -205,11 +205,13 @@ def test_numbers_do_not_depend_on_the_order_of_rows(records, analysis):
 
 
 def test_p_values_are_printed_only_with_enough_subjects():
-    small = analyse(fake_records(("varnet", "clip"), anatomies=("knee",), subjects=5, seeds=1))
+    small = analyse(fake_records(("varnet", "clip"), anatomies=("knee",), subjects=2, seeds=1))
     text = tables.comparison_tables(small.comparisons)[0].markdown()
-    assert text.count("5 < 6 subjects") == 6
+    assert text.count("2 < 3 subjects") == 6
     ssim = small.comparisons[small.comparisons.metric == "ssim"]
-    assert "6 could not be tested" in sentences.headline(small.priors, ssim, small.crossings, True)[0]
+    said = sentences.headline(small.priors, ssim, small.crossings, True)
+    assert "(6 not tested: fewer than 3 subjects)" in said[0] and "which is not tested" in said[1]
+    assert tables.crossing_tables(small.crossings)[0].markdown().count("fewer than 3 subjects") == 2
 
 
 def test_the_headline_counts_what_the_comparisons_say(analysis):
@@ -226,10 +228,47 @@ def test_the_headline_counts_what_the_comparisons_say(analysis):
 def test_without_a_baseline_there_is_nothing_to_compare():
     lone = analyse(fake_records(("clip", "zero_filled"), anatomies=("knee",), subjects=6, seeds=1))
     assert lone.comparisons.empty and lone.crossings.empty
-    assert (
-        "nothing can be compared"
-        in sentences.headline(lone.priors, lone.comparisons, lone.crossings, True)[0]
+    (said,) = sentences.headline(lone.priors, lone.comparisons, lone.crossings, True)
+    assert said == "The records hold no E2E-VarNet that a prior could be compared with."
+
+
+def test_a_prior_with_random_weights_is_a_control():
+    records = fake_records(
+        ("varnet", "clip"), anatomies=("knee",), subjects=6, seeds=1, encoder_weights="random"
     )
+    found = analyse(records)
+    assert found.priors == []
+    (said,) = sentences.headline(found.priors, found.comparisons, found.crossings, False)
+    assert said == "The records hold no pretrained prior: they say nothing about foundation models."
+    ssim = found.comparisons[found.comparisons.metric == "ssim"]
+    (control,) = sentences.control_headline(found.controls, ssim, False)
+    assert control.startswith("Control: CLIP (random weights) against E2E-VarNet in SSIM: better in")
+    assert f"of {len(ssim)} comparisons" in control
+
+
+def test_methods_of_different_training_data_are_named_and_not_compared():
+    records = fake_records(("varnet", "clip"), anatomies=("knee",), subjects=6, seeds=1)
+    records["training_data"] = records.method
+    found = analyse(records)
+    assert found.comparisons.empty and found.crossings.empty and len(found.means)
+    notices = sentences.notices(found.records, found.means, found.apart)
+    assert "CLIP and E2E-VarNet were trained on different data: they are not compared." in notices
+
+
+def test_each_training_of_the_baseline_has_tables_of_its_own():
+    records = fake_records(("varnet", "clip"), anatomies=("knee",), subjects=6, seeds=1)
+    varnet = records.method == "varnet"
+    hearts = records.assign(training_data="hearts")
+    knees = records[varnet].assign(training_data="knees", checkpoint_sha256="k" + records.checkpoint_sha256)
+    found = analyse(pd.concat([hearts, knees], ignore_index=True))
+    assert len(found.baselines) == 2 and len(set(found.comparisons.baseline)) == 1
+    (baseline,) = set(found.comparisons.baseline)
+    assert baseline.variant and baseline.of_any_training == Arm("varnet")
+    assert set(found.comparisons.arm) == {arm("clip")}
+    assert [pair[0] for pair in found.apart] == [arm("clip")]
+    made = [*tables.comparison_tables(found.comparisons), *tables.crossing_tables(found.crossings)]
+    assert len({table.name for table in made}) == len(made)
+    assert f"minus that of {baseline.label}" in made[0].caption
 
 
 def test_priors_are_compared_with_their_own_controls():
@@ -243,13 +282,13 @@ def test_priors_are_compared_with_their_own_controls():
     assert pairs == {("clip", "none"), ("dinov2", "none"), ("clip", "clip [random]")}
     made = tables.comparison_tables(found.controls)
     assert len({table.name for table in made}) == len(made) == 2
-    said = sentences.control_headline(found.controls, synthetic=True)
+    said = sentences.control_headline(found.controls, found.comparisons, synthetic=True)
     assert [sentence.split(" in SSIM")[0] for sentence in said] == [
-        "Control: on phantoms, CLIP, DINOv2 against No encoder",
         "Control: on phantoms, CLIP against CLIP (random weights)",
+        "Control: on phantoms, CLIP, DINOv2 against No encoder",
     ]
     twin = found.controls[found.controls.baseline == arm("clip", "random")]
-    assert f"of {len(twin)} comparisons beyond chance" in said[1]
+    assert f"of {len(twin)} comparisons, for these two networks each" in said[0]
     notices = " ".join(sentences.notices(found.records, found.means))
     assert "One training seed per method" in notices
 
