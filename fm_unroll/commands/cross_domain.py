@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from fm_unroll.evaluation.endpoint import Endpoint
 from fm_unroll.evaluation.protocol import Protocol, evaluate
 from fm_unroll.evaluation.scoring import TestSet
 from fm_unroll.physics import Center
@@ -20,6 +21,7 @@ def cross_domain(
     centers: Sequence[Center] = (),
     matched: bool = True,
     weights: list[Path] | Path | None = None,
+    primary: Endpoint | None = None,
     output: Path = Path("results/cross_domain"),
     batch_size: int = 4,
     num_workers: int = 2,
@@ -42,6 +44,8 @@ def cross_domain(
         matched: evaluate a checkpoint only at the acceleration it was trained for, as the paper does.
         weights: one or more files of encoder weights that are no longer where they were in training; each
             serves the checkpoints whose encoder has its SHA-256.
+        primary: the one comparison that the study is about, with the difference that matters; the report
+            answers it first. It is named once for an output folder, before results are there.
         output: folder for records.csv and the pictures.
         batch_size: slices reconstructed at once, all of one volume.
         num_workers: reading processes.
@@ -51,7 +55,9 @@ def cross_domain(
             without subjects, or a checkpoint that has seen test subjects.
     """
     files = [weights] if isinstance(weights, Path) else weights or ()
-    protocol = Protocol(test_sets, checkpoints, baselines, accelerations, only, centers, matched, files)
+    protocol = Protocol(
+        test_sets, checkpoints, baselines, accelerations, only, centers, matched, files, primary
+    )
     records = evaluate(protocol, output, batch_size, num_workers)
     if records is not None:
         print(summary(main_means(records)))

@@ -4,12 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.description import describe, learned_priors
 from fm_unroll.evaluation.earlier import EarlierRows
+from fm_unroll.evaluation.endpoint import Endpoint
 from fm_unroll.evaluation.entrants import Entrant, classical, refuse_twins, trained
 from fm_unroll.evaluation.metric_table import measures, obstacles
 from fm_unroll.evaluation.parts import Parts
@@ -38,6 +40,7 @@ class Protocol:
         matched: whether a checkpoint is evaluated only at the acceleration it was trained for.
         weights: files of encoder weights that have moved since training; each serves the checkpoints whose
             encoder has its SHA-256.
+        primary: the one comparison that the study is about, if one is named.
     """
 
     test_sets: list[TestSet]
@@ -48,6 +51,7 @@ class Protocol:
     centers: Sequence[Center] = ()
     matched: bool = True
     weights: Sequence[Path] = ()
+    primary: Endpoint | None = None
 
     def paths(self) -> list[Path]:
         """The files of the checkpoints."""
@@ -105,8 +109,8 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
 
     Raises:
         InputError: a checkpoint, baseline, test set or center that is not there, a test set without subjects,
-            a checkpoint that has seen test subjects, two checkpoints of one training, or a folder whose
-            ``records.csv`` is no table.
+            a checkpoint that has seen test subjects, two checkpoints of one training, a folder whose
+            ``records.csv`` is no table, or one with another primary endpoint.
     """
     paths = protocol.paths()
     moved = find_moved_weights(paths, protocol.weights)
@@ -120,7 +124,8 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
     )
     if share.leads:
         announce(absent, EarlierRows(parts, protocol.test_sets, work))
-    facts = provenance() | {"protocol": describe(work, paths), "left_out": absent}
+    protocol_facts = describe(work, paths) | {"primary": settle_endpoint(protocol.primary, output)}
+    facts = provenance() | {"protocol": protocol_facts, "left_out": absent}
     stopwatch = Stopwatch(output / "provenance.json", facts)
     run = Run(work, parts, share)
     run.score(batch_size, num_workers, stopwatch)
@@ -136,6 +141,30 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
     write_json(priors, learned_priors(entrants, records, read_json(priors)))
     stopwatch.save(records)
     return records
+
+
+def settle_endpoint(primary: Endpoint | None, output: Path) -> dict[str, Any] | None:
+    """The primary endpoint of what is in a folder, and whether it was named after results were there.
+
+    Args:
+        primary: the one that is named now; None: none, and an earlier one stays.
+        output: the folder.
+
+    Raises:
+        InputError: an earlier command named another one.
+    """
+    known = read_json(output / "provenance.json")
+    earlier = (known.get("protocol") or {}).get("primary") or (known.get("unfinished") or {}).get("primary")
+    if primary is None or earlier is None:
+        later = (output / "records.csv").is_file()
+        return earlier if primary is None else primary.content() | {"after_results": later}
+    if Endpoint.of(earlier) != Endpoint.of(primary.content()):
+        raise InputError(
+            f"{output / 'provenance.json'} names another primary endpoint ({earlier['metric']} of "
+            f"{earlier['method']} against {earlier['baseline']}, ...), which is named once, before results: "
+            "give another --output"
+        )
+    return dict(earlier)
 
 
 def announce(absent: Mapping[str, str], earlier: EarlierRows) -> None:

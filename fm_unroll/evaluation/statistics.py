@@ -19,8 +19,10 @@ from fm_unroll.evaluation.inference import (
     Estimate,
     Floats,
     Paired,
+    Share,
     effect_size,
     estimate,
+    generalized_p_value,
     holm,
     p_values,
 )
@@ -44,11 +46,13 @@ class Contrast:
 
     Attributes:
         estimate: value, interval and test; all NaN where no subject has every term.
+        p_value: that of the estimate, or the generalized one where it is larger.
         groups: of each data set what every subject adds, by its id.
         covers_seeds: whether the interval holds the variance between trainings.
     """
 
     estimate: Estimate
+    p_value: float
     groups: list["pd.Series[float]"]
     covers_seeds: bool
 
@@ -84,7 +88,12 @@ def contrast(terms: Sequence[Term], metric: str) -> Contrast:
     arms = [_sum(arm).to_numpy(float) for arm in trainings.values()] if covers_seeds else []
     known = all(len(group) and np.isfinite(group).all() for group in groups)
     values = [group.to_numpy(float) for group in groups]
-    return Contrast(estimate(values, arms) if known else UNKNOWN, groups, covers_seeds)
+    result = estimate(values, arms) if known else UNKNOWN
+    p_value = result.p_value
+    if np.isfinite(p_value):
+        of_samples = [Share.of(sample) for sample in (*values, *arms)]
+        p_value = max(p_value, generalized_p_value(result.value, of_samples)) if arms else p_value
+    return Contrast(result, p_value, groups, covers_seeds)
 
 
 def by_subject(values: Floats, subjects: NDArray[np.object_]) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import pandas as pd
 from fm_unroll.evaluation.alignment import AlignedVolumes, align
 from fm_unroll.evaluation.arms import BASELINE, CONTROLS, Arm
 from fm_unroll.evaluation.crossings import crossings
+from fm_unroll.evaluation.endpoint import Answer, Endpoint, answer, interactions
 from fm_unroll.evaluation.metric_table import metrics_of
 from fm_unroll.evaluation.records import volume_table
 from fm_unroll.evaluation.statistics import compare, describe
@@ -28,6 +29,9 @@ class Analysis:
         controls: priors minus each of their controls (SSIM); empty without one.
         apart: pairs of a trained method and a baseline that differ in what they were trained on, and are not
             compared for that.
+        interactions: how much the gains of trained methods in SSIM change with acceleration and anatomy.
+        endpoint: the primary endpoint, if one was named.
+        answers: what the records say to it.
         crossings: from which acceleration on trained methods are ahead of the baseline in SSIM.
     """
 
@@ -41,6 +45,9 @@ class Analysis:
     comparisons: pd.DataFrame
     controls: pd.DataFrame
     crossings: pd.DataFrame
+    interactions: pd.DataFrame
+    endpoint: Endpoint | None
+    answers: list[Answer]
     apart: list[tuple[Arm, Arm]]
 
     @property
@@ -49,11 +56,12 @@ class Analysis:
         return bool(self.records.synthetic.any())
 
 
-def analyse(records: pd.DataFrame) -> Analysis:
+def analyse(records: pd.DataFrame, endpoint: Endpoint | None = None) -> Analysis:
     """Compute all numbers.
 
     Args:
         records: as :func:`fm_unroll.evaluation.records.read_records` returns them.
+        endpoint: the primary endpoint, if one was named.
 
     Raises:
         InputError: methods do not share masks and targets at a slice.
@@ -75,6 +83,9 @@ def analyse(records: pd.DataFrame) -> Analysis:
         comparisons=_join([compare(found, baseline, trained, metrics_of("main")) for baseline in baselines]),
         controls=_controls(found, priors, arms),
         crossings=_join([crossings(found, baseline, trained) for baseline in baselines]),
+        interactions=_join([interactions(found, baseline, trained) for baseline in baselines]),
+        endpoint=endpoint,
+        answers=answer(endpoint, found, arms) if endpoint else [],
         apart=[
             (arm, baseline)
             for baseline in baselines

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation import selection
 from fm_unroll.evaluation.arms import BASELINE, Arm
+from fm_unroll.evaluation.endpoint import Endpoint
 from fm_unroll.evaluation.metric_table import METRICS, metrics_of
 from fm_unroll.evaluation.records import read_records
 from fm_unroll.files import file_sha256, make_folder, read_json
@@ -77,10 +78,11 @@ def write_report(records: Path, out: Path) -> tuple[int, int]:
     Raises:
         InputError: records, pictures or one of the json files cannot be used.
     """
-    analysis = analyse(read_records(records))
+    provenance = read_json(records.parent / "provenance.json")
+    primary = (provenance.get("protocol") or {}).get("primary")
+    analysis = analyse(read_records(records), Endpoint.of(primary) if primary else None)
     shown = _shown(analysis.records, records.parent / "images")
     priors = _read_priors(records.parent / "priors.json", analysis.arms)
-    provenance = read_json(records.parent / "provenance.json")
     for folder in (out / "tables", out / "figures"):
         make_folder(folder)
     made = _tables(analysis)
@@ -114,6 +116,7 @@ def _tables(analysis: Analysis) -> dict[str, list[Table]]:
         "comparisons": tables.comparison_tables(analysis.comparisons),
         "controls": tables.comparison_tables(analysis.controls),
         "crossings": tables.crossing_tables(analysis.crossings),
+        "interactions": tables.interaction_tables(analysis.interactions),
         "published": published.published_tables(analysis.means, published.read_published()),
         "runs": [tables.run_table(analysis.volumes, analysis.records)],
     }
@@ -178,7 +181,8 @@ def _page(
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # methods keep the order of the tables
     return environment.get_template("report.html").render(
         synthetic=sentences.SYNTHETIC if analysis.synthetic else "",
-        headline=sentences.headline(analysis.priors, ssim, analysis.crossings, analysis.synthetic)
+        headline=sentences.endpoint_headline(analysis.endpoint, analysis.answers, provenance)
+        + sentences.headline(analysis.priors, ssim, analysis.crossings, analysis.synthetic)
         + sentences.control_headline(analysis.controls, ssim, analysis.synthetic),
         notices=sentences.notices(analysis.records, analysis.means, analysis.apart),
         counts={

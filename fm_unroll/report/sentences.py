@@ -1,12 +1,13 @@
 """Words: how numbers are printed, and the sentences that say what is in the tables."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fm_unroll.evaluation.arms import BASELINE, Arm
+from fm_unroll.evaluation.endpoint import Answer, Endpoint, Verdict
 from fm_unroll.evaluation.inference import MIN_SUBJECTS
 from fm_unroll.evaluation.metric_table import METRICS
 from fm_unroll.evaluation.records import CONDITION
@@ -68,11 +69,11 @@ def span(values: pd.Series) -> str:
     return f"{values.min()}" if values.min() == values.max() else f"{values.min()} to {values.max()}"
 
 
-def p_text(p_value: float, subjects: int) -> str:
-    """A p-value, or why there is none."""
+def p_text(p_value: float, subjects: int, equal: str = "") -> str:
+    """A p-value, with a word before it unless it is too small to print; or why there is none."""
     if np.isnan(p_value):
         return f"{subjects} < {MIN_SUBJECTS} subjects"
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+    return "< 0.001" if p_value < 0.001 else f"{equal}{p_value:.3f}"
 
 
 def stars(p_value: float) -> str:
@@ -196,6 +197,58 @@ def _tally(comparisons: pd.DataFrame) -> str:
             text += f" ({untested} not tested: fewer than {MIN_SUBJECTS} subjects)"
         parts.append(text)
     return "; ".join(parts)
+
+
+VERDICTS: dict[Verdict, str] = {
+    "better": "better, by what matters",
+    "slightly better": "better, by less than what matters",
+    "alike": "no difference that matters",
+    "slightly worse": "worse, by less than what matters",
+    "worse": "worse, by what matters",
+    "open": "open",
+}
+
+
+def endpoint_headline(
+    endpoint: Endpoint | None, answers: Sequence[Answer], provenance: Mapping[str, Any]
+) -> list[str]:
+    """What the records say to the primary endpoint; nothing if none was named.
+
+    Args:
+        endpoint: the question.
+        answers: as :func:`fm_unroll.evaluation.endpoint.answer` returns them.
+        provenance: the run's, which says when the question was asked.
+    """
+    if endpoint is None:
+        return []
+    late = provenance["protocol"]["primary"].get("after_results")
+    when = "named when results were there already" if late else "named before the results"
+    metric = METRICS[endpoint.metric]
+    if not answers:
+        return [
+            f"Primary endpoint, {when}: {metric.label} of {Arm(endpoint.method).label} against"
+            f" {Arm(endpoint.baseline).label} is not among the records."
+        ]
+    return [f"Primary endpoint, {when}: {_answer_text(endpoint, each)}" for each in answers]
+
+
+def _answer_text(endpoint: Endpoint, given: Answer) -> str:
+    found = given.found.estimate
+    margin = number(endpoint.margin, endpoint.metric)
+    places = f"{given.test_sets} data set{'s' * (given.test_sets > 1)}, {given.found.subjects} subjects"
+    text = (
+        f"{given.arm.label} against {given.baseline.label}, gain in {METRICS[endpoint.metric].label} over"
+        f" {places}: {difference(found.value, endpoint.metric)}"
+    )
+    if np.isnan(found.low):
+        return f"{text}, not tested (fewer than {MIN_SUBJECTS} subjects in one of them)."
+    seeds = "" if given.found.covers_seeds else " for these two networks"
+    detectable = number(found.detectable, endpoint.metric)
+    return (
+        f"{text} {interval(found.low, found.high, endpoint.metric, difference)}{seeds},"
+        f" p {p_text(given.found.p_value, given.found.subjects, equal='= ')}: {VERDICTS[given.verdict]}"
+        f" (what matters: {margin}). Four in five such studies would find a difference of {detectable}."
+    )
 
 
 def headline(

@@ -196,6 +196,55 @@ def _crossing_table(found: pd.DataFrame, baseline: Arm) -> Table:
     )
 
 
+INTERACTION_COLUMNS = [
+    Column("Method", lambda row: row.arm.label),
+    Column("Changes with", lambda row: row.of),
+    Column("From", lambda row: row.against),
+    Column(
+        "Δ gain",
+        lambda row: Cell(
+            difference(row.difference, row.metric),
+            ("better" if row.difference > 0 else "worse") if row.p_holm < 0.05 and row.covers_seeds else "",
+        ),
+    ),
+    Column("95 % interval", lambda row: interval(row.low, row.high, row.metric, difference) or MISSING),
+    Column("p (Holm)", lambda row: p_text(row.p_holm, row.subjects)),
+    Column("Subjects", lambda row: str(row.subjects)),
+]
+
+
+def interaction_tables(found: pd.DataFrame) -> list[Table]:
+    """How much gains change with acceleration and anatomy, one table per baseline.
+
+    Args:
+        found: as :func:`fm_unroll.evaluation.endpoint.interactions` returns it.
+    """
+    return [_interaction_table(group, baseline) for baseline, group in found.groupby("baseline", sort=False)]
+
+
+def _interaction_table(data: pd.DataFrame, baseline: Arm) -> Table:
+    body = [
+        (Cell(domain_name(row.dataset, row.anatomy)), *(column.of(row) for column in INTERACTION_COLUMNS))
+        for row in data.itertuples()
+    ]
+    label = METRICS[data.metric.iloc[0]].label
+    one_seed = "" if data.covers_seeds.all() else "Methods with one seed: for these two networks."
+    return Table(
+        name=file_name("interactions", f"to_{baseline}") if baseline.variant else "interactions",
+        caption=f"Does the gain in {label} over {baseline.label} depend on acceleration or anatomy?",
+        header=plain_header(["Data", *(column.heading for column in INTERACTION_COLUMNS)]),
+        body=tuple(body),
+        notes=notes_of(
+            data,
+            "Acceleration: the gain at the highest nominal acceleration minus that at the lowest, mean over"
+            " centers. Anatomy: the mean gain on this data set minus that on the first. Positive: the gain"
+            f" grows. Holm over the {int(data.p_value.notna().sum())} tests of this table.",
+            one_seed,
+        ),
+        data=data,
+    )
+
+
 def _verdict(row: Any) -> str:
     if row.course == "not tested":
         return "one acceleration only" if row.points < 2 else f"fewer than {MIN_SUBJECTS} subjects"

@@ -35,7 +35,8 @@ def test_the_columns_of_records_are_those_of_version_3():
     assert list(columns())[22:] == [
         *("data_range", "ssim", "psnr", "nmse", "squared_error", "target_energy", "pixels"),
         *("challenge_ssim", "challenge_psnr", "challenge_nmse", "status"),
-        *("code", "commit", "device", "precision", "haarpsi", "lpips"),
+        *("code", "commit", "device", "precision", "training_data", "hyper_parameters"),
+        *("haarpsi", "lpips"),
     ]
 
 

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from fake_records import arm, fake_records
+from fm_unroll.evaluation.endpoint import Endpoint
 from fm_unroll.report import sentences
-from fm_unroll.report.analysis import main_means
+from fm_unroll.report.analysis import analyse, main_means
 
 SMALL = {"anatomies": ("knee",), "subjects": 1, "slices": 1, "accelerations": (4.0, 8.0)}
 CLIP, DINOV2 = arm("clip"), arm("dinov2")
@@ -107,6 +108,37 @@ def test_one_seed_says_nothing_of_chance():
     assert "better in 1, worse in 1 of 2 comparisons, for these two networks each; better in 1" in said
     alone = sentences.headline([CLIP], table[~table.covers_seeds], crossings(), synthetic=False)
     assert not any("chance" in sentence for sentence in alone)
+
+
+def said_of(endpoint: Endpoint, records: pd.DataFrame, late: bool = False) -> list[str]:
+    found = analyse(records, endpoint)
+    provenance = {"protocol": {"primary": endpoint.content() | {"after_results": late}}}
+    return [
+        sentence.replace("\N{MINUS SIGN}", "-")
+        for sentence in sentences.endpoint_headline(endpoint, found.answers, provenance)
+    ]
+
+
+def test_the_primary_endpoint_is_answered_with_its_margin_and_power():
+    records = fake_records(("varnet", "clip"), anatomies=("knee",), subjects=8, seeds=3)
+    endpoint = Endpoint("clip", accelerations=(10,))
+    (given,) = analyse(records, endpoint).answers
+    (said,) = said_of(endpoint, records)
+    estimate = given.found.estimate
+    assert said.startswith(
+        "Primary endpoint, named before the results: CLIP against E2E-VarNet, gain in SSIM"
+    )
+    assert f"over 1 data set, 8 subjects: +{estimate.value:.4f} [+{estimate.low:.4f}," in said
+    assert "p < 0.001: better, by what matters (what matters: 0.0100)." in said
+    assert said.endswith(f"would find a difference of {estimate.detectable:.4f}.")
+    assert "these two networks" not in said
+    assert "named when results were there already" in said_of(endpoint, records, late=True)[0]
+    assert "for these two networks, p" in said_of(endpoint, records[records.seed == 0])[0]
+    few = records[records.subject < "K002"]
+    assert said_of(endpoint, few)[0].endswith("not tested (fewer than 3 subjects in one of them).")
+    (absent,) = said_of(Endpoint("dinov2"), records)
+    assert absent.endswith("SSIM of DINOv2 against E2E-VarNet is not among the records.")
+    assert sentences.endpoint_headline(None, [], {}) == []
 
 
 def test_a_lower_error_is_better():
