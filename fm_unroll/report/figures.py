@@ -15,15 +15,17 @@ from matplotlib.ticker import MaxNLocator
 from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.inference import MIN_SUBJECTS
 from fm_unroll.evaluation.metric_table import METRICS
+from fm_unroll.evaluation.records import CONDITION
+from fm_unroll.evaluation.selection import ZERO_FILLED
 from fm_unroll.report.formats import MISSING
 from fm_unroll.report.sentences import center_name, domain_name, signed, stars, times, two_lines
 from fm_unroll.report.style import WIDTH, footer, line_styles, styled
 
 ONE_SEED = "\N{DEGREE SIGN}"
 MARKS = (
-    f"* p < 0.05, ** p < 0.01, *** p < 0.001 after Holm's correction;"
-    f" {ONE_SEED} p < 0.05 for these two networks (one training seed);"
-    f" n/t: not tested (fewer than {MIN_SUBJECTS} subjects).  In brackets: true acceleration."
+    f"* p < 0.05, ** p < 0.01, *** p < 0.001 after Holm's correction; {ONE_SEED} p < 0.05 for these two"
+    f" networks (one training seed);\nn/t: not tested (fewer than {MIN_SUBJECTS} subjects). Hatched: method"
+    " or baseline is worse than zero-filled. In brackets: true acceleration."
 )
 
 
@@ -33,15 +35,18 @@ def _panels(data: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 @styled
-def regime_map(comparisons: pd.DataFrame) -> Figure:
+def regime_map(comparisons: pd.DataFrame, means: pd.DataFrame) -> Figure:
     """Difference of each method to the baseline over data set, center and acceleration, with its marks.
+
+    Cells are hatched where the method or the baseline is worse than the zero-filled image.
 
     Args:
         comparisons: as :func:`fm_unroll.evaluation.statistics.compare` returns them, of one metric and one
             baseline.
+        means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
     """
     metric = METRICS[comparisons.metric.iloc[0]]
-    arms = sorted(set(comparisons.arm))
+    arms, baseline = sorted(set(comparisons.arm)), comparisons.baseline.iloc[0]
     panels = _panels(comparisons)
     columns = [sorted(group.acceleration.unique()) for _, group in panels]
     cells = sum(map(len, columns)) + 0.35 * len(panels)
@@ -50,12 +55,15 @@ def regime_map(comparisons: pd.DataFrame) -> Figure:
     limit = np.nanmax(np.abs(comparisons.difference), initial=1e-6)
     norm = TwoSlopeNorm(0, -limit, limit)
     colors = mpl.colormaps["PuOr" if metric.higher_is_better else "PuOr_r"]
+    below = _below_zero_filled(means[means.metric == metric.name], metric.higher_is_better)
     for axis, (title, group), accelerations in zip(axes, panels, columns, strict=True):
         found = group.set_index(["arm", "acceleration"])
         for y, arm in enumerate(arms):
             for x, acceleration in enumerate(accelerations):
                 row = found.loc[(arm, acceleration)] if (arm, acceleration) in found.index else None
-                _regime_cell(axis, x, y, row, norm, colors, metric.digits)
+                place = tuple(group.iloc[0][list(CONDITION[:3])])
+                hatched = any((*place, acceleration, each) in below for each in (arm, baseline))
+                _regime_cell(axis, x, y, row, norm, colors, metric.digits, hatched)
         heads = [
             f"{times(a)}\n({group[group.acceleration == a].true_acceleration.iloc[0]:.1f})"
             for a in accelerations
@@ -76,8 +84,25 @@ def regime_map(comparisons: pd.DataFrame) -> Figure:
     return figure
 
 
+def _below_zero_filled(means: pd.DataFrame, higher_is_better: bool) -> set[tuple[Any, ...]]:
+    """Conditions and arms whose mean is worse than that of the zero-filled images."""
+    sign = 1 if higher_is_better else -1
+    known = means.dropna(subset="mean")
+    zero = known[known.arm == ZERO_FILLED].set_index(list(CONDITION))["mean"].rename("floor")
+    beside = known.join(zero, on=list(CONDITION))
+    worse = beside[sign * (beside["mean"] - beside.floor) < 0]
+    return set(worse[[*CONDITION, "arm"]].itertuples(index=False, name=None))
+
+
 def _regime_cell(
-    axis: Axes, x: int, y: int, row: pd.Series | None, norm: Normalize, colors: Colormap, digits: int
+    axis: Axes,
+    x: int,
+    y: int,
+    row: pd.Series | None,
+    norm: Normalize,
+    colors: Colormap,
+    digits: int,
+    hatched: bool,
 ) -> None:
     box: dict[str, Any] = {"xy": (x - 0.48, y - 0.46), "width": 0.96, "height": 0.92}
     if row is None or np.isnan(row.difference):
@@ -86,6 +111,8 @@ def _regime_cell(
         return
     face = colors(norm(row.difference))
     axis.add_patch(Rectangle(**box, facecolor=face, linewidth=0))
+    if hatched:
+        axis.add_patch(Rectangle(**box, fill=False, edgecolor="#8c8c8c", hatch="////", linewidth=0))
     dark = np.dot(face[:3], (0.299, 0.587, 0.114)) < 0.6
     one_seed = ONE_SEED if row.clear else ""
     mark = "n/t" if np.isnan(row.p_holm) else stars(row.p_holm) if row.covers_seeds else one_seed

@@ -150,7 +150,7 @@ def _curves(analysis: Analysis, metric: str) -> Iterator[Drawing]:
             continue
         name = f"_to_{baseline}" if baseline.variant else ""
         caption = f"{label} of each method minus that of {baseline.label}. Purple: the method wins."
-        figure = figures.regime_map(compared)
+        figure = figures.regime_map(compared, analysis.means)
         yield Drawing("regime", sentences.file_name(f"regime_map_{metric}{name}"), figure, caption)
         if metric == "ssim":
             turns = analysis.crossings[analysis.crossings.baseline == baseline]
@@ -181,7 +181,8 @@ def _page(
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # methods keep the order of the tables
     return environment.get_template("report.html").render(
         synthetic=sentences.SYNTHETIC if analysis.synthetic else "",
-        headline=sentences.endpoint_headline(analysis.endpoint, analysis.answers, provenance)
+        headline=sentences.floor_headline(analysis.means)
+        + sentences.endpoint_headline(analysis.endpoint, analysis.answers, provenance)
         + sentences.headline(analysis.priors, ssim, analysis.crossings, analysis.synthetic)
         + sentences.control_headline(analysis.controls, ssim, analysis.synthetic),
         notices=sentences.notices(analysis.records, analysis.means, analysis.apart),

@@ -165,6 +165,30 @@ def _notices_of_seeds(records: pd.DataFrame) -> Iterator[str]:
         )
 
 
+def floor_headline(means: pd.DataFrame) -> list[str]:
+    """How many times trained methods lie above methods without training, in mean SSIM: one sentence.
+
+    Args:
+        means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
+    """
+    ssim = means[(means.metric == "ssim") & (means.status == "ok")].dropna(subset="mean")
+    classical = ssim.arm.map(lambda arm: arm.kind == "classical").astype(bool)
+    trained = ssim[~classical]
+    if not classical.any():
+        return ["No method without training is among the records: nothing says that the networks beat none."]
+    names = ", ".join(arm.label for arm in sorted(set(ssim[classical].arm)))
+    floor = ssim[classical].groupby(list(CONDITION))["mean"].max().rename("floor")
+    beside = trained.join(floor, on=list(CONDITION)).dropna(subset="floor")
+    counts = [
+        f"{arm.label} {int((group['mean'] > group.floor).sum())} of {len(group)}"
+        for arm, group in beside.groupby("arm", sort=True)
+    ]
+    if not counts:
+        return []
+    best = "the best of " if "," in names else ""
+    return [f"Conditions in which the mean SSIM is above {best}{names}: {', '.join(counts)}."]
+
+
 def control_headline(controls: pd.DataFrame, comparisons: pd.DataFrame, synthetic: bool) -> list[str]:
     """How controls compare with the baseline, and the priors with their controls, one sentence each.
 

@@ -31,33 +31,56 @@ def cases(shown, slices):
 
 def test_figures_are_written_as_png_and_pdf_and_are_the_same_every_time(tmp_path, analysis):
     ssim = analysis.comparisons[analysis.comparisons.metric == "ssim"]
-    first = save(figures.regime_map(ssim), tmp_path, "map")
+    first = save(figures.regime_map(ssim, analysis.means), tmp_path, "map")
     bytes_of_pdf = (tmp_path / "map.pdf").read_bytes()
     assert Image.open(tmp_path / "map.png").size[0] > 800 and bytes_of_pdf.startswith(b"%PDF")
-    assert save(figures.regime_map(ssim), tmp_path, "map") == first
+    assert save(figures.regime_map(ssim, analysis.means), tmp_path, "map") == first
     assert (tmp_path / "map.pdf").read_bytes() == bytes_of_pdf
 
 
 def test_the_regime_map_shows_every_difference_and_marks_only_the_clear_ones(analysis):
     ssim = analysis.comparisons[analysis.comparisons.metric == "ssim"]
-    figure = figures.regime_map(ssim)
+    figure = figures.regime_map(ssim, analysis.means)
     texts = [text.get_text() for axis in figure.axes for text in axis.texts]
     marked = [text for text in texts if text and set(text) == {"*"}]
     assert len(marked) == ssim.clear.sum() > 0
     assert sum(text.startswith(("+", MINUS)) for text in texts) == len(ssim)
     gone = ssim[~((ssim.arm == arm("clip")) & (ssim.acceleration == 10))]
-    texts = [text.get_text() for axis in figures.regime_map(gone).axes for text in axis.texts]
+    texts = [text.get_text() for axis in figures.regime_map(gone, analysis.means).axes for text in axis.texts]
     assert texts.count(MISSING) == 3
 
 
 def test_with_one_seed_the_regime_map_has_no_stars():
     records = fake_records(("varnet", "clip"), anatomies=("knee",), subjects=6, seeds=1)
-    ssim = analyse(records).comparisons.query("metric == 'ssim'")
-    figure = figures.regime_map(ssim)
+    found = analyse(records)
+    ssim = found.comparisons[found.comparisons.metric == "ssim"]
+    figure = figures.regime_map(ssim, found.means)
     texts = [text.get_text() for axis in figure.axes for text in axis.texts]
     assert texts.count(figures.ONE_SEED) == ssim.clear.sum() > 0
     assert not any(text and set(text) == {"*"} for text in texts)
     assert "for these two networks (one training seed)" in " ".join(t.get_text() for t in figure.texts)
+
+
+def test_cells_of_what_is_worse_than_zero_filled_are_hatched():
+    records = fake_records(("varnet", "clip", "zero_filled"), anatomies=("knee",), subjects=4, seeds=1)
+    chosen = {"ssim": 0.99, "squared_error": 1e-6}  # better than all others
+    for methods, cells in (((), 0), (("zero_filled",), 6)):
+        lifted = records.copy()
+        lifted.loc[records.method.isin(methods), list(chosen)] = list(chosen.values())
+        found = analyse(lifted)
+        for metric in ("ssim", "nmse_volume"):
+            compared = found.comparisons[found.comparisons.metric == metric]
+            figure = figures.regime_map(compared, found.means)
+            patches = [patch for axis in figure.axes for patch in axis.patches]
+            assert sum(patch.get_hatch() is not None for patch in patches) == cells, metric
+    one = records.copy()
+    worse = (one.method == "varnet") & (one.acceleration == 8) & (one.center == "0.08")
+    one.loc[worse, "ssim"] = 0.1
+    found = analyse(one)
+    ssim = found.comparisons[found.comparisons.metric == "ssim"]
+    figure = figures.regime_map(ssim, found.means)
+    hatched = [patch for axis in figure.axes for patch in axis.patches if patch.get_hatch()]
+    assert len(hatched) == 1 and hatched[0].get_x() == pytest.approx(1 - 0.48)
 
 
 def test_rings_and_bars_stand_where_a_method_clearly_overtakes(analysis):
@@ -82,7 +105,7 @@ def test_curves_run_over_true_acceleration(analysis):
 def test_figures_of_phantoms_say_so(analysis, slices, cases):
     ssim = analysis.comparisons[analysis.comparisons.metric == "ssim"]
     drawn = [
-        figures.regime_map(ssim),
+        figures.regime_map(ssim, analysis.means),
         figures.degradation_curves(analysis.means, "ssim"),
         figures.difference_curves(ssim, analysis.crossings),
         pictures.panel(slices[0]),

@@ -110,6 +110,23 @@ def test_one_seed_says_nothing_of_chance():
     assert not any("chance" in sentence for sentence in alone)
 
 
+def test_the_first_sentence_counts_what_is_above_the_best_without_training():
+    methods = ("varnet", "clip", "zero_filled", "cg_sense")
+    records = fake_records(methods, anatomies=("knee",), subjects=4, seeds=1)
+    means = records.groupby(["center", "acceleration", "method"]).ssim.mean().unstack()
+    floor = means[["zero_filled", "cg_sense"]].max(axis=1)
+    counts = {name: int((means[name] > floor).sum()) for name in ("varnet", "clip")}
+    (said,) = sentences.floor_headline(main_means(records))
+    assert said == (
+        "Conditions in which the mean SSIM is above the best of Zero-filled, CG-SENSE:"
+        f" E2E-VarNet {counts['varnet']} of 6, CLIP {counts['clip']} of 6."
+    )
+    lifted = records.assign(ssim=records.ssim.mask(records.method == "zero_filled", 0.999))
+    assert "E2E-VarNet 0 of 6, CLIP 0 of 6." in sentences.floor_headline(main_means(lifted))[0]
+    (none,) = sentences.floor_headline(main_means(records[records.method == "varnet"]))
+    assert none.startswith("No method without training is among the records")
+
+
 def said_of(endpoint: Endpoint, records: pd.DataFrame, late: bool = False) -> list[str]:
     found = analyse(records, endpoint)
     provenance = {"protocol": {"primary": endpoint.content() | {"after_results": late}}}
