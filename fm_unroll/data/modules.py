@@ -38,6 +38,7 @@ USES: dict[Verb, dict[Stage, str]] = {
     "predict": {"test": "test"},
     "cross-domain": {"test": "test"},
 }
+SCORING: tuple[Verb, ...] = ("validate", "test", "cross-domain")
 # a split with which it has what it needs, as one gives it
 REMEDIES: dict[Verb, str] = {
     "fit": "--data.split [0.7,0.1,0.2]",
@@ -143,6 +144,8 @@ class KSpaceData(LightningDataModule, ABC):
         if self.release:
             population = replace(population, edition=self.release, stated=True)
         subjects = self.reader.subjects(index.root, index.volumes)
+        if self.verb in SCORING:
+            self.refuse_nameless(index, population)
         networks = [seen for seen in self.networks if seen.binds(subjects, population)]
         if self.verb == "fit" and len(networks) < len(self.networks):
             raise InputError(
@@ -156,6 +159,21 @@ class KSpaceData(LightningDataModule, ABC):
         self.division = self.splitting.settle(subjects, {seen.name: seen.split for seen in networks})
         if self.verb is not None:
             self.require_parts(index, self.verb)
+
+    def refuse_nameless(self, index: Index, population: Population) -> None:
+        """Refuse to score files that do not say whose they are, if a network may have seen their subjects.
+
+        Raises:
+            InputError: there is such a file, and the network does not know it by its name either.
+        """
+        nameless = [volume for volume in index.volumes if not self.reader.names_subject(volume)]
+        for seen in self.networks:
+            for volume in nameless if seen.population.may_be(population) else ():
+                if volume.subject not in seen.split.subjects:
+                    raise InputError(
+                        f"{index.root / volume.path} does not say whose it is, and {seen.name} was trained "
+                        f"on subjects of {seen.population}: if they are others, name these by data.release"
+                    )
 
     def require_parts(self, index: Index, verb: Verb) -> None:
         """Refuse what a verb cannot work on, before anything is measured.

@@ -23,8 +23,8 @@ class Population:
         edition: which of the data sets in that layout: ``2023``, ``knee``, ...; empty where nothing says it.
         subset: ``TrainingSet``, ...; empty where ids are not given anew in each, or where nothing says it.
         synthetic: whether they are phantoms; None where nothing says it.
-        stated: whether the user said which edition it is, as ``release``. That settles it: an edition that
-            nothing says is another one then.
+        stated: whether the user said which edition it is, as ``release``. Said of the data at hand, that
+            settles it: an edition that nothing says is another one then.
     """
 
     data_set: str
@@ -34,8 +34,12 @@ class Population:
     stated: bool = False
 
     def may_be(self, other: "Population") -> bool:
-        """Whether one id in both may be one person: nothing that is known of both differs."""
-        if (self.stated or other.stated) and self.edition != other.edition:
+        """Whether one id in both may be one person: nothing that is known of both differs.
+
+        Args:
+            other: that of the data at hand, of which the user may have said which edition it is.
+        """
+        if other.stated and self.edition != other.edition:
             return False
         return all(
             mine == theirs or mine in UNKNOWN or theirs in UNKNOWN

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -38,8 +39,11 @@ def test_one_id_is_one_person_unless_something_known_tells_them_apart(other, may
 
 def test_what_a_user_states_settles_it():
     stated = Population("CMRxRecon", "2024", "TrainingSet", stated=True)
-    assert not stated.may_be(Population("CMRxRecon", "", "TrainingSet"))
-    assert stated.may_be(Population("CMRxRecon", "2024", "TrainingSet"))
+    assert not Population("CMRxRecon", "", "TrainingSet").may_be(stated)
+    assert Population("CMRxRecon", "2024", "TrainingSet").may_be(stated)
+    # what was said when a network was trained does not tell what other data are
+    assert stated.may_be(Population("CMRxRecon", "", "TrainingSet"))
+    assert not stated.may_be(TRAINING)
 
 
 def test_what_differs_within_a_data_set_is_not_known_of_it():
@@ -143,6 +147,46 @@ def test_another_subset_or_stated_release_is_not_bound_by_a_network_s_split(tmp_
     assert divided(tmp_path, seen, "test", release="our hospital").subjects["test"]
     with pytest.raises(InputError, match="a run goes on with its own data only"):
         divided(tmp_path, seen, "fit", subset="ValidationSet", split=(0.6, 0.2, 0.2))
+
+
+def test_a_release_that_was_stated_in_training_frees_nobody_afterwards(tmp_path):
+    first = divided(hearts(tmp_path, range(1, 7)), release="ours", split=(0.5, 0.2, 0.3))
+    seen = Seen("best.ckpt", first.population, first.division)
+    assert divided(tmp_path, seen, "test").subjects == first.subjects
+    with pytest.raises(InputError, match="now in the part 'test' of the split, were in 'train'"):
+        divided(tmp_path, seen, "test", split=(0, 0, 1))
+    assert len(divided(tmp_path, seen, "test", release="theirs", split=(0, 0, 1)).subjects["test"]) == 6
+
+
+@pytest.mark.parametrize("verb", ["validate", "test", "cross-domain"])
+def test_files_that_do_not_say_whose_they_are_may_be_of_training_subjects(verb, tmp_path):
+    named, nameless = tmp_path / "named", tmp_path / "nameless"
+    for number in range(4):
+        attributes = {"patient_id": str(number), "acquisition": "CORPD_FBK"}
+        write_fastmri(named / f"file{number}.h5", attributes=attributes)
+        path = write_fastmri(nameless / f"file{number}.h5", attributes=attributes)
+        with h5py.File(path, "r+") as file:
+            del file.attrs["patient_id"]
+
+    def checked(root: Path, seen: Seen, **options) -> FastMRIKneeData:
+        data = FastMRIKneeData(root, num_workers=0, **options)
+        data.networks, data.verb = [seen], verb
+        data.setup()
+        return data
+
+    split = Split(("1",), ("2",), ("0", "3"))
+    of_patients = Seen("best.ckpt", Population("fastMRI", "knee"), split)
+    part = {"validate": "val"}.get(verb, "test")
+    assert checked(named, of_patients).subjects[part] == getattr(split, part)
+    every = {"split": (0, 1, 0) if verb == "validate" else (0, 0, 1)}
+    with pytest.raises(InputError, match=r"file0\.h5 does not say whose it is, .* best\.ckpt .*release"):
+        checked(nameless, of_patients, **every)
+    assert len(checked(nameless, of_patients, release="our hospital", **every).subjects[part]) == 4
+    # a network that was trained on these files knows them by their names
+    own = Seen("best.ckpt", Population("fastMRI", "knee"), Split(("file1",), ("file2",), ("file0", "file3")))
+    assert checked(nameless, own).subjects[part] == getattr(own.split, part)
+    brains = Seen("best.ckpt", Population("fastMRI", "brain"), split)
+    assert len(checked(nameless, brains, **every).subjects[part]) == 4
 
 
 def test_an_undersampled_file_among_others_frees_nobody(tmp_path):
