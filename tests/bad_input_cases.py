@@ -370,7 +370,7 @@ CASES: dict[str, Case] = {
     "mask: data outside it": Case(
         undersampled(MASKED, mask04=(LINES & (np.arange(12) > 3)).astype(float)),
         UNDERSAMPLED_HEARTS,
-        "has no target",
+        "needs fully sampled files",
     ),
     "mask: empty": Case(
         undersampled(MASKED, mask04=np.zeros((16, 12))),
@@ -378,7 +378,7 @@ CASES: dict[str, Case] = {
         "centre of k-space is not sampled",
     ),
     "mask: undersampled scans have no target": Case(
-        undersampled(MASKED, mask04=LINES.astype(float)), UNDERSAMPLED_HEARTS, "has no target"
+        undersampled(MASKED, mask04=LINES.astype(float)), UNDERSAMPLED_HEARTS, "needs fully sampled files"
     ),
     # ---- fastMRI
     "knee: empty": Case(knee(lambda p: p.write_bytes(b"")), KNEES, "no HDF5 file"),

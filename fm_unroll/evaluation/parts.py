@@ -13,6 +13,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
 
 from fm_unroll.data.volume import Volume
 from fm_unroll.evaluation.entrants import Entrant
@@ -22,6 +24,10 @@ from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, deciding_c
 from fm_unroll.evaluation.selection import PLACE, Place
 from fm_unroll.files import visible, whole_file
 from fm_unroll.provenance import source_sha256
+
+# what is in memory at once while a million rows are put together
+FILES_AT_ONCE = 1000
+ROWS_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True)
@@ -86,10 +92,20 @@ class Parts:
             paths: the parts with the rows of the volumes.
             earlier: rows of earlier commands to keep, as text.
         """
-        tables = [*map(read_text, paths), earlier]
-        table = pd.concat(tables).fillna("").sort_values(list(KEY), kind="stable", ignore_index=True)
-        with whole_file(self.output / "records.csv") as part:
-            table.to_csv(part, index=False)
+        table = join_texts(paths, earlier)
+        keys = table.select(list(KEY)).to_pandas()
+        for name in KEY:
+            keys[name] = keys[name].cat.reorder_categories(sorted(keys[name].cat.categories))
+        order = keys.sort_values(list(KEY), kind="stable").index.to_numpy()
+        form = csv.WriteOptions(quoting_style="needed")
+        with (
+            whole_file(self.output / "records.csv") as part,
+            csv.CSVWriter(part, table.schema, write_options=form) as file,
+        ):
+            for start in range(0, len(order), ROWS_AT_ONCE):
+                file.write(table.take(order[start : start + ROWS_AT_ONCE]))
+        del table, keys
+        pa.default_memory_pool().release_unused()
         records = read_records(self.output / "records.csv")
         records.to_parquet(self.output / "records.parquet")
         return records
@@ -127,6 +143,56 @@ class Parts:
                 f"{number:03d}_{place.anatomy}_x{place.acceleration:g}_{place.volume.replace('/', '_')}.npz"
             )
             self.write_picture(folder / name, **arrays)
+
+
+def join_texts(paths: Sequence[Path], more: pd.DataFrame) -> pa.Table:
+    """The tables in some files and one more table, as text, below each other; a column may be absent in some.
+
+    Args:
+        paths: tables of one form mostly: those with the same header are read as one.
+        more: further rows, as text.
+
+    Raises:
+        InputError: a file is no table.
+    """
+    tables = [pa.Table.from_pandas(more.astype(str), preserve_index=False)] if len(more) else []
+    for start in range(0, len(paths), FILES_AT_ONCE):
+        some = paths[start : start + FILES_AT_ONCE]
+        bodies: dict[bytes, list[bytes]] = {}
+        for path in some:
+            header, _, body = path.read_bytes().partition(b"\n")
+            bodies.setdefault(header, []).append(body)
+        for header, rows in bodies.items():
+            form = csv.ConvertOptions(column_types={name: _text(name) for name in header.decode().split(",")})
+            try:
+                whole = pa.BufferReader(b"".join([header, b"\n", *rows]))
+                tables.append(csv.read_csv(whole, convert_options=form))
+            except pa.ArrowInvalid:
+                for path in some:
+                    read_text(path)  # names the one that is no table
+                raise
+    names = dict.fromkeys(name for table in tables for name in table.column_names)
+    ordered = sorted(names, key=[*columns(), *names].index)
+    return pa.concat_tables(
+        pa.table(
+            {
+                name: table[name].cast(_text(name)) if name in table.column_names else _nothing(name, table)
+                for name in ordered
+            }
+        )
+        for table in tables
+    ).unify_dictionaries()
+
+
+def _text(name: str) -> pa.DataType:
+    """The type of a column of text: those that say the same in many rows are kept once."""
+    repeated = columns().get(name) is not float or name in KEY
+    return pa.dictionary(pa.int32(), pa.string()) if repeated else pa.string()
+
+
+def _nothing(name: str, table: pa.Table) -> pa.Array:
+    """A column without text."""
+    return pa.array([""] * len(table), pa.string()).cast(_text(name))
 
 
 def _read_pictures(folder: Path) -> dict[Place, dict[tuple[str, str], dict[str, np.ndarray]]]:

@@ -19,6 +19,8 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
 
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.arms import Arm
@@ -146,17 +148,46 @@ def read_records(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the records.csv that the cross-domain evaluation wrote")
-    raw = read_text(path)
-    types = columns()
+    records = _typed(path)
+    if records is None:  # some value is not of its column's type: find it, or read it patiently
+        raw = read_text(path)
+        types = {name: kind for name, kind in columns().items() if name in raw}
+        records = pd.DataFrame({name: _column(raw, name, kind, path) for name, kind in types.items()})
     optional = {column for measure in measures() if not measure.required for column in measure.columns}
     optional |= {*ORIGIN, *TRAINING}
-    if absent := [name for name in types if name not in raw and name not in optional]:
+    if absent := [name for name in columns() if name not in records and name not in optional]:
         raise InputError(f"{path}: columns missing: {', '.join(absent)}; write it again with this version")
-    if raw.empty:
+    if records.empty:
         raise InputError(f"{path}: holds no rows; the evaluation has recorded nothing yet")
-    records = pd.DataFrame({name: _column(raw, name, kind, path) for name, kind in types.items()})
+    for name, kind in columns().items():
+        if name not in records:
+            records[name] = pd.Categorical([""] * len(records)) if kind is str else np.nan
+        elif kind is str:  # sorted, because rows are sorted by them
+            texts = pd.Categorical(records[name])
+            records[name] = texts.reorder_categories(sorted(texts.categories))
     _check(records, path)
-    return records.sort_values(list(KEY), kind="stable", ignore_index=True)
+    return records[list(columns())].sort_values(list(KEY), kind="stable", ignore_index=True)
+
+
+def _typed(path: Path) -> pd.DataFrame | None:
+    """The columns of records in a file; None if it is no such table. A million rows take three seconds."""
+    kinds = {str: pa.dictionary(pa.int32(), pa.string()), float: pa.float64(), int: pa.int64()}
+    options = csv.ConvertOptions(
+        column_types={name: kinds.get(kind, pa.bool_()) for name, kind in columns().items()},
+        null_values=["", "nan", "NaN"],
+        true_values=["True", "true"],
+        false_values=["False", "false"],
+    )
+    try:
+        table = csv.read_csv(path, convert_options=options)
+    except pa.ArrowInvalid:
+        return None
+    table = table.select([name for name in columns() if name in table.column_names])
+    if any(table[name].null_count for name in table.column_names if table[name].type != pa.float64()):
+        return None
+    records = table.to_pandas(split_blocks=True, self_destruct=True)
+    pa.default_memory_pool().release_unused()  # it would keep what the file took: half a gigabyte a million
+    return records
 
 
 def read_text(path: Path) -> pd.DataFrame:

@@ -29,7 +29,8 @@ def test_what_is_written_is_read_back_exactly_whatever_the_order_of_rows(tmp_pat
     pd.testing.assert_frame_equal(read, read_records(write(tmp_path / "other.csv", made)))
     # to the last digit
     in_order = made.sort_values(list(KEY), kind="stable", ignore_index=True)
-    pd.testing.assert_frame_equal(read, in_order, check_exact=True, check_dtype=False)
+    plain = read.astype({name: str for name, kind in columns().items() if kind is str})
+    pd.testing.assert_frame_equal(plain, in_order, check_exact=True, check_dtype=False)
     assert read.synthetic.dtype == bool and read.seed.dtype == float and read.slice.dtype == int
     assert set(read.center) == {"0.08", "0.04"} and set(read[read.method == "none"].checkpoint_sha256) != {""}
 
