@@ -36,7 +36,7 @@ demo-controls: $(INSTALLED)  ## the demo's prior with trained (WEIGHTS=dinov2_sm
 	$(RUN) data synthesize --root $(DATA) --workers 2
 	$(if $(WEIGHTS),$(call train,configs/demo/controls/pretrained.yaml --model.weights $(WEIGHTS)))
 	$(call train,configs/demo/controls/random.yaml)
-	$(call train,configs/demo/controls/none.yaml)
+	$(call train,configs/demo/controls/trained_embedding.yaml)
 	$(RUN) cross-domain --config configs/demo/controls/cross_domain.yaml
 	$(RUN) report $(CONTROLS)/records.csv
 

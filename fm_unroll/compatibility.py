@@ -33,6 +33,9 @@ MOVED = {
     "fm_unroll.task": "fm_unroll.training.task",
 }
 
+# Methods by their former names.
+RENAMED = {"none": "image_skip_only"}
+
 DATA_MODULES = ("CMRxReconData", "FastMRIKneeData", "FastMRIBrainData")
 
 # Sampling patterns of version 0.1, by the names in its checkpoints.
@@ -48,9 +51,12 @@ def upgrade_checkpoint(checkpoint: Content) -> Content:
     Args:
         checkpoint: its content, with ``hyper_parameters`` and ``fm_unroll``; left as it is.
     """
+    model = upgrade_model(checkpoint["hyper_parameters"])
+    if "pretrained" in model:
+        model = {"encoder_seed": 0, **model}  # before 0.3, random encoders were the same in every run
     return {
         **checkpoint,
-        "hyper_parameters": upgrade_model(checkpoint["hyper_parameters"]),
+        "hyper_parameters": model,
         "fm_unroll": upgrade_subjects(upgrade_sampling(checkpoint["fm_unroll"])),
     }
 
@@ -72,13 +78,15 @@ def upgrade_model(model: Content) -> Content:
 
     A file that lists some of them was written by hand: what does not apply there is the user's mistake.
     """
+    if model.get("method") in RENAMED:
+        model = {**model, "method": RENAMED[model["method"]]}
     if not model.keys() >= UNET_OPTIONS | DECODER_OPTIONS | ENCODER_OPTIONS:
         return model
     method = model.get("method", "varnet")
     if method in {"varnet", "varnet_wide"}:
         foreign = DECODER_OPTIONS | ENCODER_OPTIONS
     else:
-        foreign = UNET_OPTIONS | (ENCODER_OPTIONS if method == "none" else set())
+        foreign = UNET_OPTIONS | (ENCODER_OPTIONS if method in RENAMED.values() else set())
     # None stood for the default: of chans, and of weights that come from the hub's cache
     return {name: value for name, value in model.items() if name not in foreign and value is not None}
 

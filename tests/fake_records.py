@@ -24,7 +24,7 @@ EFFECTS = {
     "dinov2": (0.002, 12.0),
     "biomedclip": (0.010, 3.7),
     "random": (-0.002, 2.0),
-    "none": (-0.003, 2.0),
+    "image_skip_only": (-0.003, 2.0),
     "varnet_wide": (0.0005, 2.0),
     "zero_filled": (-0.03, 0.0),
     "cg_sense": (-0.02, 0.5),

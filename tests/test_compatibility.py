@@ -12,7 +12,7 @@ import yaml
 from fm_unroll import data as data_modules
 from fm_unroll.cli import main
 from fm_unroll.commands.synthesize import synthesize
-from fm_unroll.compatibility import MOVED, upgrade_config, upgrade_sampling
+from fm_unroll.compatibility import MOVED, upgrade_checkpoint, upgrade_config, upgrade_sampling
 from fm_unroll.data import FastMRIKneeData
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
@@ -138,7 +138,8 @@ OF_ALL_ENCODERS = {
 )
 def test_an_old_model_keeps_the_options_of_its_method(method, given, expected):
     old = yaml.safe_load((OLD / "varnet.yaml").read_text())["model"] | {"method": method} | given
-    assert upgrade_config({"model": old})["model"] == {"method": method} | OF_ALL_METHODS | expected
+    now = {"none": "image_skip_only"}.get(method, method)
+    assert upgrade_config({"model": old})["model"] == {"method": now} | OF_ALL_METHODS | expected
 
 
 @pytest.mark.parametrize(
@@ -197,3 +198,13 @@ def test_an_old_choice_of_lines_is_a_pattern(options, expected):
         arguments["sampling"] = pattern_from_config(sampling)
     assert FastMRIKneeData(**arguments).sampling == expected
     assert "pattern" in data["init_args"], "what was given is left as it is"
+
+
+@pytest.mark.parametrize(
+    "model, seed", [({"method": "random", "pretrained": True}, 0), ({"method": "varnet"}, None)]
+)
+def test_random_encoders_of_earlier_versions_were_the_same_in_every_run(model, seed):
+    old = {"hyper_parameters": model, "fm_unroll": {"anatomy": "cardiac"}}
+    assert upgrade_checkpoint(old)["hyper_parameters"].get("encoder_seed") == seed
+    later = {"hyper_parameters": model | {"encoder_seed": 7}, "fm_unroll": {"anatomy": "cardiac"}}
+    assert upgrade_checkpoint(later)["hyper_parameters"]["encoder_seed"] == 7

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fm_unroll.encoders.hub import cached_weights, fetch_weights
-from fm_unroll.encoders.registry import IMAGENET, NOT_STATED, EncoderSpec, find_encoder
+from fm_unroll.encoders.registry import IMAGENET, NOT_STATED, SHUFFLED, EncoderSpec, find_encoder
 from fm_unroll.encoders.stated import check_stated, untold
 from fm_unroll.encoders.weights import load_weights, locate_weights
 from fm_unroll.errors import InputError
@@ -249,6 +249,7 @@ def build_encoder(
     gradient: Literal["through", "detach"] = "through",
     image_size: int = 224,
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    shuffled: bool = False,
 ) -> FrozenEncoder:
     """Build a frozen encoder; only its first ``max(blocks)`` blocks are ever built.
 
@@ -259,10 +260,12 @@ def build_encoder(
         pretrained: ``False`` gives frozen random weights in the same architecture.
         blocks: numbers of the blocks whose tokens are wanted, in ascending order; the first block is 1.
         statistics: image statistics: ImageNet's for every encoder, as in the paper, or the encoder's ``own``.
-        seed: seed of random weights; the state of torch's global generator neither matters nor changes.
+        seed: seed of random and of shuffled weights; the state of torch's global generator neither matters
+            nor changes.
         gradient: whether gradients pass ``through`` the encoder to the image, or are cut off (``detach``).
         image_size: side of the square that images are resized to, in pixels.
         precision: arithmetic of the blocks, see :class:`FrozenEncoder`.
+        shuffled: permute the elements within each tensor: the same values, without their structure.
 
     Raises:
         InputError: a value cannot be used, or the weights do not fit or cannot be fetched.
@@ -285,6 +288,11 @@ def build_encoder(
         check_stated(path, vit, spec)
         load_weights(vit, path, spec)
         label = "pretrained"
+    if shuffled:
+        if label == "random":
+            raise InputError(f"encoder '{name}' has random weights, which have no structure to shuffle")
+        shuffle(vit, seed)
+        label = f"{SHUFFLED} {label}"
     return FrozenEncoder(vit, spec, label, blocks, statistics, gradient, precision)
 
 
@@ -305,6 +313,15 @@ def build_vit(spec: EncoderSpec, num_blocks: int, image_size: int, seed: int = 0
         else:
             parameter.fill_(0 if name.endswith("bias") else 1)
     return vit.eval()
+
+
+@torch.no_grad()
+def shuffle(vit: nn.Module, seed: int) -> None:
+    """Permute the elements within each of a module's tensors, in place."""
+    generator = torch.Generator().manual_seed(seed)
+    for _, parameter in sorted(vit.named_parameters()):
+        order = torch.randperm(parameter.numel(), generator=generator)
+        parameter.copy_(parameter.flatten()[order].view_as(parameter))
 
 
 def bare_vit(spec: EncoderSpec, num_blocks: int, image_size: int) -> "PlainViT":

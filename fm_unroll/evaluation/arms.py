@@ -5,7 +5,7 @@ from functools import total_ordering
 from pathlib import PurePath
 from typing import Literal, NamedTuple, Self, TypeAlias
 
-from fm_unroll.encoders.registry import NOT_STATED, encoder_label
+from fm_unroll.encoders.registry import NOT_STATED, SHUFFLED, encoder_label
 
 Kind: TypeAlias = Literal["baseline", "prior", "control", "classical"]
 
@@ -33,7 +33,9 @@ LOOKS: dict[str, Look] = {
     "dinov2": Look("prior", "#D55E00", "D"),
     "biomedclip": Look("prior", "#009E73", "^"),
     "random": Look("control", "#CC79A7", "v"),
-    "none": Look("control", "#B8860B", "P", "No encoder"),
+    "trained_embedding": Look("control", "#8A6D00", "P", "Trained embedding"),
+    "image_skip_only": Look("control", "#B8860B", "p", "Image skip only"),
+    "varnet_zero": Look("control", "#1B7FA8", "h", "VarNet, zero head"),
     "varnet_wide": Look("control", "#56B4E9", "X", "VarNet, wide"),
     "zero_filled": Look("classical", "#9a9a9a", "x", "Zero-filled"),
     "cg_sense": Look("classical", "#7a7a7a", "1", "CG-SENSE"),
@@ -86,9 +88,9 @@ class Arm:
     def kind(self) -> Kind:
         """The baseline, a pretrained encoder as a prior, a control, or a classical method.
 
-        A prior with random weights is a control, whatever its method is called.
+        A prior with random or shuffled weights is a control, whatever its method is called.
         """
-        if self.weights == RANDOM:
+        if self.weights.startswith((RANDOM, SHUFFLED)):
             return "control"
         if look := LOOKS.get(self.method):
             return look.kind
@@ -114,12 +116,15 @@ class Arm:
 
     @property
     def _weights_label(self) -> str:
-        weights = self.weights.removeprefix("file:").removesuffix(NOT_STATED)
+        shuffled = f"{SHUFFLED} " if self.weights.startswith(SHUFFLED) else ""
+        weights = self.weights.removeprefix(shuffled).removeprefix("file:").removesuffix(NOT_STATED)
         silence = ", activation not stated" if self.weights.endswith(NOT_STATED) else ""
+        if shuffled and weights == "pretrained":
+            return f"{SHUFFLED} weights"
         if len(weights) > LONGEST_FILE_NAME:
             stem = PurePath(weights).stem
             weights = stem if len(stem) <= LONGEST_FILE_NAME else f"{stem[:7]}…{stem[-7:]}"
-        return f"{weights} weights{silence}"
+        return f"{shuffled}{weights} weights{silence}"
 
     @property
     def of_any_training(self) -> Self:
@@ -130,7 +135,14 @@ class Arm:
         """The control of the same architecture without pretraining, however it was trained."""
         return replace(self, weights=RANDOM, variant="")
 
+    def with_shuffled_weights(self) -> Self:
+        """The control of the same weights without their structure, however it was trained."""
+        return replace(self, weights=f"{SHUFFLED} {self.weights}", variant="")
+
 
 BASELINE = Arm("varnet")
-# a prior without pretraining, and one without an encoder
-CONTROLS = (Arm("random", encoder="random", weights=RANDOM), Arm("none"))
+# of every prior, besides its own encoder with random or shuffled weights
+CONTROLS = (
+    Arm("random", encoder="random", weights=RANDOM),
+    *map(Arm, ("trained_embedding", "image_skip_only", "varnet_zero", "varnet_wide")),
+)

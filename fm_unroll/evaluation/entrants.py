@@ -166,7 +166,7 @@ def _hyper_parameters(checkpoint: dict[str, Any]) -> list[Any]:
 
     Nor is the path of the encoder's weights part of it: which weights they are tells the arm.
     """
-    left_out = {"weights", "any_encoder", "compile", "checkpoint_cascades"}
+    left_out = {"weights", "any_encoder", "compile", "checkpoint_cascades", "encoder_seed"}
     options = {name: value for name, value in checkpoint["hyper_parameters"].items() if name not in left_out}
     return [options, checkpoint["fm_unroll"].get("recipe")]
 

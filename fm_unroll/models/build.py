@@ -21,7 +21,8 @@ def build_model(
     Args:
         method: denoiser: ``varnet`` (E2E-VarNet), ``varnet_wide`` (the same with as many trainable parameters
             as the foundation model), an encoder's name (``clip``, ``dinov2``, ``biomedclip``, ``random``,
-            ...; a frozen prior), or ``none`` (the foundation model's decoder without an encoder).
+            ...; a frozen prior), or a control such as
+            ``trained_embedding``; the documentation of configurations lists all.
         num_cascades: unrolled iterations.
         sens_chans: channels of the sensitivity estimator's first convolution.
         sens_pools: pooling layers of the sensitivity estimator.

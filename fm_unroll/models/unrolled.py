@@ -73,7 +73,8 @@ class UnrolledNetwork(nn.Module):
     @property
     def encoder(self) -> FrozenEncoder | None:
         """The frozen encoder that the cascades share, if the denoisers have one."""
-        return getattr(self.cascades[0].denoiser, "encoder", None)
+        encoder = getattr(self.cascades[0].denoiser, "encoder", None)
+        return encoder if isinstance(encoder, FrozenEncoder) else None
 
     def load_fastmri_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
         """Take the weights of a ``fastmri.models.VarNet`` with the same sizes.

@@ -102,7 +102,9 @@ def _controls(found: list[AlignedVolumes], priors: list[Arm], arms: list[Arm]) -
     compared = []
     for control in arms:
         known = control.of_any_training
-        twins = [prior for prior in priors if prior.with_random_weights() == known]
+        twins = [
+            prior for prior in priors if known in (prior.with_random_weights(), prior.with_shuffled_weights())
+        ]
         compared.append(compare(found, control, priors if known in CONTROLS else twins))
     return _join(compared)
 

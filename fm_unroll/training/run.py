@@ -4,7 +4,7 @@ import json
 import os
 import warnings
 from argparse import ArgumentError
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -140,7 +140,7 @@ class ReconstructionCLI(LightningCLI):
         config = self.config[self.subcommand]
         named = read_checkpoint(Path(config.ckpt_path))["hyper_parameters"] if config.ckpt_path else None
         check_loss(config.model.loss)
-        config.model = Namespace(settle_options(config.model.as_dict(), named))  # type: ignore[no-untyped-call]  # untyped there
+        config.model = settled_model(config, named)
 
     def before_instantiate_classes(self) -> None:
         """Settle the model, the callbacks, the run folder and whether a run goes on there."""
@@ -349,9 +349,22 @@ def scored_subjects(data: KSpaceData, task: ReconstructionTask) -> list[str]:
 def plain(config: Namespace) -> dict[str, Any]:
     """A config as plain values, with the effective options of its method."""
     settled = config.clone()
-    settled.model = Namespace(settle_options(settled.model.as_dict()))  # type: ignore[no-untyped-call]  # untyped there
+    settled.model = settled_model(settled)
     values: dict[str, Any] = json.loads(json.dumps(settled.as_dict(), default=str))
     return values
+
+
+def settled_model(config: Namespace, named: Collection[str] | None = None) -> Namespace:
+    """The ``model`` section with its method's options; random encoders are drawn from the run's seed.
+
+    Args:
+        config: of a verb.
+        named: names of the options that count as given; by default all that are not None.
+    """
+    model = settle_options(config.model.as_dict(), named)
+    if "encoder_seed" in model and model["encoder_seed"] is None:
+        model["encoder_seed"] = seed_of(config.seed_everything)
+    return Namespace(model)  # type: ignore[no-untyped-call]  # untyped there
 
 
 def seed_of(seed_everything: bool | int) -> int:

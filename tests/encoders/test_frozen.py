@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fm_unroll.encoders import EncoderSpec, FrozenEncoder, build_encoder
+from fm_unroll.encoders.vit import build_vit
 from fm_unroll.errors import InputError
 from fm_unroll.precision import bfloat16_or_warning, default_precision, has_bfloat16
 from reference_networks import random_image, standardise
@@ -207,6 +208,26 @@ def test_random_weights_depend_on_their_seed_alone(tiny: EncoderSpec, global_gen
 def test_arguments_that_are_refused(tiny: EncoderSpec, arguments: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
         build_encoder("tiny", **SMALL | arguments)
+
+
+def test_shuffled_weights_have_the_values_of_the_file_at_other_places(tiny: EncoderSpec, tmp_path) -> None:
+    options = {"blocks": (1, 2), "image_size": 64}
+    file = tmp_path / "tiny.pt"
+    source = build_vit(tiny, 2, 64, seed=5)
+    torch.save(source.state_dict(), file)
+    plain = build_encoder("tiny", weights=file, **options)
+    shuffled, again, other = (
+        build_encoder("tiny", weights=file, shuffled=True, seed=seed, **options) for seed in (0, 0, 1)
+    )
+    moved = 0
+    for (name, before), after in zip(plain.vit.named_parameters(), shuffled.vit.parameters(), strict=True):
+        assert torch.equal(before.flatten().sort().values, after.flatten().sort().values), name
+        moved += int((before != after).sum())
+    assert moved > 0.9 * sum(p.numel() for p in plain.vit.parameters() if p.ndim > 1)
+    assert shuffled.sha256 == again.sha256 != other.sha256 != plain.sha256
+    assert shuffled.weights_label.startswith("shuffled file:tiny.pt")
+    with pytest.raises(InputError, match="random weights, which have no structure to shuffle"):
+        build_encoder("random", shuffled=True)
 
 
 def test_random_takes_no_weights() -> None:

@@ -19,7 +19,7 @@ from fm_unroll.report.pictures import read_slices
 pytestmark = pytest.mark.slow
 
 NETWORK = {
-    "method": "none",
+    "method": "image_skip_only",
     "num_cascades": 1,
     "sens_chans": 2,
     "sens_pools": 2,
@@ -92,7 +92,7 @@ def folder(synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_three_commands_end_with_three_tables(folder, synthetic, capsys):
     """The sequence of docs/reproduction.md, with checkpoints found by themselves below runs/."""
-    best = checkpoint(Path("runs/none_x4/seed0/checkpoints/best.ckpt"))
+    best = checkpoint(Path("runs/image_skip_only_x4/seed0/checkpoints/best.ckpt"))
     for number, anatomy in enumerate(("cardiac", "knee", "brain"), start=1):
         records = folder.run("--only", f"[{anatomy}]")
         assert records.anatomy.nunique() == number
@@ -105,7 +105,7 @@ def test_three_commands_end_with_three_tables(folder, synthetic, capsys):
     slices = read_slices(folder.output / "images", shown_runs(records))
     assert {place.anatomy for place in slices} == {"cardiac", "knee", "brain"}
     assert all(len(item.images) == 2 for item in slices.values())
-    assert set(json.loads((folder.output / "priors.json").read_text())) == {"none"}
+    assert set(json.loads((folder.output / "priors.json").read_text())) == {"image_skip_only"}
     facts = json.loads((folder.output / "provenance.json").read_text())["protocol"]
     assert [test_set["name"] for test_set in facts["test_sets"]] == ["heart", "knee", "brain"]
     assert list(facts["checkpoints"]) == [str(best)] and facts["baselines"] == ["zero_filled"]
@@ -120,7 +120,9 @@ def test_three_commands_end_with_three_tables(folder, synthetic, capsys):
 
 
 def test_methods_accelerations_and_checkpoints_add_up(folder):
-    first, second = (checkpoint(Path(f"runs/none_x4/seed{s}/checkpoints/best.ckpt"), s) for s in (0, 1))
+    first, second = (
+        checkpoint(Path(f"runs/image_skip_only_x4/seed{s}/checkpoints/best.ckpt"), s) for s in (0, 1)
+    )
     knee = ["--only", "[knee]"]
     rows = len(folder.run(*knee, "--checkpoints", f"[{first}]"))
     records = folder.run(*knee, "--checkpoints", f"[{second}]", "--baselines", "[]")
@@ -130,7 +132,7 @@ def test_methods_accelerations_and_checkpoints_add_up(folder):
 
 
 def test_rows_of_a_checkpoint_that_changed_or_is_gone_are_left_out_and_named(folder, capsys):
-    paths = [checkpoint(Path(f"runs/none_x4/seed{s}/checkpoints/best.ckpt"), s) for s in (0, 1)]
+    paths = [checkpoint(Path(f"runs/image_skip_only_x4/seed{s}/checkpoints/best.ckpt"), s) for s in (0, 1)]
     folder.run("--only", "[knee]")
     checkpoint(paths[0], seed=7)
     records = folder.run("--only", "[brain]")

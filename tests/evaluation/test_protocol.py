@@ -61,10 +61,10 @@ def run(root: Path, output: Path, **options) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def checkpoint(synthetic, tmp_path_factory) -> Path:
     """A network after one epoch."""
-    run_dir = tmp_path_factory.mktemp("runs") / "none"
+    run_dir = tmp_path_factory.mktemp("runs") / "image_skip_only"
     data = {"root": str(synthetic), "acceleration": 4, "acs_lines": 8, "split": list(SPLIT), "num_workers": 0}
     model = {
-        "method": "none",
+        "method": "image_skip_only",
         "num_cascades": 1,
         "decoder_widths": [4, 4, 4, 4],
         "sens_chans": 2,
@@ -100,8 +100,8 @@ def test_every_slice_of_every_condition_has_one_row(records, synthetic):
     zero_filled = records[records.method == "zero_filled"]
     assert len(zero_filled) == slices * 2
     # trained for x4, so evaluated at x4 alone
-    assert set(records[records.method == "none"].acceleration) == {4}
-    assert len(records[records.method == "none"]) == slices
+    assert set(records[records.method == "image_skip_only"].acceleration) == {4}
+    assert len(records[records.method == "image_skip_only"]) == slices
     assert records.synthetic.all() and (records.status == "ok").all()
 
 
@@ -266,7 +266,7 @@ def test_any_subset_can_be_run_by_command_and_reported(words, expected, syntheti
     main(["cross-domain", "--config", str(config), "--checkpoints", f"[{checkpoint}]", *words])
     records = read_records(tmp_path / "subset/records.csv")
     found = set(records[["dataset", "center", "acceleration"]].itertuples(index=False, name=None))
-    assert found == expected and set(records.method) == {"zero_filled", "none"}
+    assert found == expected and set(records.method) == {"zero_filled", "image_skip_only"}
     # the rest of the protocol, then the subset again: nothing is done twice, and nothing goes
     main(["cross-domain", "--config", str(config)])
     everything = read_records(tmp_path / "subset/records.csv")
@@ -419,7 +419,7 @@ def test_real_scans_are_reconstructed_the_right_way_up(shared, checkpoint, tmp_p
     )
     records = read_records(tmp_path / "records.csv")
     assert len(records) == 2 * (4 + 1) and not records.synthetic.any() and (records.status == "ok").all()
-    assert (records.trained_on_synthetic == (records.method == "none")).all()
+    assert (records.trained_on_synthetic == (records.method == "image_skip_only")).all()
     slices = read_slices(tmp_path / "images", shown_runs(records))
     assert {place.anatomy for place in slices} == {"brain", "cardiac"}
     for item in slices.values():

@@ -22,7 +22,7 @@ def write(path, records):
 
 
 def test_what_is_written_is_read_back_exactly_whatever_the_order_of_rows(tmp_path):
-    made = fake_records(("varnet", "none", "zero_filled"), **SMALL)
+    made = fake_records(("varnet", "image_skip_only", "zero_filled"), **SMALL)
     shuffled = made.sample(frac=1, random_state=0)
     read = read_records(write(tmp_path / "records.csv", shuffled))
     assert tuple(read) == tuple(columns())
@@ -32,7 +32,9 @@ def test_what_is_written_is_read_back_exactly_whatever_the_order_of_rows(tmp_pat
     plain = read.astype({name: str for name, kind in columns().items() if kind is str})
     pd.testing.assert_frame_equal(plain, in_order, check_exact=True, check_dtype=False)
     assert read.synthetic.dtype == bool and read.seed.dtype == float and read.slice.dtype == int
-    assert set(read.center) == {"0.08", "0.04"} and set(read[read.method == "none"].checkpoint_sha256) != {""}
+    assert set(read.center) == {"0.08", "0.04"} and set(
+        read[read.method == "image_skip_only"].checkpoint_sha256
+    ) != {""}
 
 
 def test_optional_metrics_may_be_absent(tmp_path):

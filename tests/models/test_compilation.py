@@ -18,7 +18,7 @@ def scan() -> tuple[torch.Tensor, torch.Tensor, int]:
 
 def network() -> torch.nn.Module:
     torch.manual_seed(0)
-    model = build_model("none", **SMALL)
+    model = build_model("image_skip_only", **SMALL)
     torch.nn.init.normal_(model.cascades[0].denoiser.head.weight)
     return model
 

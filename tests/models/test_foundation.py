@@ -5,6 +5,8 @@ from fm_unroll.encoders import build_encoder
 from fm_unroll.errors import InputError
 from fm_unroll.models import build_model
 from fm_unroll.models.denoisers.foundation import FoundationDenoiser
+from fm_unroll.models.denoisers.trained_embedding import TrainedEmbedding
+from fm_unroll.models.denoisers.unet import NormUnet
 from simulate import complex_noise
 
 TINY = "timm/vit_tiny_patch16_224"
@@ -127,11 +129,60 @@ def test_decoder_can_be_shared_by_all_cascades():
     assert len({cascade.step_size for cascade in shared.cascades}) == 3
 
 
-def test_the_control_without_encoder_is_local():
-    """Without an encoder, a pixel knows its neighbourhood and the image's statistics alone."""
-    net = build_model("none", num_cascades=2)
+def test_the_image_skip_alone_is_local():
+    """Without tokens, a pixel knows its neighbourhood and the image's statistics alone."""
+    net = build_model("image_skip_only", num_cascades=2)
     assert not any("encoder" in name or "stages" in name for name, _ in net.named_parameters())
     assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+def test_a_trained_embedding_stands_in_for_the_encoder_and_nothing_else():
+    """Everything but the encoder has the shapes of the prior's, and the embedding is small and trained."""
+    prior, control = (build_model(name, num_cascades=2) for name in ("random", "trained_embedding"))
+    shapes = [
+        {name: p.shape for name, p in net.named_parameters() if "encoder" not in name}
+        for net in (prior, control)
+    ]
+    assert shapes[0] == shapes[1]
+    assert trainable(control) - trainable(prior) == 3 * 16 * 16 * 768 + 768 + 14 * 14 * 768
+    assert all(p.requires_grad for p in control.parameters()) and control.encoder is None
+    assert len({id(cascade.denoiser.encoder) for cascade in control.cascades}) == 1
+
+
+def test_the_tokens_of_a_trained_embedding_are_those_of_its_patches():
+    embedding = TrainedEmbedding(width=5, patch=4, image_size=12, blocks=(1, 2))
+    torch.nn.init.normal_(embedding.position)
+    picture = torch.rand(2, 1, 12, 12)
+    first, second = embedding.encode(picture)
+    assert first.shape == (2, 9, 5) and first is second
+    patch = picture[1, :, 8:12, 4:8].expand(3, -1, -1)  # row 2, column 1 of the grid
+    weights = embedding.project.weight.flatten(1)
+    expected = weights @ patch.flatten() + embedding.project.bias + embedding.position[0, :, 2, 1]
+    torch.testing.assert_close(first[1, 2 * 3 + 1], expected)
+
+
+def test_a_trained_embedding_is_trained():
+    net = build_model("trained_embedding", num_cascades=1, zero_head=False, decoder_widths=WIDTHS)
+    denoised = net.cascades[0].denoiser(image())
+    denoised.abs().sum().backward()
+    embedding = net.cascades[0].denoiser.encoder
+    assert embedding.project.weight.grad.abs().sum() > 0 and embedding.position.grad.abs().sum() > 0
+
+
+def test_a_u_net_of_zero_head_is_fastmri_s_but_for_start_and_mean():
+    plain, zero = NormUnet(4, 2), NormUnet(4, 2, zero_head=True)
+    assert not zero(image()).abs().any() and plain(image()).abs().any()
+    zero.load_state_dict(plain.state_dict())
+    x = image()
+    torch.testing.assert_close(plain(x) - zero(x), x.mean((-2, -1), keepdim=True).expand_as(x))
+
+
+@pytest.mark.parametrize(
+    "options", [{"embedding_patch": 15}, {"embedding_width": 0}, {"blocks": ()}, {"encoder_image_size": 8}]
+)
+def test_an_embedding_that_cannot_be_is_refused(options):
+    with pytest.raises(InputError, match=r"a trained embedding of width .* a multiple of the patch"):
+        build_model("trained_embedding", num_cascades=1, **options)
 
 
 def test_blocks_can_be_chosen():

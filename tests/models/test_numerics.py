@@ -21,7 +21,7 @@ from fm_unroll.training.losses import SSIMLoss
 from simulate import complex_noise, noise_scan, uniform_mask
 
 READOUT, PHASE, ACS = 20, 17, 5
-NETWORKS = ("varnet", "none", "timm/vit_tiny_patch16_224")
+NETWORKS = ("varnet", "image_skip_only", "timm/vit_tiny_patch16_224")
 CLASSICAL = (ZeroFilled, CGSense, WaveletCS)
 
 
@@ -111,7 +111,7 @@ def test_classical_methods_are_finite(name: str, method: type):
     assert method()(kspace, uniform_mask(kspace.shape[-1], 2, acs), acs).isfinite().all()
 
 
-@pytest.mark.parametrize("method", ["varnet", "none"])
+@pytest.mark.parametrize("method", ["varnet", "image_skip_only"])
 def test_a_matrix_that_vanishes_is_refused(method: str):
     with pytest.raises(InputError, match="1 x 1 is too small"):
         network(method)(scan(1, 1, acs=1), torch.ones(1, 1, 1, 1, dtype=torch.bool), 1)

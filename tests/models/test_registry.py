@@ -34,7 +34,13 @@ class Scaled(nn.Module):
         return self.factor * image
 
 
-@pytest.mark.parametrize("method", ["varnet", "varnet_wide", "none", "random", "timm/vit_tiny_patch16_224"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        *("varnet", "varnet_wide", "varnet_zero", "trained_embedding", "image_skip_only", "random"),
+        "timm/vit_tiny_patch16_224",
+    ],
+)
 def test_every_option_has_a_type_a_default_and_a_line_in_the_docstring(method):
     entry = registry.find_denoiser(method)
     assert entry.options()
@@ -44,8 +50,12 @@ def test_every_option_has_a_type_a_default_and_a_line_in_the_docstring(method):
 
 
 def test_options_have_the_defaults_of_the_name(scaled):
-    assert registry.effective_options("varnet", {}) == {"chans": 18, "pools": 4}
-    assert registry.effective_options("varnet_wide", {"pools": 2}) == {"chans": 25, "pools": 2}
+    assert registry.effective_options("varnet", {}) == {"chans": 18, "pools": 4, "zero_head": False}
+    assert registry.effective_options("varnet_wide", {"pools": 2}) == {
+        "chans": 25,
+        "pools": 2,
+        "zero_head": False,
+    }
     factors = [build_model(name, 2).cascades[1].denoiser.factor for name in ("scaled", "scaled_half")]
     assert factors == [1.0, 0.5]
     assert build_model("scaled_half", 1, factor=3.0).cascades[0].denoiser.factor == 3.0
@@ -62,7 +72,11 @@ def test_a_registered_denoiser_is_a_method_like_others(scaled):
     "method, options, words",
     [
         ("varnet", {"weights": "clip.pt"}, "method 'varnet' has no option weights: it has chans, pools"),
-        ("none", {"blocks": (1, 2)}, "method 'none' has no option blocks: it has decoder_widths, shared"),
+        (
+            "image_skip_only",
+            {"blocks": (1, 2)},
+            "method 'image_skip_only' has no option blocks: it has decoder_widths, shared",
+        ),
         ("random", {"chans": 8}, "method 'random' has no option chans: it has weights"),
         ("timm/vit_tiny_patch16_224", {"pools": 8}, "has no option pools"),
         ("varnet", {"cans": 8}, "has no option cans"),
@@ -82,7 +96,11 @@ def test_a_name_from_elsewhere_than_timm_is_refused(method):
 def test_none_stands_for_an_option_that_is_not_given():
     network = build_model("varnet", 1, weights=None, chans=None, pools=2)
     assert isinstance(network.cascades[0].denoiser, NormUnet)
-    assert registry.effective_options("varnet", {"chans": None}) == {"chans": 18, "pools": 4}
+    assert registry.effective_options("varnet", {"chans": None}) == {
+        "chans": 18,
+        "pools": 4,
+        "zero_head": False,
+    }
 
 
 def test_every_file_of_the_folder_is_found():
@@ -92,7 +110,7 @@ def test_every_file_of_the_folder_is_found():
 
 
 def test_types_survive_postponed_annotations():
-    assert registry.find_denoiser("none").options()["decoder_widths"].annotation == Sequence[int]
+    assert registry.find_denoiser("image_skip_only").options()["decoder_widths"].annotation == Sequence[int]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +120,7 @@ def test_types_survive_postponed_annotations():
         ("varnet", {"chans": "wide"}, "chans is 'wide', expected int"),
         ("varnet", {"chans": 0}, "a U-Net of 0 channels"),
         ("varnet", {"pools": 40}, "40 pooling layers"),
-        ("none", {"decoder_widths": "wide"}, "decoder_widths is 'wide'"),
+        ("image_skip_only", {"decoder_widths": "wide"}, "decoder_widths is 'wide'"),
         ("timm/vit_tiny_patch16_224", {"pretrained": False, "fusion": "sum"}, "fusion is 'sum'"),
     ],
 )

@@ -16,7 +16,15 @@ TINY_VIT = "timm/vit_tiny_patch16_224"
 SMALL_DECODER = {**SIZES, "decoder_widths": (8, 8, 8, 8)}
 SMALL_OPTIONS = {
     "varnet": SMALL,
-    "none": SMALL_DECODER,
+    "varnet_zero": SMALL,
+    "image_skip_only": SMALL_DECODER,
+    "trained_embedding": {
+        **SMALL_DECODER,
+        "embedding_width": 24,
+        "embedding_patch": 8,
+        "encoder_image_size": 32,
+        "blocks": (1, 2, 3),
+    },
     TINY_VIT: {**SMALL_DECODER, "pretrained": False, "blocks": (1, 2, 3)},
 }
 
@@ -91,7 +99,7 @@ def test_cascade_is_equation_4_in_kspace():
     torch.testing.assert_close(space.leave(result), expected)
 
 
-@pytest.mark.parametrize("method", ["varnet", "none", TINY_VIT])
+@pytest.mark.parametrize("method", ["varnet", "image_skip_only", TINY_VIT])
 @torch.no_grad()
 def test_image_scales_with_kspace(method):
     torch.manual_seed(0)
@@ -106,10 +114,19 @@ def test_image_scales_with_kspace(method):
 
 
 @torch.no_grad()
-def test_untrained_foundation_network_returns_the_zero_filled_image():
+@pytest.mark.parametrize("method", [TINY_VIT, "trained_embedding", "image_skip_only", "varnet_zero"])
+def test_an_untrained_network_with_zero_head_returns_the_zero_filled_image(method):
     kspace, mask, acs = disc_scan().measured
-    image = build_model(TINY_VIT, **SMALL_OPTIONS[TINY_VIT])(kspace, mask, acs)
+    image = build_model(method, **SMALL_OPTIONS[method])(kspace, mask, acs)
     torch.testing.assert_close(image, rss(ifft2c(kspace)))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("method", [TINY_VIT, "trained_embedding", "varnet_zero"])
+def test_without_zero_head_it_does_not(method):
+    kspace, mask, acs = disc_scan().measured
+    image = build_model(method, **SMALL_OPTIONS[method], zero_head=False)(kspace, mask, acs)
+    assert (image - rss(ifft2c(kspace))).norm() > 1e-3 * image.norm()
 
 
 @torch.no_grad()
@@ -120,7 +137,7 @@ def test_order_of_coils_does_not_matter():
     assert (net(kspace.flip(1), mask, acs) - image).norm() / image.norm() < 1e-5
 
 
-@pytest.mark.parametrize("method", ["varnet", "none", TINY_VIT])
+@pytest.mark.parametrize("method", ["varnet", "image_skip_only", TINY_VIT])
 def test_silence_gives_silence_and_finite_gradients(method):
     net = build_model(method, **SMALL_OPTIONS[method])
     kspace, mask, acs = disc_scan().measured
@@ -174,4 +191,4 @@ def test_foreign_weights_are_refused():
     with pytest.raises(InputError, match="this num_cascades, chans and pools"):
         build_model("varnet", **SMALL).load_fastmri_state_dict(VarNet(num_cascades=2).state_dict())
     with pytest.raises(InputError, match="method varnet only"):
-        build_model("none", **SMALL_DECODER).load_fastmri_state_dict({})
+        build_model("image_skip_only", **SMALL_DECODER).load_fastmri_state_dict({})

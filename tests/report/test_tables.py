@@ -273,24 +273,48 @@ def test_each_training_of_the_baseline_has_tables_of_its_own():
 
 def test_priors_are_compared_with_their_own_controls():
     made = [
-        fake_records(("clip", "none"), anatomies=("knee",), subjects=6, seeds=1),
+        fake_records(("clip", "image_skip_only"), anatomies=("knee",), subjects=6, seeds=1),
         fake_records(("clip",), anatomies=("knee",), subjects=6, seeds=1, encoder_weights="random"),
         fake_records(("dinov2",), anatomies=("knee",), subjects=6, seeds=1),
     ]
     found = analyse(pd.concat(made, ignore_index=True))
     pairs = set(zip(found.controls.arm.map(str), found.controls.baseline.map(str), strict=True))
-    assert pairs == {("clip", "none"), ("dinov2", "none"), ("clip", "clip [random]")}
+    assert pairs == {("clip", "image_skip_only"), ("dinov2", "image_skip_only"), ("clip", "clip [random]")}
     made = tables.comparison_tables(found.controls)
     assert len({table.name for table in made}) == len(made) == 2
     said = sentences.control_headline(found.controls, found.comparisons, synthetic=True)
     assert [sentence.split(" in SSIM")[0] for sentence in said] == [
         "Control: on phantoms, CLIP against CLIP (random weights)",
-        "Control: on phantoms, CLIP, DINOv2 against No encoder",
+        "Control: on phantoms, CLIP, DINOv2 against Image skip only",
     ]
     twin = found.controls[found.controls.baseline == arm("clip", "random")]
     assert f"of {len(twin)} comparisons, for these two networks each" in said[0]
     notices = " ".join(sentences.notices(found.records, found.means))
     assert "One training seed per method" in notices
+
+
+def test_a_prior_is_compared_with_each_of_its_controls_and_no_other():
+    pretrained = fake_records(("clip", "dinov2"), anatomies=("knee",), subjects=3, seeds=1)
+    shuffled = pretrained[pretrained.method == "clip"].assign(
+        encoder_weights="shuffled pretrained", checkpoint_sha256="s" + pretrained.checkpoint_sha256
+    )
+    others = [
+        fake_records(("varnet", name), anatomies=("knee",), subjects=3, seeds=1).replace(
+            {"method": {name: renamed}}
+        )
+        for name, renamed in (("image_skip_only", "trained_embedding"), ("varnet_wide", "varnet_zero"))
+    ]
+    others[1] = others[1][others[1].method != "varnet"]
+    found = analyse(pd.concat([pretrained, shuffled, *others], ignore_index=True))
+    pairs = set(zip(found.controls.arm.map(str), found.controls.baseline.map(str), strict=True))
+    assert pairs == {
+        ("clip", "clip [shuffled pretrained]"),
+        *(
+            (prior, control)
+            for prior in ("clip", "dinov2")
+            for control in ("trained_embedding", "varnet_zero")
+        ),
+    }
 
 
 def test_special_characters_survive_every_format(analysis):

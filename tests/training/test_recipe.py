@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from fm_unroll.errors import InputError
 from fm_unroll.training.recipe import class_of, complete_callbacks, recipe_callbacks
 from fm_unroll.training.refusals import refuse_no_work
+from fm_unroll.training.run import settled_model
 
 NAMES = [
     "EarlyStopping",
@@ -137,3 +138,21 @@ def test_an_untrained_network_is_not_scored(verb):
     refuse_no_work("fit", untrained)
     with pytest.raises(InputError, match=f"`{verb}` needs a trained network: give --ckpt_path"):
         refuse_no_work(verb, untrained)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ({"method": "random"}, 3),
+        ({"method": "random", "encoder_seed": 5}, 5),
+        ({"method": "dinov2", "shuffled": True}, 3),
+        ({"method": "varnet"}, None),
+    ],
+)
+def test_random_encoders_are_drawn_from_the_seed_of_the_run(model, expected):
+    config = Namespace(model=Namespace(model), seed_everything=3)
+    settled = settled_model(config).as_dict()
+    assert settled.get("encoder_seed") == expected
+    # once settled, it stays: a run that goes on, or is tested, has the encoder that it was trained with
+    again = Namespace(model=Namespace(settled), seed_everything=4)
+    assert settled_model(again).as_dict().get("encoder_seed") == expected

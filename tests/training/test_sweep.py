@@ -268,7 +268,7 @@ SMALL_SWEEP = {
     "method": "grid",
     "metric": {"name": "val/ssim", "goal": "maximize"},
     "parameters": {
-        "model.method": {"values": ["varnet", "none"]},
+        "model.method": {"values": ["varnet", "image_skip_only"]},
         "model.learning_rate": {"value": 0.001},
     },
     "command": [

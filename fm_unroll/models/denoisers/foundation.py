@@ -3,18 +3,31 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fm_unroll.encoders import FrozenEncoder, build_encoder
+from fm_unroll.encoders import build_encoder
 from fm_unroll.errors import InputError
 from fm_unroll.models.registry import ANY_ENCODER, register_denoiser
 
 Fusion = Literal["softmax", "mean", "last"]
 EncoderInput = Literal["magnitude", "magnitude_phase"]
+
+
+class TokenSource(Protocol):
+    """What a decoder stands on: a frozen encoder, or what takes its place in a control."""
+
+    blocks: tuple[int, ...]
+    width: int
+    grid: tuple[int, int]
+    num_prefix_tokens: int
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """The tokens of images ``(batch, 1 or 3, rows, columns)`` in 0..1: one tensor for each block."""
+        ...
 
 
 class FoundationDenoiser(nn.Module):
@@ -33,22 +46,25 @@ class FoundationDenoiser(nn.Module):
 
     def __init__(
         self,
-        encoder: FrozenEncoder | None,
+        encoder: TokenSource | None,
         widths: Sequence[int] = (384, 192, 128, 64),
         percentiles: tuple[float, float] = (1, 99),
         encoder_input: EncoderInput = "magnitude",
         fusion: Fusion = "softmax",
+        zero_head: bool = True,
     ) -> None:
         """Build the decoder on an encoder.
 
         Args:
-            encoder: the shared frozen encoder, or None for the control without one: the last stage alone.
+            encoder: what gives tokens: the shared frozen encoder, or a trained embedding in its place; None
+                for the last stage alone.
             widths: channels of the four decoder stages, coarse to fine.
             percentiles: of the magnitude, mapped to 0 and 1 for the encoder.
             encoder_input: the encoder's three channels: three times the magnitude, or real, imaginary and
                 magnitude.
             fusion: how the blocks' token maps become one: learnable softmax weights (the paper), the plain
                 mean, or the last block alone.
+            zero_head: whether the head starts at zero; otherwise at random, as U-Nets do.
 
         Raises:
             InputError: not four widths, or percentiles out of order.
@@ -71,8 +87,9 @@ class FoundationDenoiser(nn.Module):
                 channels = width
         self.image_stage = DecoderStage(channels, nn.Conv2d(2, widths[-1], 3, padding=1), widths[-1])
         self.head = nn.Conv2d(widths[-1], 2, 3, padding=1)
-        for parameter in self.head.parameters():
-            nn.init.zeros_(parameter)
+        if zero_head:
+            for parameter in self.head.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, image: Tensor) -> Tensor:
         """Denoise.
@@ -124,7 +141,7 @@ class TokenFusion(nn.Module):
             last_only[-1] = 0
             self.register_buffer("logits", last_only, persistent=False)
 
-    def token_maps(self, tokens: list[Tensor], encoder: FrozenEncoder) -> list[Tensor]:
+    def token_maps(self, tokens: list[Tensor], encoder: TokenSource) -> list[Tensor]:
         """Turn tokens ``(batch, prefix + patches, width)`` into normalised maps ``(batch, width, *grid)``."""
         return [
             norm(block[:, encoder.num_prefix_tokens :]).transpose(1, 2).unflatten(2, encoder.grid)
@@ -216,6 +233,9 @@ def foundation(
     encoder_image_size: int = 224,
     decoder_widths: Sequence[int] = (384, 192, 128, 64),
     shared_decoder: bool = False,
+    zero_head: bool = True,
+    shuffled: bool = False,
+    encoder_seed: int | None = None,
     encoder_precision: Literal["auto", "float32", "bfloat16"] = "auto",
 ) -> list[nn.Module]:
     """Build denoisers around one frozen encoder.
@@ -234,6 +254,11 @@ def foundation(
         encoder_image_size: side of the square that the encoder's picture is resized to, in pixels.
         decoder_widths: channels of the four decoder stages, coarse to fine.
         shared_decoder: one decoder for all cascades instead of one per cascade.
+        zero_head: start the decoder's head at zero, so that an untrained network returns the zero-filled
+            image.
+        shuffled: permute the elements within each tensor of the encoder (a control: the same values, without
+            their structure).
+        encoder_seed: seed of random and of shuffled weights; None: in training that of the run, else 0.
         encoder_precision: arithmetic of the frozen encoder in training. auto: bfloat16 on GPUs that have it,
             elsewhere what surrounds it. Validation and evaluation are in float32.
     """
@@ -246,16 +271,25 @@ def foundation(
         gradient=encoder_gradient,
         image_size=encoder_image_size,
         precision=encoder_precision,
+        shuffled=shuffled,
+        seed=encoder_seed or 0,
     )
-    denoiser = partial(FoundationDenoiser, frozen, decoder_widths, encoder_input=encoder_input, fusion=fusion)
+    denoiser = partial(
+        FoundationDenoiser,
+        frozen,
+        decoder_widths,
+        encoder_input=encoder_input,
+        fusion=fusion,
+        zero_head=zero_head,
+    )
     return one_per_cascade(denoiser, num_cascades, shared_decoder)
 
 
-@register_denoiser("none")
-def without_encoder(
+@register_denoiser("image_skip_only")
+def image_skip_only(
     num_cascades: int, *, decoder_widths: Sequence[int] = (384, 192, 128, 64), shared_decoder: bool = False
 ) -> list[nn.Module]:
-    """Build the control without an encoder: the decoder's last stage alone.
+    """Build the control without tokens: the decoder's last stage alone, which sees 7 x 7 pixels.
 
     Args:
         num_cascades: number of denoisers.

@@ -24,12 +24,14 @@ class NormUnet(nn.Module):
     division by its deviation would blow up, and the gradient with it.
     """
 
-    def __init__(self, chans: int, pools: int) -> None:
+    def __init__(self, chans: int, pools: int, zero_head: bool = False) -> None:
         """Build the U-Net.
 
         Args:
             chans: channels of its first convolution.
             pools: number of down- and up-sampling steps.
+            zero_head: start the last convolution at zero and leave out the mean of the result, so that an
+                untrained network returns the zero-filled image.
 
         Raises:
             InputError: a size that no U-Net has.
@@ -41,6 +43,10 @@ class NormUnet(nn.Module):
                 f"more, pools and sens_pools of 1 to {MOST_POOLS}"
             )
         self.unet = Unet(in_chans=2, out_chans=2, chans=chans, num_pool_layers=pools)
+        self.zero_head = zero_head
+        if zero_head:
+            for parameter in self.unet.up_conv[-1][-1].parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, image: Tensor) -> Tensor:
         """Denoise.
@@ -61,7 +67,9 @@ class NormUnet(nn.Module):
         flat = std <= resolved
         std = std.masked_fill(flat, 0)
         padded, inside = pad_to_multiple((channels - mean).masked_fill(flat, 0) / std.masked_fill(flat, 1))
-        denoised = self.unet(padded)[inside].float() * std + mean
+        denoised = self.unet(padded)[inside].float() * std
+        if not self.zero_head:
+            denoised = denoised + mean
         return torch.view_as_complex(denoised.permute(0, 2, 3, 1).contiguous())
 
     def check_size(self, height: int, width: int) -> None:
@@ -85,14 +93,17 @@ def pad_to_multiple(channels: Tensor) -> tuple[Tensor, tuple[object, slice, slic
 
 
 # The wide one has as many trainable parameters as the foundation model, with 12 cascades 57.3 M and 56.4 M.
+@register_denoiser("varnet_zero", zero_head=True)
 @register_denoiser("varnet_wide", chans=25)
 @register_denoiser("varnet")
-def unets(num_cascades: int, *, chans: int = 18, pools: int = 4) -> list[nn.Module]:
+def unets(num_cascades: int, *, chans: int = 18, pools: int = 4, zero_head: bool = False) -> list[nn.Module]:
     """Build the denoisers of E2E-VarNet.
 
     Args:
         num_cascades: number of denoisers.
         chans: channels of the first convolution (18, and 25 for ``varnet_wide``).
         pools: pooling layers.
+        zero_head: start from zero, so that an untrained network returns the zero-filled image, as those on an
+            encoder do (true for ``varnet_zero``).
     """
-    return [NormUnet(chans, pools) for _ in range(num_cascades)]
+    return [NormUnet(chans, pools, zero_head) for _ in range(num_cascades)]
