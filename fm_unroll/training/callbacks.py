@@ -20,9 +20,13 @@ from torchvision.utils import make_grid, save_image
 
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import rss_image
+from fm_unroll.data.volume import Volume
+from fm_unroll.files import file_sha256, write_json
+from fm_unroll.provenance import provenance
 from fm_unroll.reconstruction.engine import require_target
 from fm_unroll.reconstruction.writers import write_h5
-from fm_unroll.training.task import data_of, gather
+from fm_unroll.training.run_folder import ORIGIN, require_same_origin
+from fm_unroll.training.task import ReconstructionTask, data_of, gather
 
 ERROR_GAIN = 5
 
@@ -126,16 +130,36 @@ def panel(reconstruction: Tensor, batch: KSpaceBatch) -> Tensor:
 
 
 class ReconstructionWriter(BasePredictionWriter):
-    """Writer of predicted volumes: ``RUN_DIR/reconstructions/VOLUME.h5``, one data set ``reconstruction``.
+    """Writer of predicted volumes: ``RUN_DIR/reconstructions/PART/VOLUME.h5``.
 
-    Its shape is ``(slice, row, column)``, fastMRI's submission layout, or ``(frame, slice, row, column)``
-    where a volume has several frames.
+    ``PART`` is that of the data set, such as ``ValidationSet/AccFactor04`` or ``multicoil_val``. Each file
+    holds one data set ``reconstruction``, ``(slice, row, column)``, fastMRI's submission layout, or ``(frame,
+    slice, row, column)`` where a volume has several frames. ``predict.json`` beside the volumes says what
+    they were made of; volumes of other data, of another checkpoint or with other masks are refused there.
     """
 
     def __init__(self) -> None:
         """Collect slices batch by batch; a volume is written when its last slice has come."""
         super().__init__(write_interval="batch")
         self.slices: dict[str, Images] = {}
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a folder that holds other reconstructions, and say in it what these are made of."""
+        folders: dict[Path, list[Volume]] = {}
+        for volume in data_of(trainer).volumes("test"):
+            folders.setdefault(self.folder_of(trainer, volume), []).append(volume)
+        made_of = {folder: origin(trainer, volumes) for folder, volumes in folders.items()}
+        for folder, facts in made_of.items():
+            require_same_origin(folder, facts)
+        for folder, facts in made_of.items() if trainer.is_global_zero else ():
+            write_json(folder / ORIGIN, {**facts, "provenance": provenance()})
+
+    @staticmethod
+    def folder_of(trainer: Trainer, volume: Volume) -> Path:
+        """The folder for the reconstructions of the part of the data set that a volume is of."""
+        data = data_of(trainer)
+        part = data.reader.part_of(data.root / volume.path)
+        return Path(trainer.default_root_dir, "reconstructions", part)
 
     def write_on_batch_end(
         self,
@@ -149,16 +173,16 @@ class ReconstructionWriter(BasePredictionWriter):
     ) -> None:
         """Collect one batch and write the volumes it completes."""
         images = prediction.float().cpu().numpy()
-        sizes = {
-            volume.name: volume.num_images
+        volumes = {
+            volume.name: volume
             for volume in data_of(trainer).volumes("test")
             if volume.name in set(batch.volume)
         }
-        for image, volume, slice_, frame in zip(images, batch.volume, batch.slice, batch.frame, strict=True):
-            slices = self.slices.setdefault(volume, {})
+        for image, name, slice_, frame in zip(images, batch.volume, batch.slice, batch.frame, strict=True):
+            slices = self.slices.setdefault(name, {})
             slices[frame, slice_] = image
-            if len(slices) == sizes[volume]:
-                self.write(trainer, volume, self.slices.pop(volume))
+            if len(slices) == volumes[name].num_images:
+                self.write(trainer, volumes[name], self.slices.pop(name))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the volumes that are not complete in this process, or that were predicted in part."""
@@ -169,19 +193,31 @@ class ReconstructionWriter(BasePredictionWriter):
         together: dict[str, Images] = {}
         for (volume, index), image in rest.items():
             together.setdefault(volume, {})[index] = image
-        sizes = {volume.name: volume.num_images for volume in data_of(trainer).volumes("test")}
-        for volume, images in together.items() if trainer.is_global_zero else ():
-            if len(images) < sizes[volume]:
+        predicted = {volume.name: volume for volume in data_of(trainer).volumes("test")}
+        for name, images in together.items() if trainer.is_global_zero else ():
+            size = predicted[name].num_images
+            if len(images) < size:
                 # as trainer.limit_predict_batches asks for
-                missing = f"{sizes[volume] - len(images)} of {sizes[volume]} slices"
-                warnings.warn(f"{volume}: {missing} were not predicted and are NaN", stacklevel=2)
-            self.write(trainer, volume, images)
+                missing = f"{size - len(images)} of {size} slices"
+                warnings.warn(f"{name}: {missing} were not predicted and are NaN", stacklevel=2)
+            self.write(trainer, predicted[name], images)
 
-    @staticmethod
-    def write(trainer: Trainer, volume: str, slices: Images) -> None:
+    def write(self, trainer: Trainer, volume: Volume, slices: Images) -> None:
         """Write the ``(frame, slice)`` images of one volume; slices that were not predicted stay NaN."""
         frames, depth = (1 + max(index) for index in zip(*slices, strict=True))
         image = np.full((frames, depth, *next(iter(slices.values())).shape), np.nan, dtype=np.float32)
         for (frame, slice_), values in slices.items():
             image[frame, slice_] = values
-        write_h5(Path(trainer.default_root_dir, "reconstructions", f"{volume}.h5"), image)
+        write_h5(self.folder_of(trainer, volume) / f"{volume.name}.h5", image)
+
+
+def origin(trainer: Trainer, volumes: Sequence[Volume]) -> dict[str, Any]:
+    """What reconstructions of some volumes are made of: data, network and masks."""
+    data, encoder = data_of(trainer), cast(ReconstructionTask, trainer.lightning_module).network.encoder
+    return {
+        "data": str(data.root.resolve()),
+        "checkpoint_sha256": file_sha256(Path(trainer.ckpt_path)) if trainer.ckpt_path else "",
+        "encoder_sha256": encoder.sha256 if encoder else "",
+        # undersampled files come with masks of their own
+        "sampling": data.sampling.to_config() if any(v.fully_sampled for v in volumes) else None,
+    }

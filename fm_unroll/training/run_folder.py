@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.errors import InputError
-from fm_unroll.files import visible
+from fm_unroll.files import read_json, visible
 from fm_unroll.models.checkpoints import read_checkpoint
 
 # Set by W&B's agent for the runs that it starts. Users set WANDB_RUN_ID themselves as well, to name a run at
@@ -20,6 +20,9 @@ WANDB_SWEEP, WANDB_RUN = "WANDB_SWEEP_ID", "WANDB_RUN_ID"
 
 # Set by `sweep` on one machine, where W&B knows no sweep.
 LOCAL_SWEEP = "FM_UNROLL_SWEEP"
+
+# What the reconstructions in a folder are made of.
+ORIGIN = "predict.json"
 
 # Methods that configs call by another name.
 CALLED = {"varnet": "e2e_varnet"}
@@ -93,13 +96,7 @@ def require_same_config(run_dir: Path, earlier: Any, asked: Any) -> None:
     Raises:
         InputError: they differ in something that decides what is trained; the message names each such key.
     """
-    before, now = dict(flattened(earlier)), dict(flattened(asked))
-    differing = [
-        f"{key} is {before.get(key)!r} there and {now.get(key)!r} here"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and must_stay(key)
-    ]
-    if differing:
+    if differing := list(differences(earlier, asked, must_stay)):
         raise InputError(
             f"{run_dir} holds a run with another config: {'; '.join(differing)}. "
             "Give the same options, or another --trainer.default_root_dir"
@@ -112,6 +109,35 @@ def must_stay(key: str) -> bool:
     if section == "trainer":
         return name.partition(".")[0] in TRAINER_MUST_STAY
     return key not in MAY_CHANGE
+
+
+def require_same_origin(folder: Path, made_of: Mapping[str, Any]) -> None:
+    """Refuse to put reconstructions among those of other data, of another network or with other masks.
+
+    Args:
+        folder: what ``predict`` writes into.
+        made_of: what its reconstructions will be made of.
+
+    Raises:
+        InputError: the folder holds others, or such of which it does not say what they are made of.
+    """
+    if earlier := read_json(folder / ORIGIN):
+        differing = list(differences({key: earlier.get(key) for key in made_of}, made_of))
+    else:
+        differing = [f"there is no {ORIGIN}"] * bool(visible(folder, ".h5"))
+    if differing:
+        raise InputError(
+            f"{folder} is of other reconstructions: {'; '.join(differing)}. "
+            "Delete it, or give another --trainer.default_root_dir"
+        )
+
+
+def differences(earlier: Any, now: Any, counts: Callable[[str], bool] = bool) -> Iterator[str]:
+    """In words, each value that differs between nested dictionaries, among those whose dotted name counts."""
+    before, after = dict(flattened(earlier)), dict(flattened(now))
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key) and counts(key):
+            yield f"{key} is {before.get(key)!r} there and {after.get(key)!r} here"
 
 
 def flattened(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:

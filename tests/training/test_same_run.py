@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from fm_unroll.cli import main
+from fm_unroll.phantoms.write import write_cmrxrecon_undersampled
 from training_runs import config_for
 
 pytestmark = pytest.mark.slow
@@ -83,7 +84,65 @@ def test_a_prediction_says_whom_it_takes(run_dir, synthetic, tmp_path, capsys):
     main(on_checkpoint("predict", run_dir, synthetic, tmp_path / "all", "--data.split", "[0,0,1]"))
     assert "predict: all 6 subjects" in (out := capsys.readouterr().out)
     assert "4 of these were seen in training or selection" in out
-    assert len(list((tmp_path / "all/reconstructions").glob("P*"))) == 6
+    assert len(list((tmp_path / "all/reconstructions/TrainingSet/FullSample").glob("P*"))) == 6
+
+
+@pytest.fixture(scope="module")
+def undersampled(synthetic, tmp_path_factory) -> Path:
+    """Two hearts of the challenge's validation set, at two accelerations."""
+    root = tmp_path_factory.mktemp("undersampled")
+    for place in ("P001/cine_sax.mat", "P002/cine_sax.mat"):
+        full = synthetic / "MultiCoil/Cine/TrainingSet/FullSample" / place
+        for factor in (4, 8):
+            path = root / f"MultiCoil/Cine/ValidationSet/AccFactor{factor:02}" / place
+            write_cmrxrecon_undersampled(path, full, factor, acs_lines=8)
+    return root
+
+
+def predictions_of(run_dir: Path, root: Path, output: Path, acquisition: str) -> list[str]:
+    options = ["--data.subset", "ValidationSet", "--data.acquisition", acquisition]
+    return on_checkpoint("predict", run_dir, root, output, *options, "--data.contrasts", "[cine_sax]")
+
+
+def test_predictions_of_two_acquisitions_lie_apart(run_dir, undersampled, tmp_path):
+    for acquisition in ("AccFactor04", "AccFactor08", "AccFactor04"):
+        main(predictions_of(run_dir, undersampled, tmp_path, acquisition))
+    folder = tmp_path / "reconstructions/ValidationSet"
+    written = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.h5")}
+    assert sorted(written) == [
+        f"AccFactor{factor}/{subject}/cine_sax.h5" for factor in ("04", "08") for subject in ("P001", "P002")
+    ]
+    assert len(set(written.values())) == 4
+    said = json.loads((folder / "AccFactor08/predict.json").read_text())
+    assert said["data"] == str(undersampled.resolve()) and said["sampling"] is None
+
+
+def test_predictions_of_other_data_checkpoint_or_masks_do_not_mix(
+    run_dir, synthetic, undersampled, tmp_path, capsys
+):
+    main(predictions_of(run_dir, undersampled, tmp_path, "AccFactor04"))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("reconstructions/**/*.h5")}
+    shutil.copytree(undersampled, tmp_path / "other")
+    line = refused(capsys, *predictions_of(run_dir, tmp_path / "other", tmp_path, "AccFactor04"))
+    assert f"ValidationSet/AccFactor04 is of other reconstructions: data is '{undersampled}' there" in line
+    checkpoint = run_dir / "checkpoints/best.ckpt"
+    torch.save(torch.load(checkpoint, weights_only=True) | {"epoch": 7}, checkpoint)
+    line = refused(capsys, *predictions_of(run_dir, undersampled, tmp_path, "AccFactor04"))
+    assert "checkpoint_sha256 is " in line and "give another --trainer.default_root_dir" in line
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("reconstructions/**/*.h5")}
+    main(on_checkpoint("predict", run_dir, synthetic, tmp_path))
+    line = refused(capsys, *on_checkpoint("predict", run_dir, synthetic, tmp_path), "--data.acs_lines", "4")
+    assert "sampling.init_args.acs_lines is 8 there and 4 here" in line
+
+
+def test_predictions_of_fastmri_lie_by_the_folders_of_the_scans(run_dir, synthetic, tmp_path):
+    command = on_checkpoint("predict", run_dir, synthetic / "knee", tmp_path)
+    command = [arg.replace("CMRxReconData", "FastMRIKneeData") for arg in command]
+    at = command.index("--data.acs_lines")
+    main([*command[:at], *command[at + 2 :]])
+    (scans,) = (synthetic / "knee").glob("multicoil_*")
+    written = (tmp_path / "reconstructions" / scans.name).glob("*.h5")
+    assert sorted(path.name for path in written) == sorted(path.name for path in scans.glob("*.h5"))
 
 
 def test_a_run_goes_on_by_its_own_config_only(run_dir, capsys):

@@ -181,7 +181,8 @@ def test_test_and_predict_take_a_checkpoint(run_dir, tmp_path, monkeypatch):
     main(["test", *config, *checkpoint])
     main(["predict", *config, *checkpoint])
     subject = json.loads((run_dir / "split.json").read_text())["test"][0]
-    with h5py.File(tmp_path / "reconstructions" / subject / "cine_sax.h5") as file:
+    folder = tmp_path / "reconstructions/TrainingSet/FullSample"
+    with h5py.File(folder / subject / "cine_sax.h5") as file:
         assert file["reconstruction"].shape[:2] == (2, 2)
         assert file["reconstruction"].dtype == "float32" and file["reconstruction"][()].max() > 0
 

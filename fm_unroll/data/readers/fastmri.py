@@ -96,6 +96,10 @@ class FastMRIReader(HDF5Reader):
         """In a folder called ``multicoil_...``."""
         return path.suffix == ".h5" and path.parent.name.startswith("multicoil_")
 
+    def part_of(self, path: Path) -> str:
+        """The folder called ``multicoil_...``, whether the root holds it or is it."""
+        return path.parent.name if self.belongs(path) else self.part
+
     def published(self, volumes: Sequence[Volume], missing: Sequence[str]) -> Published | None:
         """The number of volumes of a folder of knees or of brains."""
         anatomies = {"brain" if volume.contrast.startswith("AX") else "knee" for volume in volumes}

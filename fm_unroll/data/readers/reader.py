@@ -211,6 +211,10 @@ class Reader(ABC, Generic[Opened]):
         """Whether :meth:`find` would take a file for a scan, by its place alone."""
         return False
 
+    def part_of(self, path: Path) -> str:
+        """The part of a data set in which a scan lies, as :attr:`part` says it: within one, names differ."""
+        return self.part
+
     def companions(self, path: Path) -> list[Path]:
         """Existing files that are read along with a scan to describe it, such as its sampling mask."""
         return []
