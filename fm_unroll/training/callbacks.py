@@ -185,7 +185,7 @@ class ReconstructionWriter(BasePredictionWriter):
                 self.write(trainer, volumes[name], self.slices.pop(name))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the volumes that are not complete in this process, or that were predicted in part."""
+        """Write the volumes that several processes predicted together, and name those that are not whole."""
         volumes, self.slices = self.slices, {}
         rest = gather(
             {(volume, index): image for volume, images in volumes.items() for index, image in images.items()}
@@ -196,18 +196,17 @@ class ReconstructionWriter(BasePredictionWriter):
         predicted = {volume.name: volume for volume in data_of(trainer).volumes("test")}
         for name, images in together.items() if trainer.is_global_zero else ():
             size = predicted[name].num_images
-            if len(images) < size:
-                # as trainer.limit_predict_batches asks for
+            if len(images) == size:
+                self.write(trainer, predicted[name], images)
+            else:
+                # a trial by trainer.fast_dev_run, or a Trainer of the user's own with limit_predict_batches
                 missing = f"{size - len(images)} of {size} slices"
-                warnings.warn(f"{name}: {missing} were not predicted and are NaN", stacklevel=2)
-            self.write(trainer, predicted[name], images)
+                warnings.warn(f"{name}: {missing} were not predicted: it is not written", stacklevel=2)
 
     def write(self, trainer: Trainer, volume: Volume, slices: Images) -> None:
-        """Write the ``(frame, slice)`` images of one volume; slices that were not predicted stay NaN."""
-        frames, depth = (1 + max(index) for index in zip(*slices, strict=True))
-        image = np.full((frames, depth, *next(iter(slices.values())).shape), np.nan, dtype=np.float32)
-        for (frame, slice_), values in slices.items():
-            image[frame, slice_] = values
+        """Write the ``(frame, slice)`` images of one volume, all of them."""
+        image = np.stack([slices[index] for index in np.ndindex(volume.num_frames, volume.num_slices)])
+        image = image.reshape(volume.num_frames, volume.num_slices, *image.shape[1:])
         write_h5(self.folder_of(trainer, volume) / f"{volume.name}.h5", image)
 
 

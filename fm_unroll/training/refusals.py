@@ -57,15 +57,18 @@ def refuse_no_work(verb: str, config: Namespace) -> None:
 
 
 def _refuse_parts(verb: str, trainer: Namespace) -> None:
-    """Refuse to score a part of the slices: their volumes and subjects would count as scored."""
-    name = {"validate": "limit_val_batches", "test": "limit_test_batches"}.get(verb, "")
-    limit = trainer[name] if name else None
-    # the whole number 1 is one batch
-    if isinstance(limit, int) or (limit is not None and limit != 1.0):
-        raise InputError(
-            f"trainer.{name} is {limit}: metrics of parts of volumes would pass for those of whole ones; "
-            "leave it out, or choose fewer subjects by --data.split_file"
-        )
+    """Refuse to take a part of the slices: their volumes and subjects would count as scored, or predicted."""
+    what = "reconstructions" if verb == "predict" else "metrics"
+    # Lightning validates no more than it was to overfit
+    also = ("overfit_batches",) if verb == "validate" else ()
+    for name in AMOUNTS[verb] + also:
+        limit = trainer[name] or None
+        # the whole number 1 is one batch
+        if isinstance(limit, int) or (limit is not None and limit != 1.0):
+            raise InputError(
+                f"trainer.{name} is {limit}: {what} of parts of volumes would pass for those of whole ones; "
+                "leave it out, or choose fewer subjects by --data.split_file"
+            )
 
 
 class ValidationIsReached(Callback):

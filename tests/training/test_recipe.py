@@ -116,6 +116,9 @@ def config(**trainer: object) -> Namespace:
         ("predict", {"limit_predict_batches": 0}, "limit_predict_batches is 0"),
         ("test", {"limit_test_batches": 1}, "metrics of parts of volumes"),
         ("validate", {"limit_val_batches": 0.5}, "metrics of parts of volumes"),
+        ("validate", {"overfit_batches": 2}, "overfit_batches is 2: metrics of parts of volumes"),
+        ("predict", {"limit_predict_batches": 1}, "limit_predict_batches is 1: reconstructions of parts"),
+        ("predict", {"limit_predict_batches": 0.5}, "leave it out, or choose fewer subjects"),
     ],
 )
 def test_options_that_leave_nothing_to_do_are_refused(verb, trainer, words):
@@ -126,7 +129,7 @@ def test_options_that_leave_nothing_to_do_are_refused(verb, trainer, words):
 
 def test_options_of_other_verbs_do_not_matter():
     refuse_no_work("test", config(max_epochs=0, limit_val_batches=0, limit_test_batches=1.0))
-    refuse_no_work("predict", config(limit_predict_batches=1))
+    refuse_no_work("predict", config(limit_predict_batches=1.0, limit_test_batches=1, overfit_batches=1))
     refuse_no_work("fit", config(check_val_every_n_epoch=6, max_epochs=-1))
     refuse_no_work("fit", config(limit_val_batches=0, fast_dev_run=True))
 

@@ -135,6 +135,13 @@ def test_predictions_of_other_data_checkpoint_or_masks_do_not_mix(
     assert "sampling.init_args.acs_lines is 8 there and 4 here" in line
 
 
+def test_of_a_volume_that_is_predicted_in_part_nothing_is_written(run_dir, undersampled, tmp_path):
+    command = predictions_of(run_dir, undersampled, tmp_path, "AccFactor04")
+    with pytest.warns(UserWarning, match=r"P001/cine_sax: \d of \d slices were not predicted: it is not"):
+        main([*command, "--trainer.fast_dev_run", "true", "--data.batch_size", "1"])
+    assert not list(tmp_path.rglob("*.h5"))
+
+
 def test_predictions_of_fastmri_lie_by_the_folders_of_the_scans(run_dir, synthetic, tmp_path):
     command = on_checkpoint("predict", run_dir, synthetic / "knee", tmp_path)
     command = [arg.replace("CMRxReconData", "FastMRIKneeData") for arg in command]
