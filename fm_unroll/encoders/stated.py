@@ -6,6 +6,9 @@ put beside their weights are compared with the encoder that the weights are load
     open_clip_config.json                       open_clip
     config.json                                 Hugging Face transformers; timm
     preprocessor_config.json                    Hugging Face transformers: size and statistics of the images
+    processor_config.json                       likewise, below image_processor
+
+Beside weights is beside a link to them, too, and wherever that leads.
 """
 
 import json
@@ -29,9 +32,13 @@ if TYPE_CHECKING:
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 CONFIG = "config.json"
 PREPROCESSOR_CONFIG = "preprocessor_config.json"
-CONFIG_FILES = (OPEN_CLIP_CONFIG, CONFIG, PREPROCESSOR_CONFIG)
+PROCESSOR_CONFIG = "processor_config.json"
+CONFIG_FILES = (OPEN_CLIP_CONFIG, CONFIG, PREPROCESSOR_CONFIG, PROCESSOR_CONFIG)
 
-# Keys of preprocessor_config.json, and what they say of networks that take pictures of any size, as DINOv2's.
+# Keys of an image processor's configuration, and what they say where values 0..1 are standardised.
+PREPARATION = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
+
+# Further keys of it, and what they say of networks that take pictures of any size, as DINOv2's.
 PICTURE_SIZES = ("crop_size", "size")
 USUAL_CROP = 224
 
@@ -125,6 +132,7 @@ def facts(vit: "PlainViT", spec: EncoderSpec) -> dict[str, object]:
         "register tokens": vit.num_prefix_tokens - (vit.cls_token is not None),
         "mean": spec.statistics.mean,
         "std": spec.statistics.std,
+        **PREPARATION,
     }
     if (rope := getattr(vit, "rope", None)) is not None and hasattr(rope, "temperature"):
         known["rotary base"] = rope.temperature
@@ -155,10 +163,11 @@ def check_stated(path: Path, vit: "PlainViT", spec: EncoderSpec) -> tuple[str, .
             f"this network computes with {known.get('activation')}: choose "
             f"{spec.name.replace('_clip_', '_clip_quickgelu_')}"
         )
-    for config in (path.parent / name for name in CONFIG_FILES):
-        for said in read_statements(config) if config.is_file() else ():
+    for config in beside(path):
+        for said in read_statements(config):
             needed = known.get(said.fact, said.meaning)
-            sizes = {vit.patch_embed.img_size[0]} | ({USUAL_CROP} if said.key in PICTURE_SIZES else set())
+            of_pictures = said.key.rpartition(".")[2] in PICTURE_SIZES
+            sizes = {vit.patch_embed.img_size[0]} | ({USUAL_CROP} if of_pictures else set())
             if said.fact == "image size" and said.meaning in sizes:
                 continue
             if not same(said.meaning, needed):
@@ -170,6 +179,15 @@ def check_stated(path: Path, vit: "PlainViT", spec: EncoderSpec) -> tuple[str, .
                 )
             stated.add(said.fact)
     return tuple(fact for fact in UNTOLD if fact not in stated)
+
+
+def beside(path: Path) -> list[Path]:
+    """The configuration files in the folder of a weights file and, of a link, in each to which it leads."""
+    folders = [path.parent]
+    while path.is_symlink():
+        path = path.parent / path.readlink()
+        folders.append(path.parent.resolve())
+    return [folder / name for folder in folders for name in CONFIG_FILES if (folder / name).is_file()]
 
 
 def same(stated: object, needed: object) -> bool:
@@ -192,8 +210,8 @@ def read_statements(config: Path) -> list[Statement]:
         content = json.loads(config.read_text())
         if config.name == OPEN_CLIP_CONFIG:
             return list(_open_clip(content))
-        if config.name == PREPROCESSOR_CONFIG:
-            return [*_statistics(content, "", "image_"), *_picture_size(content)]
+        if config.name in (PREPROCESSOR_CONFIG, PROCESSOR_CONFIG):
+            return list(_image_processor(content))
         return list(_timm(content) if "architecture" in content else _transformers(content))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{config}: not a readable {kind} ({error!r})") from error
@@ -202,20 +220,31 @@ def read_statements(config: Path) -> list[Statement]:
 def _statistics(content: dict[str, Any], above: str, prefix: str = "") -> Iterator[Statement]:
     """Mean and standard deviation of the images."""
     for name in ("mean", "std"):
-        if f"{prefix}{name}" in content:
+        if content.get(f"{prefix}{name}") is not None:
             value = tuple(content[f"{prefix}{name}"])
             yield Statement(f"{above}{prefix}{name}", value, name, value)
 
 
-def _picture_size(content: dict[str, Any]) -> Iterator[Statement]:
-    """The size of the pictures that ``preprocessor_config.json`` makes: of the crop, else of all of them."""
+def _image_processor(content: dict[str, Any]) -> Iterator[Statement]:
+    """``preprocessor_config.json``, or ``processor_config.json`` with the same keys below another."""
+    above = "image_processor." if isinstance(content.get("image_processor"), dict) else ""
+    content = content["image_processor"] if above else content
+    for key in PREPARATION:
+        if content.get(key) is not None:
+            yield Statement(f"{above}{key}", content[key], key, content[key])
+    yield from _statistics(content, above, "image_")
+    yield from _picture_size(content, above)
+
+
+def _picture_size(content: dict[str, Any], above: str) -> Iterator[Statement]:
+    """The size of the pictures that an image processor makes: of the crop, else of all of them."""
     for key in PICTURE_SIZES:
         size = content.get(key)
         if size is None or (key == "crop_size" and content.get("do_center_crop") is False):
             continue
         if isinstance(size, dict):
             size = size.get("height", size.get("shortest_edge"))
-        yield Statement(key, content[key], "image size", size)
+        yield Statement(f"{above}{key}", content[key], "image size", size)
         return
 
 

@@ -53,6 +53,14 @@ DINOV3 = {
     "patch_size": 16,
     "rope_theta": 100.0,
 }
+PROCESSOR = {
+    "do_normalize": True,
+    "do_rescale": True,
+    "rescale_factor": 0.00392156862745098,
+    "image_mean": OPENAI["mean"],
+    "image_std": OPENAI["std"],
+    "crop_size": {"height": 224, "width": 224},
+}
 TIMM = {
     "architecture": "vit_base_patch16_clip_224",
     "pretrained_cfg": {"tag": "openai", "input_size": [3, 224, 224], **OPENAI},
@@ -87,6 +95,9 @@ def said_of(folder: Path, encoder: str, **configs: dict[str, Any]) -> tuple[str,
             (),
         ),
         ("dinov3", {"config": DINOV3}, ()),
+        ("clip", {"config": CLIP, "preprocessor_config": PROCESSOR}, ()),
+        ("clip", {"config": CLIP, "processor_config": {"image_processor": PROCESSOR}}, ()),
+        ("clip", {"config": CLIP, "processor_config": {"processor_class": "CLIPProcessor"}}, ()),
     ],
 )
 def test_published_configurations_agree(
@@ -146,6 +157,26 @@ def other_open_clip(model: dict[str, Any], preprocess: dict[str, Any]) -> dict[s
             r"crop_size .*\(image size 336\) where clip needs 224",
         ),
         ("clip", "preprocessor_config", {"size": 336}, r"size 336 .*clip needs 224"),
+        ("clip", "preprocessor_config", {"do_normalize": False}, "do_normalize False where clip needs True"),
+        ("clip", "preprocessor_config", {"do_rescale": False}, "do_rescale False where clip needs True"),
+        (
+            "clip",
+            "preprocessor_config",
+            {"rescale_factor": 1 / 127.5},
+            r"rescale_factor 0\.0078\d* .* 0\.0039",
+        ),
+        (
+            "clip",
+            "processor_config",
+            {"image_processor": {"image_mean": [0.5, 0.5, 0.5]}},
+            r"image_processor\.image_mean \(0\.5, 0\.5, 0\.5\) where clip needs \(0\.48145466",
+        ),
+        (
+            "dinov2",
+            "processor_config",
+            {"image_processor": {"do_normalize": False}},
+            r"image_processor\.do_normalize False where dinov2 needs True",
+        ),
         ("dinov2", "config", TIMM, r"pretrained_cfg\.mean"),
         ("biomedclip", "config", TIMM, r"pretrained_cfg\.tag openai \(activation quick_gelu\)"),
         ("clip", "config", TIMM | {"pretrained_cfg": {}}, r"architecture .* \(activation gelu\)"),
@@ -192,6 +223,21 @@ def test_building_an_encoder_looks_beside_the_file(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"config\.json: says architecture .*quick_gelu.* needs gelu"):
         build_encoder(name, path, blocks=(1,))
+
+
+@pytest.mark.parametrize("said_beside", ["link", "middle", "target"])
+def test_beside_a_link_is_beside_it_and_wherever_it_leads(said_beside: str, tmp_path: Path) -> None:
+    for folder in ("link", "middle", "target"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "target/blob").write_bytes(b"")
+    (tmp_path / "middle/model.safetensors").symlink_to("../target/blob")
+    (tmp_path / "link/model.safetensors").symlink_to(tmp_path / "middle/model.safetensors")
+    config = tmp_path / said_beside / "config.json"
+    config.write_text(json.dumps(changed(CLIP, hidden_act="gelu")))
+    with pytest.raises(InputError, match=f"{config}: says vision_config.hidden_act gelu"):
+        said_of(tmp_path / "link", "clip")
+    config.write_text(json.dumps(CLIP))
+    assert said_of(tmp_path / "link", "clip") == ()
 
 
 def test_names_of_timm_whose_weights_are_natively_quick_gelu(tmp_path: Path) -> None:
