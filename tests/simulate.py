@@ -219,5 +219,5 @@ def write_fastmri(
             file["reconstruction_rss"] = target
         if mask is not None:
             file["mask"] = mask
-        file.attrs.update({"patient_id": "anonymous", "acquisition": "AXT2"} | (attributes or {}))
+        file.attrs.update({"patient_id": "anonymous", "acquisition": "CORPD_FBK"} | (attributes or {}))
     return path

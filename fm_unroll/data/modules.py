@@ -119,14 +119,34 @@ class KSpaceData(LightningDataModule, ABC):
         """The index with every target's maximum, split by subject; quick once it is in the cache.
 
         Raises:
-            InputError: a file cannot be used, its images are too small to be scored, or the split is not
-                possible.
+            InputError: a file cannot be used, is of another anatomy, its images are too small to be scored,
+                or the split is not possible.
         """
         index = build_index(self.root, self.reader, self.num_workers)
         for volume in index.volumes:
+            self.require_anatomy(volume)
             require_size(volume, index.root)
         self.divide(index)
         return measure_maxima(index, self.reader, self.num_workers)
+
+    def require_anatomy(self, volume: Volume) -> None:
+        """Refuse a file of another anatomy, under whose name checkpoints and tables would list it.
+
+        Raises:
+            InputError: the file states one, and it is not this module's.
+        """
+        stated = self.reader.stated_anatomy(volume)
+        if stated is None or stated == self.anatomy:
+            return
+        layouts: list[type[KSpaceData]] = [
+            base for base in type(self).__mro__ if issubclass(base, KSpaceData)
+        ]
+        modules = (kind for layout in layouts for kind in layout.__subclasses__())
+        fitting = (kind.__name__ for kind in modules if getattr(kind, "anatomy", "") == stated)
+        raise InputError(
+            f"{self.root / volume.path}: a {stated} scan ({volume.contrast}), and "
+            f"{type(self).__name__} is for {self.anatomy} scans: use {next(fitting, 'a module for these')}"
+        )
 
     def divide(self, index: Index) -> None:
         """Split the subjects: by what is asked for, and as the networks were that have seen some of them.

@@ -47,7 +47,7 @@ def test_finds_every_data_set_below_a_folder(synthetic: Path, capsys):
 def test_compares_with_what_was_published(tmp_path: Path, capsys):
     write_cmrxrecon(tmp_path, "P001")
     write_cmrxrecon(tmp_path, "P003")
-    write_fastmri(tmp_path / "head" / "multicoil_val" / "file1.h5")
+    write_fastmri(tmp_path / "head" / "multicoil_val" / "file1.h5", attributes={"acquisition": "AXT2"})
     status, report = check(capsys, tmp_path)
     heart, head = report["data_sets"]
     absent = [f"P{number:03}" for number in range(1, 121) if number not in {1, 3}]

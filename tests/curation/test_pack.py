@@ -38,13 +38,18 @@ def cardiac(tmp_path: Path) -> Path:
     return root
 
 
+HEAD = {"acquisition": "AXT2"}
+
+
 @pytest.fixture
 def brain(tmp_path: Path) -> Path:
     """Two fastMRI scans with zero padding; one stores its reconstruction, larger than what counts."""
     root = tmp_path / "brain"
     target = np.random.default_rng(1).random((3, 10, 9), np.float32)
-    write_fastmri(root / "a.h5", padding=(2, 1), target=target, attributes={"max": float(target.max())})
-    write_fastmri(root / "b.h5", shape=(2, 2, 16, 12), seed=2, attributes={"synthetic": True})
+    write_fastmri(
+        root / "a.h5", padding=(2, 1), target=target, attributes={"max": float(target.max()), **HEAD}
+    )
+    write_fastmri(root / "b.h5", shape=(2, 2, 16, 12), seed=2, attributes={"synthetic": True, **HEAD})
     return root
 
 

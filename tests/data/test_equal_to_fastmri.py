@@ -11,7 +11,7 @@ from fastmri.data import SliceDataset
 from fastmri.data.subsample import EquispacedMaskFractionFunc, RandomMaskFunc
 from fastmri.data.transforms import VarNetDataTransform, center_crop_to_smallest
 
-from fm_unroll.data import FastMRIBrainData, FastMRIKneeData
+from fm_unroll.data import FastMRIKneeData
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.scan import open_scan
 from fm_unroll.models.classical import ZeroFilled
@@ -99,7 +99,7 @@ def test_every_way_to_a_mask_gives_that_of_fastmri(folder):
 def test_the_scored_region_is_that_of_fastmri(tmp_path, rows, columns, width):
     """The stored target may be larger or smaller than the image along each axis, odd or even."""
     write_file(tmp_path / "multicoil_val/file1000001.h5", width, (rows, columns))
-    slices = ours(FastMRIBrainData(tmp_path, 4, 0.08, num_workers=0))
+    slices = ours(FastMRIKneeData(tmp_path, 4, 0.08, num_workers=0))
     transform = VarNetDataTransform(EquispacedMaskFractionFunc([0.08], [4]))
     for sample in SliceDataset(tmp_path / "multicoil_val", "multicoil", transform):
         image = fastmri_rss(complex_abs(ifft2c(sample.masked_kspace)))

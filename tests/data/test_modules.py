@@ -1,9 +1,11 @@
 """Data modules: which pattern and which seed they undersample with."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
 import pytest
 import torch
 
@@ -89,6 +91,28 @@ def test_in_validation_the_name_of_the_volume_alone_draws_the_mask():
     masks = {drawn_mask(**step, training=False) for step in steps}
     assert masks == {tuple(RandomSampling(4, 0.08)(64, "P001/cine_sax").lines.tolist())}
     assert drawn_mask(name="P002/cine_sax", training=False) not in masks
+
+
+@pytest.mark.parametrize(
+    "kind, folder, words",
+    [
+        (FastMRIBrainData, "knee", r"a knee scan \(CORPD.*: use FastMRIKneeData"),
+        (FastMRIKneeData, "brain", r"a brain scan \(AX.*is for knee scans: use FastMRIBrain"),
+    ],
+)
+def test_scans_of_another_anatomy_than_the_module_s_are_refused_by_name(kind, folder, words, synthetic):
+    first = min((synthetic / folder / "multicoil_val").glob("*.h5"))
+    with pytest.raises(InputError, match=f"^{first}: {words}"):
+        kind(synthetic / folder, num_workers=0).prepare_data()
+
+
+def test_a_file_that_does_not_say_its_anatomy_is_taken(synthetic, tmp_path):
+    scan = shutil.copy(min((synthetic / "knee/multicoil_val").glob("*.h5")), tmp_path)
+    with h5py.File(scan, "a") as file:
+        file.attrs["acquisition"] = "mine"
+    data = FastMRIBrainData(tmp_path, num_workers=0)
+    data.setup()
+    assert [volume.contrast for volume in data.index.volumes] == ["mine"]
 
 
 def test_hearts_are_split_as_the_paper_states():

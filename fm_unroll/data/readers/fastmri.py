@@ -106,13 +106,14 @@ class FastMRIReader(HDF5Reader):
         number = PUBLISHED[anatomies.pop()].get(self.part) if len(anatomies) == 1 else None
         return None if number is None else Published("volumes", number, len(volumes))
 
-    def anatomy(self, file: h5py.File, volume: Volume) -> str | None:
+    def stated_anatomy(self, volume: Volume) -> str | None:
         """The anatomy that the name of the acquisition stands for."""
-        return _anatomy(volume)
+        names = (anatomy for prefix, anatomy in ANATOMIES.items() if volume.contrast.startswith(prefix))
+        return next(names, None)
 
     def population(self, path: Path, volume: Volume) -> Population:
         """Knees or brains. Patients' ids are hashes and file names numbers, both unique over all folders."""
-        return Population(self.name, edition=_anatomy(volume) or "", synthetic=volume.synthetic)
+        return Population(self.name, edition=self.stated_anatomy(volume) or "", synthetic=volume.synthetic)
 
     def geometry(self, file: h5py.File) -> Geometry | None:
         """The voxel's size; orientation is not in the header."""
@@ -174,12 +175,6 @@ class FastMRIReader(HDF5Reader):
             return None
         maximum = np.asarray(stated)
         return float(maximum.item()) if maximum.size == 1 and maximum.dtype.kind in "iuf" else math.nan
-
-
-def _anatomy(volume: Volume) -> str | None:
-    """The anatomy that the name of the acquisition stands for."""
-    names = (anatomy for prefix, anatomy in ANATOMIES.items() if volume.contrast.startswith(prefix))
-    return next(names, None)
 
 
 def _get_mask(file: h5py.File, readout: int, phase: int) -> NDArray[np.bool_] | None:

@@ -151,6 +151,13 @@ class Reader(ABC, Generic[Opened]):
 
     def anatomy(self, file: Opened, volume: Volume) -> str | None:
         """``cardiac``, ``knee``, ``brain``, ...; None where the file does not say."""
+        return self.stated_anatomy(volume)
+
+    def stated_anatomy(self, volume: Volume) -> str | None:
+        """The anatomy as far as a volume's description tells it, such as the name of its contrast, else None.
+
+        A data set of files that state another anatomy than its data module's is refused.
+        """
         return None
 
     def geometry(self, file: Opened) -> Geometry | None:
