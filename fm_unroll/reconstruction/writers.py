@@ -19,6 +19,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from fm_unroll.data.readers.cmrxrecon import CATEGORIES
+from fm_unroll.data.readers.cmrxrecon_tree import home
 from fm_unroll.data.readers.geometry import Geometry
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
@@ -189,9 +190,10 @@ def of_test_phase(source: Path) -> bool:
     """Whether a file is of the challenge's test phase, for which "you don't need to perform reduction".
 
     Source: ``ChallengeDataFormat/SubmissionFormat_Task1.txt`` of https://github.com/CmrxRecon/CMRxRecon; the
-    phase is known by the folder ``TestSet``.
+    phase is known by the subset in whose tree the file lies; folders above that tree may have any name.
     """
-    return "TestSet" in source.absolute().parts
+    place = home(source.absolute())
+    return place is not None and place[1] == "TestSet"
 
 
 def ranking_part(volume: Volume, shape: tuple[int, int, int, int]) -> tuple[slice, slice, slice, slice]:
@@ -283,7 +285,7 @@ def remark(format: Format, picture: Picture) -> str:
         return ""
     if of_test_phase(picture.source):
         return " (test phase: whole images)"
-    return " (validation phase: the ranked slices, frames and centre; files below TestSet are written whole)"
+    return " (validation phase: the ranked slices, frames and centre; those of a TestSet are written whole)"
 
 
 WRITERS: dict[Format, Callable[[Path, Picture], None]] = {

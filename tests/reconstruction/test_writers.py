@@ -17,6 +17,7 @@ from fm_unroll.reconstruction.writers import (
     Picture,
     check_writable,
     format_of,
+    of_test_phase,
     ranking_part,
     remark,
     write_h5,
@@ -99,6 +100,26 @@ def test_submission_of_the_test_phase_is_whole(tmp_path, image):
     np.testing.assert_array_equal(stored, image.transpose(2, 3, 1, 0))
     assert remark("mat", picture) == " (test phase: whole images)"
     assert "validation phase" in remark("mat", Picture(image, VOLUME, None, VALIDATION))
+
+
+@pytest.mark.parametrize(
+    "path, whole",
+    [
+        (TEST, True),
+        (VALIDATION, False),
+        ("/data/TestSet/MultiCoil/Cine/ValidationSet/AccFactor04/P001/cine_sax.mat", False),
+        ("/data/ValidationSet/MultiCoil/Cine/TestSet/AccFactor04/P001/cine_sax.mat", True),
+        ("/TestSet/Cine/ValidationSet/UnderSample_Task1/P001/cine_sax_kus_Uniform8.mat", False),
+        ("/ValidationSet/Cine/TestSet/UnderSample_Task1/P001/cine_sax_kus_Uniform8.mat", True),
+        ("/data/TestSet/mine/cine_sax.mat", False),
+        (
+            "/x/TestSet/MultiCoil/Cine/ValidationSet/UnderSample_TaskR1/Center001/S/P001/cine_sax_kus_Uniform8.mat",
+            False,
+        ),
+    ],
+)
+def test_the_phase_is_told_by_the_subset_of_the_layout_alone(path, whole):
+    assert of_test_phase(Path(path)) is whole
 
 
 def test_h5_is_the_submission_layout(tmp_path, image):
