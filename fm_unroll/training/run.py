@@ -36,6 +36,7 @@ from fm_unroll.training.recipe import RECIPE, class_of, complete_callbacks
 from fm_unroll.training.refusals import ValidationIsReached, refuse_no_work
 from fm_unroll.training.run_folder import (
     is_begun,
+    keep_volumes,
     latest_checkpoint,
     refuse_overwriting,
     require_same_config,
@@ -300,6 +301,8 @@ class SaveRun(SaveConfigCallback):
             self.parser.save(own, run_dir / "config.yaml", skip_unset=False, overwrite=True, multifile=False)
             write_json(run_dir / "provenance.json", provenance())
             write_split(run_dir / "split.json", data.division)
+            checkpoint = Path(self.config.ckpt_path) if self.config.ckpt_path else None
+            keep_volumes(run_dir, [*data.volumes("train"), *data.volumes("val")], checkpoint)
         elif stage == "predict":
             print(prediction_of(data))
 

@@ -1,8 +1,9 @@
 """The folder of a run: its name, what it holds already, and whether a command goes on with it."""
 
+import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.utilities import rank_zero_only
 
 from fm_unroll.data.modules import KSpaceData
+from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
-from fm_unroll.files import read_json, visible
+from fm_unroll.files import read_json, visible, write_json
 from fm_unroll.models.checkpoints import read_checkpoint
 
 # Set by W&B's agent for the runs that it starts. Users set WANDB_RUN_ID themselves as well, to name a run at
@@ -23,6 +25,11 @@ LOCAL_SWEEP = "FM_UNROLL_SWEEP"
 
 # What the reconstructions in a folder are made of.
 ORIGIN = "predict.json"
+
+# What a run trains on and is chosen by, as it was when the run began.
+VOLUMES = "volumes.json"
+
+NAMED = 5  # volumes in one line
 
 # Methods that configs call by another name.
 CALLED = {"varnet": "e2e_varnet"}
@@ -147,6 +154,37 @@ def flattened(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         return
     for key, value in node.items():
         yield from flattened(value, f"{name}.{key}" if name else key)
+
+
+def keep_volumes(run_dir: Path, volumes: Iterable[Volume], checkpoint: Path | None) -> None:
+    """Write what a run is given; of a run that goes on keep what it began with, and warn of what has changed.
+
+    Sizes and the target's maximum stand for the content of a volume: they are known at once, and stay the
+    same when files are moved, copied or packed.
+
+    Args:
+        run_dir: the run's folder.
+        volumes: those of training and validation, as they are now.
+        checkpoint: what the run goes on from, in its own folder or in another's; None: it begins.
+    """
+    now = {v.name: [v.num_frames, v.num_slices, *v.shape[:3], v.maximum or 0.0] for v in volumes}
+    folders = checkpoint.resolve().parents[:2] if checkpoint else ()
+    began = next(filter(None, (read_json(folder / VOLUMES) for folder in folders)), now)
+    changed = [name for name in sorted(began.keys() | now) if not _same(began.get(name), now.get(name))]
+    if changed:
+        more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+        warnings.warn(
+            f"changed since the run began: {', '.join(changed[:NAMED])}{more}; it goes on with other data",
+            stacklevel=2,
+        )
+    write_json(run_dir / VOLUMES, began)
+
+
+def _same(began: Sequence[float] | None, now: Sequence[float] | None) -> bool:
+    """Whether a volume is the same by its numbers; another machine may round a maximum otherwise."""
+    if began is None or now is None or len(began) != len(now):
+        return False
+    return all(math.isclose(one, other, rel_tol=1e-5) for one, other in zip(began, now, strict=True))
 
 
 def latest_checkpoint(run_dir: Path) -> Path:

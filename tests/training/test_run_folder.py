@@ -1,13 +1,22 @@
 """One run has one folder, whatever starts it, and goes on by its own config only."""
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from jsonargparse import Namespace
 
+from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
-from fm_unroll.training.run_folder import LOCAL_SWEEP, require_same_config, run_folder, sweep_run
+from fm_unroll.training.run_folder import (
+    LOCAL_SWEEP,
+    keep_volumes,
+    require_same_config,
+    run_folder,
+    sweep_run,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,6 +81,34 @@ def test_only_an_agent_makes_a_run_one_of_a_sweep(environment, run, monkeypatch)
     assert sweep_run() == run
     expected = f"runs/timm-vit_x4/{run or 'seed0'}"
     assert run_folder(config(HEARTS)) == Path(expected)
+
+
+def volume(name: str, slices: int = 2, maximum: float = 1.0) -> Volume:
+    described = Volume.of_array(Path("x.mat"), (1, slices, 3, 16, 12), name=name)
+    return replace(described, maximum=maximum)
+
+
+@pytest.mark.parametrize(
+    "now, changed",
+    [
+        ([volume("a"), volume("b", maximum=1 + 1e-7)], ""),
+        ([volume("a"), volume("b", maximum=1.01)], "b"),
+        ([volume("a", slices=3), volume("b")], "a"),
+        ([volume("a"), volume("c")], "b, c"),
+        ([volume("a"), *(volume(f"b{number}") for number in range(7))], "b, b0, b1, b2, b3 and 3 more"),
+    ],
+)
+def test_what_changed_since_a_run_began_is_named_once(now, changed, tmp_path):
+    checkpoint = tmp_path / "run/checkpoints/last.ckpt"
+    keep_volumes(tmp_path / "run", [volume("a"), volume("b")], None)
+    began = (tmp_path / "run/volumes.json").read_text()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        keep_volumes(tmp_path / "other", now, checkpoint)
+    assert [str(warning.message).partition(";")[0] for warning in caught] == [
+        f"changed since the run began: {changed}"
+    ] * bool(changed)
+    assert (tmp_path / "other/volumes.json").read_text() == began
 
 
 EARLIER = {

@@ -2,8 +2,11 @@
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -159,6 +162,28 @@ def test_a_run_goes_on_by_its_own_config_only(run_dir, capsys):
         capsys, "fit", "--resume", str(run_dir), "--seed_everything", "7", "--data.batch_size", "2"
     )
     assert "data.init_args.batch_size is 4 there and 2 here; seed_everything is 0 there and 7 here" in line
+
+
+def test_a_run_that_goes_on_names_the_files_that_were_replaced(run_dir, synthetic, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(synthetic, moved)
+    began = (run_dir / "volumes.json").read_bytes()
+    subject, *_ = json.loads((run_dir / "split.json").read_text())["train"]
+    file = moved / f"MultiCoil/Cine/TrainingSet/FullSample/{subject}/cine_sax.mat"
+    going_on = ["fit", "--resume", str(run_dir), "--data.root", str(moved), "--trainer.max_epochs"]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "changed since")
+        main([*going_on, "2"])
+    with h5py.File(file, "r+") as opened:
+        kspace = opened["kspace_full"]
+        for index in np.ndindex(kspace.shape[:2]):
+            values = kspace[index]
+            for part in ("real", "imag"):
+                values[part] *= 1.5
+            kspace[index] = values
+    with pytest.warns(UserWarning, match=f"changed since the run began: {subject}/cine_sax; it goes on"):
+        main([*going_on, "3"])
+    assert (run_dir / "volumes.json").read_bytes() == began
 
 
 def test_a_run_in_an_agent_s_sweep_goes_on_and_another_config_does_not(run_dir, monkeypatch, capsys):
