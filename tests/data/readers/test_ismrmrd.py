@@ -1,12 +1,14 @@
 """Raw files against the k-space they were written from."""
 
 import importlib.util
+from copy import deepcopy
 
 import h5py
 import ismrmrd
 import numpy as np
 import pytest
 import torch
+from fastmri.data.transforms import center_crop
 from ismrmrd import xsd
 
 from fm_unroll.data.scan import Scan, open_scan
@@ -80,10 +82,23 @@ def test_undersampled_files_tell_their_lines(write_ismrmrd, tmp_path, kspace):
     lines[[0, 3, 5, 6, 7, 9]] = True
     volume = open_scan(write_ismrmrd(tmp_path / "raw.h5", kspace, lines=lines)).volume
     assert volume.sampled == (0, 3, 5, 6, 7, 9) and volume.num_acs == 3
+    # limits from line 3 on, as of partial Fourier, do not make the first lines padding
+    lines[0] = False
+    volume = open_scan(write_ismrmrd(tmp_path / "partial.h5", kspace, lines=lines, padding=3)).volume
+    assert volume.sampled == (3, 5, 6, 7, 9) and volume.num_acs == 3 and volume.acquired == (0, 12)
 
 
-@pytest.mark.parametrize("mode, kept", [("EMBEDDED", True), ("SEPARATE", False)])
-def test_calibration_lines_count_where_they_are_embedded(write_ismrmrd, tmp_path, kspace, mode, kept):
+ONLY = [ismrmrd.ACQ_IS_PARALLEL_CALIBRATION]
+AND_IMAGING = [*ONLY, ismrmrd.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING]
+
+
+@pytest.mark.parametrize(
+    "mode, flags, kept",
+    [("EMBEDDED", ONLY, True), ("SEPARATE", ONLY, False), ("SEPARATE", AND_IMAGING, True)],
+)
+def test_calibration_lines_count_where_they_are_of_the_image(
+    write_ismrmrd, tmp_path, kspace, mode, flags, kept
+):
     def on_header(header):
         header.encoding[0].parallelImaging = xsd.parallelImagingType(
             accelerationFactor=xsd.accelerationFactorType(kspace_encoding_step_1=2, kspace_encoding_step_2=1),
@@ -92,7 +107,8 @@ def test_calibration_lines_count_where_they_are_embedded(write_ismrmrd, tmp_path
 
     def on_acquisition(acquisition):
         if acquisition.idx.kspace_encode_step_1 in (5, 7):
-            acquisition.set_flag(ismrmrd.ACQ_IS_PARALLEL_CALIBRATION)
+            for flag in flags:
+                acquisition.set_flag(flag)
 
     path = tmp_path / "raw.h5"
     write_ismrmrd(path, kspace, on_header=on_header, on_acquisition=on_acquisition)
@@ -120,8 +136,9 @@ def test_siemens_images_run_against_the_directions_of_the_headers(write_ismrmrd,
     assert geometry.voxel_mm == (15, 15, 6) and open_scan(path).notes == ()
 
 
+@pytest.mark.parametrize("recon_mm", [None, (240.0, 150.0, 5.0)], ids=["whole", "narrower"])
 @pytest.mark.parametrize("shape", [(1, 2, 2, 16, 12), (1, 1, 2, 15, 13)])
-def test_a_bright_spot_lies_where_siemens_has_it(write_ismrmrd, tmp_path, shape):
+def test_a_bright_spot_lies_where_siemens_has_it(write_ismrmrd, tmp_path, shape, recon_mm):
     """The scanner's own image is the forward transform of its k-space: there the spot is at a known place."""
     readout, phase = shape[-2:]
     image = np.zeros((readout, phase), complex)
@@ -129,11 +146,44 @@ def test_a_bright_spot_lies_where_siemens_has_it(write_ismrmrd, tmp_path, shape)
     image[row, column] = 1
     kspace = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(image), norm="ortho")).astype(np.complex64)
     kspace = np.broadcast_to(kspace, shape)
-    scan = open_scan(write_ismrmrd(tmp_path / "raw.h5", kspace, on_header=from_vendor("Siemens")))
-    found = np.unravel_index(rss(ifft2c(scan[0].kspace)).argmax().item(), (readout, phase))
+    path = tmp_path / "raw.h5"
+    scan = open_scan(write_ismrmrd(path, kspace, recon_mm=recon_mm, on_header=from_vendor("Siemens")))
+    shown = center_crop(rss(ifft2c(scan[0].kspace)), scan.volume.crop)
+    assert shown.shape[1] < phase or recon_mm is None
+    found = np.unravel_index(shown.argmax().item(), shown.shape)
     # read direction (0, 1, 0) and phase direction (1, 0, 0) from the position (10, -20, 30), in LPS
     left, back = 10 - 4 * 180 / phase, -20 + 3 * 240 / readout
     np.testing.assert_allclose(scan.geometry.affine @ [*found, 0, 1], [-left, -back, 30, 1])
+
+
+@pytest.mark.parametrize(
+    "steps, expected", [((6, 6), True), ((0, 0), False), ((5, 9), False), ((6, 6.5), False)]
+)
+def test_slices_that_are_no_even_stack_have_no_place(write_ismrmrd, tmp_path, kspace, steps, expected):
+    def on_acquisition(acquisition):
+        acquisition.position[2] = 30 + sum(steps[: acquisition.idx.slice])
+
+    path = tmp_path / "raw.h5"
+    write_ismrmrd(path, kspace, on_header=from_vendor("Siemens"), on_acquisition=on_acquisition)
+    assert open_scan(path).geometry.oriented is expected
+
+
+@pytest.mark.parametrize("name", ["read_dir", "phase_dir"])
+@pytest.mark.parametrize(
+    "direction, slices",
+    [((0.6, 0, 0.8), (2,)), ((0, 0, 0), (0, 1, 2)), ((0, 0.9, 0), (0, 1, 2))],
+    ids=["one turned slice", "zero", "no unit"],
+)
+def test_directions_that_are_none_of_a_stack_are_not_claimed(
+    write_ismrmrd, tmp_path, kspace, name, direction, slices
+):
+    def on_acquisition(acquisition):
+        if acquisition.idx.slice in slices:
+            getattr(acquisition, name)[:] = direction
+
+    path = tmp_path / "raw.h5"
+    write_ismrmrd(path, kspace, on_header=from_vendor("Siemens"), on_acquisition=on_acquisition)
+    assert open_scan(path).geometry.affine is None
 
 
 @pytest.mark.parametrize("vendor", [None, "", "GE MEDICAL SYSTEMS", "Philips", "MRI Simens"])
@@ -167,11 +217,15 @@ def test_what_is_no_cartesian_2d_imaging_is_refused(write_ismrmrd, tmp_path, ksp
     def centre(header):
         header.encoding[0].encodingLimits.kspace_encoding_step_1.center = 0
 
+    def late_centre(header):
+        header.encoding[0].encodingLimits.kspace_encoding_step_1.center = 7
+
     for change, words in (
         (spiral, "spiral"),
         (partitions, "8 partitions"),
         (no_limits, "encodingLimits"),
         (centre, "put lines 6 to 17 into a matrix of 12"),
+        (late_centre, "put lines -1 to 10 into a matrix of 12"),
     ):
         assert words in refusal(write_ismrmrd(tmp_path / "raw.h5", kspace, on_header=change))
 
@@ -202,6 +256,15 @@ def test_acquisitions_that_cannot_be_placed_are_refused(write_ismrmrd, tmp_path,
     ):
         path = write_ismrmrd(tmp_path / f"{change.__name__}.h5", kspace, on_acquisition=change)
         assert words in refusal(path)
+
+    def two_encodings(header):
+        header.encoding.append(deepcopy(header.encoding[0]))
+
+    def of_both(acquisition):
+        acquisition.encoding_space_ref = acquisition.idx.slice % 2
+
+    path = write_ismrmrd(tmp_path / "two.h5", kspace, on_header=two_encodings, on_acquisition=of_both)
+    assert "the image has 2 encodings; only one is supported" in refusal(path)
 
 
 def test_damaged_files_are_named(write_ismrmrd, tmp_path, kspace):
