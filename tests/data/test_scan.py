@@ -82,6 +82,11 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     torn.write_bytes(complex_.read_bytes()[:-100])
     code = tmp_path / "code.npy"
     np.save(code, np.array([{}], dtype=object))
+    many = tmp_path / "many.npy"
+    np.save(many, random_kspace(200, 16, 12))
+    masked = tmp_path / "masked.npy"
+    np.save(masked, random_kspace(4, 16, 12))
+    np.save(tmp_path / "masked_mask.npy", np.ones(12, bool))
     text = tmp_path / "text.h5"
     text.write_text("no HDF5")
     other = write_matlab(tmp_path / "other.mat", image=np.ones((4, 4)))
@@ -96,6 +101,8 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
         (real, three, "expected one complex array, found float64"),
         (torn, three, "damaged NumPy file"),
         (code, three, "damaged NumPy file"),
+        (many, three, "200 coils by the axes coil, readout, phase: is their order right?"),
+        (masked, three, "masked_mask.npy lies beside it, and masks of NumPy files are not read"),
         (text, (), "no HDF5 file"),
         (other, (), "its keys are image"),
         (other, three, "its keys are image"),

@@ -342,6 +342,11 @@ def test_lines_that_change_in_any_frame_are_refused(tmp_path: Path):
         path = write_matlab(tmp_path / "P001" / "cine_sax.mat", kspace_sub04=kspace)
         with pytest.raises(InputError, match=f"{path}: slice 0, frame 1 has other lines .* k-t sampling"):
             open_scan(path)
+    last = random_kspace(8, 32, 2, 1, 9) * uniform_lines(32, 4, 8)[:, None, None, None]
+    last[:, 1, ..., 8] = 1
+    path = write_matlab(tmp_path / "P001" / "cine_sax.mat", kspace_sub04=last)
+    with pytest.raises(InputError, match=f"{path}: slice 0, frame 8 has other lines .* k-t sampling"):
+        READER.describe(path, tmp_path)
     late = random_kspace(8, 32, 2, 1, 9) * uniform_lines(32, 4, 8)[:, None, None, None]
     late[..., 5] *= np.roll(uniform_lines(32, 4, 8), 1)[:, None, None]
     path = write_matlab(tmp_path / "P001" / "cine_sax.mat", kspace_sub04=late)
@@ -378,6 +383,23 @@ def test_a_mask_beside_a_file_is_used_or_refused(tmp_path: Path):
     )
     with pytest.raises(InputError, match=f"{other}: not the mask that {path} holds"):
         open_scan(path)
+    # of a tree of 2024 whose masks someone has put beside the scans
+    path = write_matlab(path.with_name("cine_sax_kus_Uniform4.mat"), kus=masked)
+    beside = write_matlab(path.with_name("cine_sax_mask_Uniform4.mat"), mask=np.ones((8, 32)))
+    assert READER.companions(path) == [beside]
+    with pytest.raises(InputError, match="k-space holds none in 18 lines that the sampling mask claims"):
+        open_scan(path)
+
+
+def test_what_is_called_undersampled_is_so_whatever_its_mask_and_its_key(tmp_path: Path):
+    path = write_matlab(tmp_path / "P001" / "cine_sax.mat", kspace_sub04=random_kspace(8, 32, 2, 1, 1))
+    write_matlab(path.with_name("cine_sax_mask.mat"), mask04=np.ones((8, 32)))
+    volume = READER.describe(path, tmp_path)
+    assert volume.sampled == tuple(range(32)) and not volume.fully_sampled
+    lines = uniform_lines(32, 4, 8)
+    masked = random_kspace(8, 32, 2, 1, 1) * lines[:, None, None, None]
+    path = write_matlab(tmp_path / "P001" / "cine_lax_kus_Uniform4.mat", kspace=masked)
+    assert READER.describe(path, tmp_path).sampled == tuple(np.flatnonzero(lines))
 
 
 def test_a_full_scan_that_is_not_is_refused(tmp_path: Path):

@@ -107,6 +107,8 @@ def test_find(tmp_path: Path):
     assert READER.find(tmp_path) == ([train, val], [])
     assert FastMRIReader("multicoil_test").find(tmp_path) == ([test], [])
     assert READER.find(tmp_path / "multicoil_val") == ([val], [])
+    full = write_fastmri(tmp_path / "multicoil_test_full" / "filefull.h5")
+    assert READER.find(tmp_path) == ([full, train, val], [])
 
 
 BOMB = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;">]><x>&b;</x>'
@@ -149,6 +151,8 @@ def test_hostile_or_broken_headers(tmp_path: Path, header: str, reason: str):
         ("reconstruction_rss", np.full((3, 8, 8), np.nan), "slice 0, frame 0: the stored reconstruction"),
         ("mask", np.ones(11), "mask is float64"),
         ("mask", np.zeros(12), "centre of k-space is not sampled"),
+        ("mask", np.where(np.arange(12) == 3, np.nan, 1), "mask holds NaN"),
+        ("mask", 1.0 - (np.arange(16) == 5)[:, None] * (np.arange(12) == 3), "mask varies along kx"),
     ],
 )
 def test_what_is_not_a_scan_is_refused(tmp_path: Path, name: str, value: np.ndarray | None, reason: str):
