@@ -15,7 +15,7 @@ from fm_unroll.data.index import examine_volume
 from fm_unroll.data.readers.fastmri import FastMRIReader
 from fm_unroll.data.scan import open_scan
 from fm_unroll.data.volume import Volume
-from simulate import rss_image, to_kspace, write_fastmri
+from simulate import rss_image, to_kspace, uniform_lines, write_fastmri
 
 READER = FastMRIReader()
 SHAPE = (3, 2, 48, 40)
@@ -54,12 +54,29 @@ def test_a_correct_file_contradicts_nothing(tmp_path: Path, every_slice: bool):
     target = stored_images(heads())
     rounded = float(np.float16(target.max()))
     for number, (images, maximum) in enumerate(
-        [(target, target.max()), (target.astype("f2"), rounded), (target.astype("f8"), None), (None, None)]
+        [
+            (target, target.max()),
+            (target, rounded),
+            (target.astype("f2"), rounded),
+            (target.astype("f8"), None),
+            (None, None),
+        ]
     ):
         path = write(tmp_path / f"{number}.h5", images, maximum)
         volume = examined(path, every_slice=every_slice)
         assert volume.contradictions == () and volume.remarks == ()
         assert volume.maximum == pytest.approx(float(target.max()), rel=1e-3)
+
+
+def test_small_differences_contradict_nothing(tmp_path: Path):
+    """The maximum may be rounded to half precision; images may be off by 1 % in scale and 5 % in norm."""
+    target = stored_images(heads())
+    farthest = float(target.max()) * (1 + 2**-11)  # that half precision rounds
+    noise = np.random.default_rng(0).standard_normal(target.shape, dtype=np.float32)
+    noisy = target + 0.02 * np.sqrt((target**2).mean((1, 2), keepdims=True)) * noise
+    for number, (images, maximum) in enumerate([(target, farthest), (1.005 * target, None), (noisy, None)]):
+        volume = examined(write(tmp_path / f"{number}.h5", images, maximum))
+        assert volume.contradictions == ()
 
 
 @pytest.mark.parametrize(
@@ -109,6 +126,22 @@ def test_the_stated_maximum_is_that_of_whole_images_and_the_data_range_that_of_w
     volume = examined(write(tmp_path / "a.h5", target, target.max()))
     assert volume.crop == (48, 40) and volume.contradictions == ()
     assert volume.maximum == pytest.approx(float(target[..., 2:-2].max()), rel=1e-6)
+
+
+def test_an_undersampled_file_s_maximum_and_images_are_not_those_of_its_data(tmp_path: Path):
+    lines = uniform_lines(40, 4, 8)
+    path = write(tmp_path / "a.h5", 2 * stored_images(heads()), 7.5, mask=lines)
+    with h5py.File(path, "r+") as file:
+        file["kspace"][...] = heads() * lines
+    volume = examined(path)
+    assert not volume.fully_sampled and volume.maximum is None and volume.contradictions == ()
+
+
+def test_the_slice_in_the_middle_is_looked_at_for_remarks(tmp_path: Path):
+    path = write(tmp_path / "a.h5", None)
+    with h5py.File(path, "r+") as file:
+        file["kspace"][1, 1] = 0
+    assert examined(path).remarks == ("1 coil of 2 hold nothing but zeros (1)",)
 
 
 def test_images_in_another_order_of_slices_are_found(tmp_path: Path):

@@ -66,8 +66,9 @@ def test_lines_are_found_over_the_samples_that_hold_data(lines: np.ndarray, rows
         np.random.default_rng(0).random((READOUT, PHASE)) < 0.8,
         np.arange(READOUT)[:, None] >= 12 * (np.arange(PHASE) == 7),  # one partial echo among whole ones
         UNIFORM & ((np.arange(READOUT) < 24)[:, None] | (np.arange(PHASE) != 20)),  # half of one line
+        (np.arange(READOUT) < 30)[:, None] | (np.arange(PHASE) != 7),  # with its centre
     ],
-    ids=["pseudo-radial", "random points", "one partial echo", "half a line"],
+    ids=["pseudo-radial", "random points", "one partial echo", "half a line", "a line without its end"],
 )
 def test_what_is_not_made_of_whole_lines_is_refused(mask: np.ndarray):
     for find in (lines_with_data, quick_lines):
@@ -101,6 +102,16 @@ def test_rounding_in_empty_lines_is_no_data(peak: float):
     require_lines(through, volume(UNIFORM))
 
 
+def test_a_residue_that_no_scanner_measures_is_no_line():
+    values = kspace() * UNIFORM
+    values[:, 24, 20] = 1000
+    values[..., ~UNIFORM] = 3e-4
+    np.testing.assert_array_equal(lines_with_data(values), UNIFORM)
+    np.testing.assert_array_equal(quick_lines(values), UNIFORM)
+    values[..., ~UNIFORM] = 3e-3
+    assert lines_with_data(values).all()
+
+
 @pytest.mark.parametrize("every", [2, 4])
 def test_readout_samples_may_be_missing_at_the_ends_only(every: int):
     rows = (np.arange(READOUT) % every == 0)[:, None]
@@ -108,19 +119,25 @@ def test_readout_samples_may_be_missing_at_the_ends_only(every: int):
         find_lines([(0, 0, kspace() * rows)], FILE)
 
 
-def test_a_centre_that_lies_elsewhere_is_remarked_on():
+@pytest.mark.parametrize("centre", [50, 5000])
+def test_a_centre_that_lies_elsewhere_is_remarked_on(centre: float):
+    """It stands out of other magnitudes, which are about 1. Two samples off the middle is no elsewhere."""
     values = kspace()
-    values[:, 24, 20] *= 300
+    values[:, 24, 20] = centre
     assert describe_gaps(values, volume()) == []
     (line,) = describe_gaps(np.fft.ifftshift(values, axes=(1, 2)), volume())
     assert "largest at readout sample 0, line 0, far from the centre (24, 20)" in line
+    assert describe_gaps(np.roll(values, (2, -2), axis=(1, 2)), volume()) == []
 
 
 def test_every_coil_must_have_a_line():
     values = kspace()
-    values[1, :, 7] = 0
-    with pytest.raises(InputError, match="coil 1 holds data at 0% of the readout samples of line 7"):
-        lines_with_data(values)
+    for rows, share in (slice(17, None), "35%"), (slice(None), "0%"):
+        values[1, rows, 7] = 0
+        words = f"coil 1 holds data at {share} of the readout samples of line 7"
+        for find in (lines_with_data, quick_lines):
+            with pytest.raises(InputError, match=words):
+                find(values)
     values = kspace() * UNIFORM
     values[2] = kspace()[2] * np.roll(UNIFORM, 1)
     with pytest.raises(InputError, match="a line counts as sampled when every coil has it"):
