@@ -16,8 +16,11 @@ from simulate import random_kspace, write_fastmri, write_matlab
 TRAINING = Population("CMRxRecon", "2023", "TrainingSet")
 
 
-def write_heart(path: Path) -> Path:
-    return write_matlab(path, kspace_full=random_kspace(16, 12, 2, 1, 1))
+def write_heart(path: Path, synthetic: bool = False) -> Path:
+    write_matlab(path, kspace_full=random_kspace(16, 12, 2, 1, 1))
+    with h5py.File(path, "r+") as file:
+        file.attrs["synthetic"] = synthetic
+    return path
 
 
 @pytest.mark.parametrize(
@@ -59,6 +62,17 @@ def test_what_a_subject_was_to_a_network():
 
 
 @pytest.mark.parametrize(
+    "subjects, binds",
+    [(["P001"], True), (["P009", "P002"], True), ({"P003"}, True), ({"P004", "P005"}, False), ([], False)],
+    ids=["training", "validation among others", "test", "others", "nobody"],
+)
+def test_a_network_s_split_binds_where_one_of_its_subjects_is(subjects, binds):
+    seen = Seen("best.ckpt", TRAINING, Split(("P001",), ("P002",), ("P003",)))
+    assert seen.binds(subjects, TRAINING) is binds
+    assert not seen.binds(subjects, Population("CMRxRecon", "2023", "TestSet"))
+
+
+@pytest.mark.parametrize(
     "folder, beside, expected",
     [
         ("Cine/TrainingSet/FullSample", None, ("", "TrainingSet")),
@@ -85,6 +99,25 @@ def test_patients_of_fastmri_are_the_same_in_all_folders(tmp_path):
     ):
         path = write_fastmri(tmp_path / folder / "a.h5", attributes={"acquisition": contrast})
         assert open_scan(path).population == Population("fastMRI", edition)
+
+
+def test_phantoms_say_that_they_are(tmp_path):
+    heart = write_heart(tmp_path / "MultiCoil/Cine/TrainingSet/FullSample/P001/cine_sax.mat", synthetic=True)
+    head = write_fastmri(tmp_path / "multicoil_val" / "a.h5", attributes={"synthetic": True})
+    for path in (heart, head):
+        assert open_scan(path).population.synthetic is True
+
+
+def test_of_phantoms_among_patients_and_knees_among_heads_is_known_what_they_share(tmp_path):
+    for number, synthetic in (1, True), (2, False), (3, True):
+        folder = tmp_path / f"MultiCoil/Cine/TrainingSet/FullSample/P00{number}"
+        write_heart(folder / "cine_sax.mat", synthetic)
+    assert divided(tmp_path).population == Population("CMRxRecon", "", "TrainingSet", synthetic=None)
+    for number, contrast in enumerate(["CORPD_FBK", "AXT2", "CORPD_FBK"]):
+        write_fastmri(tmp_path / f"{number}.h5", attributes={"acquisition": contrast})
+    data = FastMRIKneeData(tmp_path, num_workers=0)
+    data.setup()
+    assert data.population == Population("fastMRI", "")
 
 
 def test_the_split_is_of_all_subjects_whatever_contrasts_are_read(tmp_path):
@@ -145,6 +178,11 @@ def test_another_subset_or_stated_release_is_not_bound_by_a_network_s_split(tmp_
     with pytest.raises(InputError, match="P005 and P006 came to the data"):
         divided(tmp_path, seen, "test")
     assert divided(tmp_path, seen, "test", release="our hospital").subjects["test"]
+    of_any_year = Seen("old.ckpt", Population("CMRxRecon", "", "TrainingSet"), seen.split)
+    with pytest.raises(InputError, match="P005 and P006 came to the data"):
+        divided(tmp_path, of_any_year, "test")
+    every = divided(tmp_path, of_any_year, "test", release="2024", split=(0, 0, 1))
+    assert len(every.subjects["test"]) == 6
     with pytest.raises(InputError, match="a run goes on with its own data only"):
         divided(tmp_path, seen, "fit", subset="ValidationSet", split=(0.6, 0.2, 0.2))
 
@@ -211,11 +249,12 @@ def test_an_undersampled_file_among_others_frees_nobody(tmp_path):
 
 
 def test_predictions_may_be_asked_for_by_any_split(tmp_path):
-    seen = Seen("best.ckpt", TRAINING, Split(("P001", "P002"), ("P003",), ("P004",)))
+    seen = Seen("best.ckpt", TRAINING, Split(("P001", "P004"), ("P003",), ("P002",)))
     hearts(tmp_path, range(1, 5))
-    assert divided(tmp_path, seen, "predict").subjects["test"] == ("P004",)
+    assert divided(tmp_path, verb="predict").subjects["test"] == ("P004",)
+    assert divided(tmp_path, seen, "predict").subjects["test"] == ("P002",)
     assert len(divided(tmp_path, seen, "predict", split=(0, 0, 1)).subjects["test"]) == 4
-    with pytest.raises(InputError, match="P001 and P002, now in the part 'test'"):
+    with pytest.raises(InputError, match="P001 and P004, now in the part 'test'"):
         divided(tmp_path, seen, "test", split=(0, 0, 1))
 
 
