@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -18,6 +19,7 @@ from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.fastmri import FastMRIReader
 from fm_unroll.data.readers.hdf5 import open_file
 from fm_unroll.errors import InputError
+from fm_unroll.files import reached_again
 from fm_unroll.physics import ifft2c, rss
 from fm_unroll.provenance import source_sha256
 from simulate import random_kspace, write_cmrxrecon, write_fastmri, write_matlab
@@ -248,6 +250,36 @@ def test_a_file_that_is_reached_twice_counts_once_by_its_own_name(root: Path):
         f"{first}: the same file as {own}, by a link",
         f"{hard}: the same file as {file_of(root, 'P001')}, by a link",
     ]
+
+
+def test_a_linked_folder_stands_for_none_of_its_files(root: Path, tmp_path: Path):
+    """Also where it comes first, and where the root itself is reached by a link."""
+    own = file_of(root, "P003")
+    file_of(root, "P000").parent.symlink_to(own.parent)
+    linked_root = tmp_path / "link"
+    linked_root.symlink_to(root)
+    for top in (root, linked_root):
+        index = build_index(top, CMRxReconReader(("cine_sax",)))
+        assert [volume.subject for volume in index.volumes] == ["P001", "P002", "P003"]
+        first = file_of(top, "P000")
+        assert index.left_out == [f"{first}: the same file as {file_of(top, 'P003')}, by a link"]
+
+
+def test_of_a_linked_folder_s_file_and_a_link_to_it_the_file_counts(tmp_path: Path):
+    file = write_fastmri(tmp_path / "elsewhere" / "b.h5")
+    file.with_name("a.h5").symlink_to(file)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "multicoil_val").symlink_to(file.parent)
+    index = build_index(tmp_path / "data", FastMRIReader())
+    assert [volume.path for volume in index.volumes] == ["multicoil_val/b.h5"]
+
+
+def test_files_of_one_inode_on_two_disks_are_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    disks = {tmp_path / "a.h5": 1, tmp_path / "b.h5": 2}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", lambda path, **_: SimpleNamespace(st_dev=disks.get(path), st_ino=7))
+        again = reached_again(list(disks), tmp_path)
+    assert again == {}
 
 
 def test_hidden_files_are_no_scans(tmp_path: Path):

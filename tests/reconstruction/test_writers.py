@@ -18,6 +18,7 @@ from fm_unroll.reconstruction.writers import (
     check_writable,
     format_of,
     of_test_phase,
+    planned_files,
     ranking_part,
     remark,
     write_h5,
@@ -122,6 +123,24 @@ def test_the_phase_is_told_by_the_subset_of_the_layout_alone(path, whole):
     assert of_test_phase(Path(path)) is whole
 
 
+def test_the_phase_is_known_from_inside_the_subjects_folder(tmp_path, image, monkeypatch):
+    folder = tmp_path / TEST.parent.relative_to("/data")
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    write_ranking(tmp_path / "cine_sax.mat", Picture(image, VOLUME, None, Path("cine_sax.mat")))
+    assert loadmat(tmp_path / "cine_sax.mat")["img4ranking"].shape == (20, 15, 5, 4)
+
+
+def test_the_source_is_never_written_over(tmp_path):
+    source, link, other = (tmp_path / f"{name}.h5" for name in ("scan", "link", "other"))
+    source.write_bytes(b"scan")
+    link.symlink_to(source)
+    assert planned_files(other, [], VOLUME, source) == [("h5", other)]
+    for output, scan in (source, source), (link, source), (source, link):
+        with pytest.raises(InputError, match=f"{output} is the file to be reconstructed"):
+            planned_files(output, [], VOLUME, scan)
+
+
 def test_h5_is_the_submission_layout(tmp_path, image):
     write_h5(tmp_path / "a.h5", image[:1])
     with h5py.File(tmp_path / "a.h5") as file:
@@ -138,7 +157,7 @@ def test_nifti_has_the_scanners_millimetres(tmp_path, image):
     write_nifti(tmp_path / "a.nii.gz", Picture(image, VOLUME, geometry, VALIDATION))
     nifti = nibabel.load(tmp_path / "a.nii.gz")
     np.testing.assert_array_equal(nifti.get_fdata(dtype=np.float32), image.transpose(2, 3, 1, 0))
-    assert nifti.header.get_zooms()[:3] == (2.0, 1.5, 8.0)
+    assert nifti.header.get_zooms()[:3] == (2.0, 1.5, 8.0) and nifti.header.get_xyzt_units()[0] == "mm"
     # rows run to the back (P), columns to the left (L), slices to the head (S)
     assert nibabel.aff2axcodes(nifti.affine) == ("P", "L", "S")
     np.testing.assert_allclose(nifti.affine @ [10, 7, 1, 1], [-5, -6, 15, 1])
