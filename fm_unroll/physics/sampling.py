@@ -242,13 +242,13 @@ class CenterFractionSampling(SamplingPattern):
         Raises:
             InputError: the centre alone exceeds the acceleration's lines.
         """
-        budget = num_lines / self.acceleration - num_acs
-        if budget < 0 or (budget == 0 and num_acs < num_lines):
+        left = num_lines - num_acs * self.acceleration
+        if left < 0 or (left == 0 and num_acs < num_lines):
             raise InputError(
                 f"{num_acs} ACS lines of {num_lines} (center fraction {self.center_fraction:g}) leave no "
                 f"line for acceleration {self.acceleration:g}: lower the acceleration or the center fraction"
             )
-        return budget
+        return num_lines / self.acceleration - num_acs
 
 
 @dataclass(frozen=True)
@@ -256,16 +256,19 @@ class EquispacedSampling(CenterFractionSampling):
     """Evenly spaced lines whose spacing allows for the centre, from a random offset.
 
     The same lines as ``fastmri.data.subsample.EquispacedMaskFractionFunc`` for the same seed. The spacing
-    R (n - N) / (n R - N) is not whole, so gaps differ by one line, and the centre overlaps the grid: the true
-    acceleration stays a little above nominal.
+    R (n - N) / (n R - N) of N lines with n in the centre is not whole, so gaps differ by one line, and the
+    centre overlaps the grid: the true acceleration stays a little above nominal.
     """
 
     def outer_lines(self, num_lines: int, num_acs: int, random: np.random.RandomState) -> Lines:
         """Lines at offset, offset + spacing, ... rounded to whole lines."""
-        budget = self.outer_budget(num_lines, num_acs)
+        self.outer_budget(num_lines, num_acs)  # refuses a centre that leaves no line
         lines = np.zeros(num_lines, dtype=bool)
         if num_acs < num_lines:
-            spacing = (num_lines - num_acs) / budget
+            # fastMRI's own expression: one that equals it on paper differs in the last bit, which decides to
+            # which side half a line is rounded
+            acceleration = self.acceleration
+            spacing = (acceleration * (num_acs - num_lines)) / (num_acs * acceleration - num_lines)
             offset = random.randint(0, high=round(spacing))
             lines[np.around(np.arange(offset, num_lines - 1, spacing)).astype(int)] = True
         return lines

@@ -86,6 +86,37 @@ def test_same_lines_as_fastmri(ours, theirs, num_lines, acceleration, fraction, 
     assert torch.equal(mask.lines, expected.flatten().bool())
     assert mask.num_acs == num_low
 
+class FixedOffset:
+    """Stands for a random state whose every draw is the offset that is asked for."""
+
+    def __init__(self, offset):
+        self.offset = offset
+
+    def randint(self, low, high):
+        self.end = high
+        return self.offset
+
+
+@pytest.mark.parametrize("fraction", [0.04, 0.06, 0.08])
+@pytest.mark.parametrize("acceleration", range(2, 13))
+def test_equispaced_lines_are_those_of_fastmri_in_matrices_of_any_width(acceleration, fraction):
+    """From every offset: half a line is rounded to the same side."""
+    ours, theirs = EquispacedSampling(acceleration, fraction), EquispacedMaskFractionFunc([0], [1])
+    compared = 0
+    for num_lines in range(32, 801):
+        num_low = round(num_lines * fraction)
+        if num_low * acceleration >= num_lines:
+            continue
+        draw = FixedOffset(0)
+        ours.outer_lines(num_lines, num_low, draw)
+        for offset in range(draw.end):
+            draw.offset = offset
+            expected = theirs.calculate_acceleration_mask(num_lines, acceleration, offset, num_low)
+            if (ours.outer_lines(num_lines, num_low, draw) != expected).any():
+                pytest.fail(f"{num_lines} lines from line {offset}")
+            compared += 1
+    assert compared > 1000
+
 
 @given(
     num_lines=st.integers(1, 512),
