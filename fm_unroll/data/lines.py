@@ -153,17 +153,13 @@ def require_lines(kspace: NDArray[np.complex64], volume: Volume, frame: int = 0)
         frame: the frame that it is of.
 
     Raises:
-        InputError: a fully sampled scan lacks lines between those that it has, or more than half of them; the
-            data of an undersampled one are not those that its mask claims; or the data make up no lines.
+        InputError: a fully sampled scan lacks lines between those that it has, wherever they lie, or more
+            than half of the acquired ones; the data of an undersampled one are not those that its mask
+            claims; or the data make up no lines.
     """
     lines = quick_lines(kspace)
     if volume.sampled is None:
-        acquired = lines[slice(*volume.acquired)]
-        empty = int((~acquired).sum())
-        if empty and (holes(acquired) or 2 * empty > acquired.size):
-            raise InputError(
-                f"{empty} of {acquired.size} acquired lines are empty: undersampled, and no mask says so"
-            )
+        _require_full(lines, volume)
         return
     # all values of what was left out, not the probes alone
     more = int(_held(kspace[..., ~volume.lines], kspace).any(axis=(0, 1)).sum())
@@ -173,6 +169,18 @@ def require_lines(kspace: NDArray[np.complex64], volume: Volume, frame: int = 0)
         parts += [f"holds none in {counted(fewer, 'line')} that the sampling mask claims"] * (fewer > 0)
         changes = f"; perhaps the sampling {_changes(between_frames=True)}" if frame else ""
         raise InputError(f"k-space {' and '.join(parts)}{changes}")
+
+
+def _require_full(lines: Lines, volume: Volume) -> None:
+    """Refuse lines that no fully sampled scan has, whichever of them its header calls acquired."""
+    acquired = lines[slice(*volume.acquired)]
+    if holes(lines) or 2 * int(acquired.sum()) < acquired.size:
+        held = np.flatnonzero(lines)
+        first, end = min(volume.acquired[0], held[0]), max(volume.acquired[1], held[-1] + 1)
+        empty = int((~lines[first:end]).sum())
+        raise InputError(
+            f"{empty} of {end - first} acquired lines are empty: undersampled, and no mask says so"
+        )
 
 
 def describe_gaps(kspace: NDArray[np.complex64], volume: Volume) -> list[str]:

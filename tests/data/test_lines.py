@@ -1,5 +1,6 @@
 """Which lines were sampled: found in the data, compared with masks, and never guessed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,27 @@ def test_a_fully_sampled_scan_has_no_empty_line_between_others():
         require_lines(kspace() * UNIFORM, volume())
     with pytest.raises(InputError, match="1 of 40 acquired lines are empty"):
         require_lines(kspace() * (np.arange(PHASE) != 30), volume())
+
+
+@pytest.mark.parametrize("acquired", [(16, 24), (0, 1), (20, 21), (36, 40)])
+def test_a_header_that_calls_few_lines_acquired_hides_no_hole(acquired: tuple[int, int]):
+    claimed = replace(volume(), acquired=acquired)
+    size = 40 if acquired[1] == 40 else int(np.flatnonzero(UNIFORM)[-1]) + 1
+    empty = size - int(UNIFORM.sum())
+    with pytest.raises(InputError, match=f"{empty} of {size} acquired lines are empty: undersampled, and no"):
+        require_lines(kspace() * UNIFORM, claimed)
+
+
+def test_data_beside_the_acquired_lines_are_no_hole():
+    lines = (np.arange(PHASE) >= 2) & (np.arange(PHASE) < 36)
+    claimed = replace(volume(), acquired=(8, 32))
+    require_lines(kspace() * lines, claimed)
+    (remark,) = describe_gaps(kspace() * lines, claimed)
+    assert remark == "10 lines hold data outside of those that the header calls acquired"
+    with pytest.raises(InputError, match="2 of 37 acquired lines are empty"):
+        require_lines(kspace() * (lines | (np.arange(PHASE) == 0)), replace(claimed, acquired=(8, 37)))
+    with pytest.raises(InputError, match="undersampled, and no mask says so"):  # all of them elsewhere
+        require_lines(kspace() * lines, replace(claimed, acquired=(36, 40)))
 
 
 def test_a_centre_alone_is_no_fully_sampled_scan():

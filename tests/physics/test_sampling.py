@@ -86,6 +86,7 @@ def test_same_lines_as_fastmri(ours, theirs, num_lines, acceleration, fraction, 
     assert torch.equal(mask.lines, expected.flatten().bool())
     assert mask.num_acs == num_low
 
+
 class FixedOffset:
     """Stands for a random state whose every draw is the offset that is asked for."""
 

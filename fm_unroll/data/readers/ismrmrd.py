@@ -123,8 +123,10 @@ class RawFile:
         phase, limits = encoded.matrixSize.y, encoding.encodingLimits.kspace_encoding_step_1
         lines = self._same_lines(slices, frames, phase)
         first, last = (limit - limits.center + phase // 2 for limit in (limits.minimum, limits.maximum))
-        acquired = max(first, 0), min(last + 1, phase)
-        full = acquired[0] < acquired[1] and bool(lines[slice(*acquired)].all())
+        # the limits may be wrong, as where nobody has set them: no line that was acquired lies outside
+        held = np.flatnonzero(lines).tolist()
+        acquired = max(min(first, held[0]), 0), min(max(last, held[-1]) + 1, phase)
+        full = bool(lines[slice(*acquired)].all())
         sampled, num_acs = sampled_lines(None if full else lines, self.path)
         readout = _cropped(encoded.matrixSize.x, recon.fieldOfView_mm.x, encoded.fieldOfView_mm.x)
         columns = _cropped(phase, recon.fieldOfView_mm.y, encoded.fieldOfView_mm.y)

@@ -241,6 +241,18 @@ def test_kspace_that_was_masked_is_not_fully_sampled(tmp_path: Path):
             use(path)
 
 
+@pytest.mark.parametrize(("last", "center"), [(7, 4), (0, 0), (0, 20)])
+def test_a_header_with_narrow_limits_makes_no_scan_fully_sampled(tmp_path: Path, last: int, center: int):
+    lines = uniform_lines(40, 4, 8)
+    header = HEADER.replace("{last}", str(last)).replace("{center}", str(center))
+    path = write_fastmri(tmp_path / "file1.h5", (2, 3, 16, 40), mask=lines, header=header)
+    with h5py.File(path, "r+") as file:
+        del file["mask"]
+    for use in (read, open_scan):
+        with pytest.raises(InputError, match="acquired lines are empty: undersampled, and no mask says so"):
+            use(path)
+
+
 def test_a_mask_that_is_not_that_of_the_data_is_refused(tmp_path: Path):
     lines = uniform_lines(40, 4, 6)
     path = write_fastmri(tmp_path / "file1.h5", (2, 3, 16, 40), mask=lines)

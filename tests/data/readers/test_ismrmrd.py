@@ -88,6 +88,19 @@ def test_undersampled_files_tell_their_lines(write_ismrmrd, tmp_path, kspace):
     assert volume.sampled == (3, 5, 6, 7, 9) and volume.num_acs == 3 and volume.acquired == (0, 12)
 
 
+@pytest.mark.parametrize("limits", [(5, 7), (0, 0), (6, 6), (0, 11)])
+def test_limits_that_call_few_lines_acquired_hide_no_hole(write_ismrmrd, tmp_path, kspace, limits):
+    def on_header(header):
+        step = header.encoding[0].encodingLimits.kspace_encoding_step_1
+        step.minimum, step.maximum = limits
+
+    lines = np.isin(np.arange(12), [0, 3, 5, 6, 7, 9])
+    volume = open_scan(write_ismrmrd(tmp_path / "a.h5", kspace, lines=lines, on_header=on_header)).volume
+    assert volume.sampled == (0, 3, 5, 6, 7, 9) and volume.num_acs == 3
+    volume = open_scan(write_ismrmrd(tmp_path / "b.h5", kspace, on_header=on_header)).volume
+    assert volume.fully_sampled and volume.acquired == (0, 12) and volume.remarks == ()
+
+
 ONLY = [ismrmrd.ACQ_IS_PARALLEL_CALIBRATION]
 AND_IMAGING = [*ONLY, ismrmrd.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING]
 
