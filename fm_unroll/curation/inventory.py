@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fm_unroll.curation.survey import DataSet, Survey
 from fm_unroll.data.dataset import SliceDataset
-from fm_unroll.data.index import examine_volume, require_size
+from fm_unroll.data.index import Index, examine_volume, require_size
 from fm_unroll.data.parallel import each_watched
 from fm_unroll.data.undersampling import rss_image
 from fm_unroll.data.volume import Volume
@@ -122,7 +122,7 @@ def watched(
 ) -> Iterator[tuple[Volume, Any]]:
     """Each volume with the result of ``function(volume, data_set)``, or with the error in place of it."""
     # without the index, which would travel to the other process with every volume
-    alone = replace(data_set, index=replace(data_set.index, volumes=[], missing=[], problems=[]))
+    alone = replace(data_set, index=Index(data_set.index.root, [], [], []))
     return each_watched(
         partial(function, data_set=alone),
         volumes,

@@ -50,6 +50,7 @@ class Index:
         missing: names of volumes without a file, which the subjects that were found should have.
         problems: one line for each file that cannot be used.
         left_out: one line for each file that is correct and does not count, with the reason.
+        stamps: by a volume's path, in which state its files were when they were described.
     """
 
     root: Path
@@ -57,6 +58,7 @@ class Index:
     missing: list[str]
     problems: list[str]
     left_out: list[str] = field(default_factory=list)
+    stamps: dict[str, Stamp] = field(default_factory=dict)
 
     @property
     def contradictions(self) -> list[str]:
@@ -111,7 +113,7 @@ def build_index(
     if strict:
         _refuse(problems if volumes or problems else left_out)
     _refuse(_repeated_names(root, volumes))
-    return Index(root, volumes, missing, problems, left_out)
+    return Index(root, volumes, missing, problems, left_out, stamps)
 
 
 def measure_maxima(index: Index, reader: Reader[Any], workers: int = 0, strict: bool = True) -> Index:

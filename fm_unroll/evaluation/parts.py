@@ -63,9 +63,10 @@ class Parts:
 
     def _place(self, folder: str, condition: Condition, volume: Volume) -> Path:
         """Where the rows of a volume are below the folder of a version."""
-        # the file of a volume, or the rule of a mask, may change while its name stays
-        rules = (type(condition.test_set.data.reader).__module__, type(condition.pattern).__module__)
-        content = repr((volume, condition.pattern, source_sha256(*rules)))
+        # the files of a volume, or the rule of a mask, may change while its name and headers stay
+        data, pattern = condition.test_set.data, condition.pattern
+        rules = (type(data.reader).__module__, type(pattern).__module__)
+        content = repr((volume, data.index.stamps[volume.path], pattern, source_sha256(*rules)))
         digest = hashlib.sha256(content.encode()).hexdigest()[:12]
         return Path(folder, condition.folder, f"{volume.name}-{digest}.csv")
 

@@ -1,8 +1,11 @@
 """What commands leave in one folder adds up, and what no longer holds is named."""
 
 import json
+import shutil
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,6 +18,7 @@ from fm_unroll.evaluation.selection import shown_runs
 from fm_unroll.models import build_model
 from fm_unroll.models.classical import CGSense
 from fm_unroll.report.pictures import read_slices
+from simulate import complex_noise
 
 pytestmark = pytest.mark.slow
 
@@ -172,6 +176,33 @@ def test_rows_of_a_test_set_that_is_another_one_by_now_are_left_out_and_named(fo
     assert before != after
     assert "rows of volumes of heart that have changed or are not among its test volumes" in out
     assert set(records[records.method == "cg_sense"].subject) <= after
+
+
+def test_a_file_that_changes_is_scored_anew_and_rows_of_how_it_was_are_left_out(folder, synthetic, capsys):
+    """Though its headers, its stored images and its maximum stay."""
+    copy = Path(shutil.copytree(synthetic / "knee", folder.folder / "knee"))
+    folder.test_sets["knee"][1]["root"] = str(copy)
+    words = ["--only", "[knee]", "--checkpoints", "[]"]
+    folder.run(*words, "--baselines", "[cg_sense]")
+    first = folder.run(*words)
+    parts = set((folder.output / "parts").rglob("*.csv"))
+    again = folder.run(*words)
+    assert again.equals(first) and set((folder.output / "parts").rglob("*.csv")) == parts
+
+    path = sorted(copy.rglob("*.h5"))[0]
+    with h5py.File(path, "r+") as file:
+        kspace = file["kspace"]
+        kspace[-1] += 0.002 * np.abs(kspace[-1]).max() * complex_noise(*kspace.shape[1:]).numpy()
+    capsys.readouterr()
+    records = folder.run(*words)
+    out = capsys.readouterr().out
+    of_file = first[first.volume == path.stem]
+    number = int((of_file.method == "cg_sense").sum())
+    assert f"{number} rows of volumes of knee that have changed or are not among its test volumes" in out
+    assert set(records[records.volume == path.stem].method) == {"zero_filled"}
+    merged = first.merge(records, on=["volume", "slice", "method"], suffixes=("", "_now"))
+    differ = merged[merged.nmse != merged.nmse_now]
+    assert set(zip(differ.volume, differ.slice, strict=True)) == {(path.stem, len(of_file) // 2 - 1)}
 
 
 def test_rows_of_other_code_are_neither_reused_nor_kept(folder, capsys, monkeypatch):

@@ -349,7 +349,9 @@ def test_rows_of_another_mask_or_of_other_metrics_are_not_taken(synthetic, check
     paths.add(
         Parts(Path(), ()).of_volume(trained(checkpoint), Condition(knee, EquispacedSampling(4, 0.1)), volume)
     )
-    assert len(paths) == 8
+    knee.data.index.stamps[volume.path] = [1, 2]
+    paths.add(Parts(Path(), ()).of_volume(method, Condition(knee, EquispacedSampling(4, 0.1)), volume))
+    assert len(paths) == 9
 
 
 def test_pictures_of_typical_slices_hold_every_method_and_agree_with_the_rows(records, results):
