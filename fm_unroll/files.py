@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,6 +48,38 @@ def visible(folder: Path, suffix: str = "") -> list[Path]:
         if isinstance(error, FileNotFoundError) and not folder.is_symlink():
             return []
         raise InputError(f"{folder}: {unopened(folder, error)}") from error
+
+
+def files_below(root: Path, suffixes: Sequence[str]) -> Iterator[Path]:
+    """Every file below a folder that is not hidden and ends so, in whatever case; none is looked at.
+
+    Links are followed, after everything else, so that a folder goes by its own name where it has one. None
+    is entered twice.
+
+    Args:
+        root: the folder.
+        suffixes: such as ``.h5``.
+    """
+    endings = tuple(suffix.lower() for suffix in suffixes)
+    entered: set[tuple[int, int]] = set()
+    folders, links = [root], list[Path]()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in entered:
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                path = Path(entry.path)
+                if is_hidden(path):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(path)
+                elif entry.is_symlink() and path.is_dir():
+                    links.append(path)
+                elif entry.name.lower().endswith(endings):
+                    yield path
 
 
 def matching(pattern: str) -> list[Path]:

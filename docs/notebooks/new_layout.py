@@ -32,7 +32,7 @@ class LabReader(HDF5Reader):
     name: ClassVar[str] = "Lab"
     keys: ClassVar[str] = "raw"
     suffixes: ClassVar[tuple[str, ...]] = (".h5",)
-    misplaced: ClassVar[str] = "but its name does not end in .h5; rename it"
+    misplaced: ClassVar[str] = "but not where its reader looks; expected SUBJECT.h5"
 
     def recognises(self, file: h5py.File) -> bool:
         """Recognise a file by the name of its k-space."""

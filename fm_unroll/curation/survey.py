@@ -118,7 +118,7 @@ def add_data_sets(found: Survey, scans: dict[Path, Reader[Any]]) -> set[Path]:
             continue
         reached.update(files, *map(reader.companions, files))
         try:
-            index = build_index(root, reader, strict=False, patience=PATIENCE)
+            index = build_index(root, reader, strict=False, patience=PATIENCE, complete=False)
         except InputError as error:
             found.problems.append(str(error))
             continue

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,7 +26,7 @@ from fm_unroll.data.parallel import each, each_watched
 from fm_unroll.data.readers.reader import Reader
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError, UnsupportedError
-from fm_unroll.files import at_home, reached_again, unopened
+from fm_unroll.files import at_home, files_below, reached_again, unopened
 from fm_unroll.metrics import WINDOW
 from fm_unroll.provenance import source_sha256
 
@@ -51,6 +51,7 @@ class Index:
         problems: one line for each file that cannot be used.
         left_out: one line for each file that is correct and does not count, with the reason.
         stamps: by a volume's path, in which state its files were when they were described.
+        unasked: contrasts that are there and were not asked for.
     """
 
     root: Path
@@ -59,6 +60,7 @@ class Index:
     problems: list[str]
     left_out: list[str] = field(default_factory=list)
     stamps: dict[str, Stamp] = field(default_factory=dict)
+    unasked: list[str] = field(default_factory=list)
 
     @property
     def contradictions(self) -> list[str]:
@@ -72,7 +74,12 @@ class Index:
 
 
 def build_index(
-    root: Path | str, reader: Reader[Any], workers: int = 0, strict: bool = True, patience: float = 0
+    root: Path | str,
+    reader: Reader[Any],
+    workers: int = 0,
+    strict: bool = True,
+    patience: float = 0,
+    complete: bool = True,
 ) -> Index:
     """Describe every file of a data set, from memory where the file is unchanged.
 
@@ -82,6 +89,8 @@ def build_index(
         workers: processes that read headers when there are many to read.
         strict: raise if a file cannot be used; otherwise such files are listed in ``Index.problems``.
         patience: seconds to wait for a header, which another process reads then; 0: wait without limit.
+        complete: name files like scans that the reader does not take; ``data check``, which looks at every
+            file itself, does without.
 
     Raises:
         InputError: nothing was found, two files share one name, or (``strict``) a file cannot be used.
@@ -92,28 +101,60 @@ def build_index(
     again = reached_again(files, root)
     left_out = [f"{file}: the same file as {first}, by a link" for file, first in again.items()]
     stamps, problems = stamp_all([file for file in files if file not in again], root, reader)
-    new = [path for path, stamp in stamps.items() if cache.get(path, stamp) is None]
-    unread = [root / path for path in new]
-    describe = partial(reader.describe, root=root)
+    new = {path: stamp for path, stamp in stamps.items() if cache.get(path, stamp) is None}
+    for error in _describe(new, cache, reader, workers, patience):
+        (left_out if isinstance(error, UnsupportedError) else problems).append(str(error))
+    found = [cache.get(path, stamp) for path, stamp in stamps.items()]
+    volumes = [volume for volume in found if volume is not None]
+    if strict:
+        _refuse(problems if volumes or problems else left_out)
+    _refuse(_repeated_names(root, volumes))
+    overlooked, unasked = overlook(root, reader, files) if complete else ([], [])
+    return Index(root, volumes, missing, problems, left_out + overlooked, stamps, unasked)
+
+
+def _describe(
+    new: dict[str, Stamp], cache: "IndexCache", reader: Reader[Any], workers: int, patience: float
+) -> Iterator[InputError]:
+    """Read the headers of files and remember what they say; what cannot be used is returned."""
+    unread = [cache.root / path for path in new]
+    describe = partial(reader.describe, root=cache.root)
     if patience:
         outcomes = each_watched(describe, unread, patience, "index")
     else:
         workers = workers if len(new) >= MIN_FILES_FOR_WORKERS else 0
         outcomes = each(describe, unread, workers, "index", bundle=32)
     with cache:
-        for path, (_, outcome) in zip(new, outcomes, strict=True):
-            if isinstance(outcome, UnsupportedError):
-                left_out.append(str(outcome))
-            elif isinstance(outcome, InputError):
-                problems.append(str(outcome))
+        for (path, stamp), (_, outcome) in zip(new.items(), outcomes, strict=True):
+            if isinstance(outcome, InputError):
+                yield outcome
             else:
-                cache.put(path, stamps[path], outcome)
-    found = [cache.get(path, stamp) for path, stamp in stamps.items()]
-    volumes = [volume for volume in found if volume is not None]
-    if strict:
-        _refuse(problems if volumes or problems else left_out)
-    _refuse(_repeated_names(root, volumes))
-    return Index(root, volumes, missing, problems, left_out, stamps)
+                cache.put(path, stamp, outcome)
+
+
+def overlook(root: Path, reader: Reader[Any], files: Sequence[Path]) -> tuple[list[str], list[str]]:
+    """What lies below a root, ends as scans do, and is not among those that a reader takes; none is opened.
+
+    Args:
+        root: the data set's folder.
+        reader: the layout.
+        files: those that the reader takes.
+
+    Returns:
+        One line for each such file, and the contrasts of scans that were not asked for.
+    """
+    taken = set(files)
+    others = [
+        path
+        for path in files_below(root, reader.suffixes)
+        if path not in taken and not reader.of_another_part(path.relative_to(root))
+    ]
+    again = reached_again([*files, *others], root) if others else {}
+    reached = {again.get(file, file) for file in files}  # files by whichever name stands for them
+    others = [path for path in others if path not in again and path not in reached]
+    unasked = {path: reader.unasked(path.relative_to(root)) for path in others}
+    lines = [f"{path}: not taken, {reader.misplaced}" for path in others if not unasked[path]]
+    return lines, sorted(set(unasked.values()) - {""})
 
 
 def measure_maxima(index: Index, reader: Reader[Any], workers: int = 0, strict: bool = True) -> Index:

@@ -321,9 +321,12 @@ class KSpaceData(LightningDataModule, ABC):
 
 
 def warn_of(index: Index) -> None:
-    """Warn once of files that do not count, that contradict themselves, or whose data are unusual."""
+    """Warn once of files that do not count or are not there, that contradict themselves, or are unusual."""
+    if index.unasked:
+        rank_zero_warn(f"{index.root}: not asked for: {', '.join(index.unasked)}; add them to `contrasts`")
     for found, what, lister in (
         (index.left_out, "left out", "data check"),
+        (index.missing, "missing", "data check"),
         (index.contradictions, "what files say of themselves is not what they hold", "data check --read"),
         (index.remarks, "unusual data", "data check --read"),
     ):

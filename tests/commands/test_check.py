@@ -81,8 +81,8 @@ def test_undersampled_parts_are_data_sets_of_their_own(tmp_path: Path, capsys):
     [
         (lambda path: path.write_bytes(path.read_bytes()[:900]), "truncated or no HDF5 file"),
         (lambda path: path.write_bytes(b""), "truncated or no HDF5 file"),
-        (lambda path: path.rename(path.with_suffix(".hdf5")), "a fastMRI scan by its content, but its name"),
-        (lambda path: path.rename(path.with_suffix("")), "a fastMRI scan by its content, but its name"),
+        (lambda path: path.rename(path.with_suffix(".hdf5")), "a fastMRI scan by its content, but not where"),
+        (lambda path: path.rename(path.with_suffix("")), "a fastMRI scan by its content, but not where"),
         (
             lambda path: write_matlab(path, kspace_full=random_kspace(8, 8, 2)),
             "holds no kspace; its keys are kspace_full",

@@ -297,6 +297,66 @@ def test_hidden_files_are_no_scans(tmp_path: Path):
     assert [volume.name for volume in build_index(hearts, READER).volumes] == ["P001/cine_sax"]
 
 
+def touch(path: Path) -> Path:
+    """A file that is not to be opened."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    return path
+
+
+FULL = "MultiCoil/Cine/TrainingSet/FullSample"
+
+
+def test_what_looks_like_a_scan_and_is_not_taken_is_named(tmp_path: Path, root: Path):
+    knees = tmp_path / "knees"
+    write_fastmri(knees / "multicoil_val" / "file1.h5")
+    odd = ["multicoil_val/a.hdf5", "multicoil_val/b.H5", "multicoil_val/batch0/c.h5", "new/d.h5"]
+    paths = [touch(knees / name) for name in odd]
+    (knees / "linked").symlink_to(knees / "multicoil_val")
+    (knees / "new" / "loop").symlink_to(knees)
+    left_out = build_index(knees, FastMRIReader()).left_out
+    assert sorted(line.split(": ")[0] for line in left_out) == sorted(map(str, paths))
+    assert all("not taken, but not where its reader looks" in line for line in left_out)
+
+    odd = [f"{FULL}/{name}.mat" for name in ("p002/cine_sax", "P003_2/cine_sax", "Subject04/T1map", "P001/x")]
+    odd += [f"{FULL}/P001/T1map.MAT", FULL.replace("Cine", "cine") + "/P009/cine_sax.mat"]
+    paths = [touch(root / name) for name in odd]
+    left_out = build_index(root, READER).left_out
+    assert sorted(line.split(": ")[0] for line in left_out) == sorted(map(str, paths))
+
+
+def test_nothing_of_a_published_tree_is_named_that_belongs_to_another_part(tmp_path: Path, root: Path):
+    knees = tmp_path / "knees"
+    write_fastmri(knees / "multicoil_val" / "file1.h5")
+    for folder in ("multicoil_test", "multicoil_challenge", "multicoil_test_v2", "singlecoil_val"):
+        touch(knees / folder / "file1.h5")
+    touch(knees / "readme.txt")
+    assert build_index(knees, FastMRIReader()).left_out == []
+    assert build_index(knees, FastMRIReader("multicoil_val")).left_out == []
+
+    cine = root / "MultiCoil" / "Cine"
+    for part in ("TrainingSet/AccFactor04", "ValidationSet/FullSample", "TestSet/AccFactor10"):
+        touch(cine / part / "P001" / "cine_sax.mat")
+        touch(cine / part / "P001" / "cine_sax_mask.mat")
+    for task, sampling in ((1, "Uniform4"), (2, "ktRadial8")):
+        for part in ("TrainingSet", "ValidationSet"):
+            touch(cine / part / f"UnderSample_Task{task}" / "P001" / f"cine_sax_kus_{sampling}.mat")
+            touch(cine / part / f"Mask_Task{task}" / "P001" / f"cine_sax_mask_{sampling}.mat")
+    touch(root / "SingleCoil" / "Cine" / "TrainingSet" / "FullSample" / "P001" / "cine_sax.mat")
+    index = build_index(root, READER)
+    assert index.left_out == index.unasked == []
+
+
+def test_contrasts_that_nobody_asked_for_are_listed(root: Path):
+    scanner = root / FULL / "Center001" / "UIH_30T_umr780" / "P001"
+    for contrast in ("cine_lax_3ch", "cine_sax"):
+        (touch(scanner / f"{contrast}.mat")).write_bytes(file_of(root, "P001").read_bytes())
+    touch(root / FULL.replace("Cine", "LGE") / "P001" / "lge_lax.mat")
+    index = build_index(root, READER)
+    assert index.unasked == ["cine_lax_3ch", "lge_lax"] and index.left_out == []
+    assert len(index.volumes) == 6
+
+
 def test_maxima_are_measured_once(root: Path):
     index = build_index(root, READER)
     assert {volume.maximum for volume in index.volumes} == {None}

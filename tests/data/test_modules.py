@@ -14,6 +14,7 @@ from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.physics import EquispacedSampling, RandomSampling, UniformSampling
+from simulate import write_cmrxrecon
 
 
 @pytest.mark.parametrize(
@@ -117,6 +118,27 @@ def test_a_file_that_does_not_say_its_anatomy_is_taken(synthetic, tmp_path):
 
 def test_hearts_are_split_as_the_paper_states():
     assert CMRxReconData("anywhere").splitting.default == CMRxReconData.default_split == (0.7, 0.1, 0.2)
+
+
+def test_what_is_left_out_missing_or_not_asked_for_is_said_once(tmp_path: Path):
+    for subject in ("P001", "P002"):
+        write_cmrxrecon(tmp_path, subject, "cine_sax")
+    write_cmrxrecon(tmp_path, "P001", "T1map")
+    write_cmrxrecon(tmp_path, "P001", "T2map")
+    write_cmrxrecon(tmp_path, "p003", "cine_sax")
+    data = CMRxReconData(tmp_path, contrasts=["cine_sax", "T1map"], split=(0, 0, 1), num_workers=0)
+    with pytest.warns(UserWarning) as caught:
+        data.prepare_data()
+        data.setup()
+        data.setup()
+    said = [str(warning.message) for warning in caught if str(tmp_path) in str(warning.message)]
+    assert said[0] == f"{tmp_path}: not asked for: T2map; add them to `contrasts`"
+    path = tmp_path / "MultiCoil" / "Cine" / "TrainingSet" / "FullSample" / "p003" / "cine_sax.mat"
+    assert said[1].startswith(f"left out: {path}: not taken, ")
+    assert [str(warning.message) for warning in caught if str(warning.message).startswith("missing")] == [
+        "missing: P002/T1map"
+    ]
+    assert len(said) == 2
 
 
 @pytest.mark.parametrize(

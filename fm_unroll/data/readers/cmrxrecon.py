@@ -27,6 +27,7 @@ from fm_unroll.data.readers.cmrxrecon_tree import (
     category_of,
     edition,
     home,
+    in_another_part,
     in_file_names,
     mask_place,
     multicoil,
@@ -165,6 +166,15 @@ class CMRxReconReader(HDF5Reader):
         """Whether the file is called as a contrast and lies in a subject's folder."""
         in_subject = path.suffix == ".mat" and SUBJECT.fullmatch(path.parent.name) is not None
         return in_subject and category_of(Place.of(path).contrast) is not None
+
+    def of_another_part(self, place: Path) -> bool:
+        """In the folders of another subset or sampling; masks lie beside scans or in folders of their own."""
+        return in_another_part(place, self.subset, self.sampling)
+
+    def unasked(self, place: Path) -> str:
+        """The contrast of a subject's file where others were asked for by name."""
+        contrast = Place.of(place).contrast
+        return contrast if self.belongs(place) and contrast not in self.contrasts else ""
 
     def published(self, volumes: Sequence[Volume], missing: Sequence[str]) -> Published | None:
         """The subjects of 2023, from ``P001`` on; those that lack a contrast count as found.

@@ -51,6 +51,7 @@ SUBSETS = ("TrainingSet", "ValidationSet", "TestSet")
 SUBJECT = re.compile(r"P\d+")
 CENTER = re.compile(r"Center\d+")
 SCAN = re.compile(r"(?P<contrast>\w+?)(?:_kus_(?P<pattern>[A-Za-z]+)(?P<acceleration>\d+))?\.mat")
+FOLDER = re.compile(r"(FullSample|AccFactor\d+|UnderSample|Mask)(_.*)?")  # of a sampling, or of masks
 SAMPLING = re.compile(r"FullSample|AccFactor(04|08|10)|(Uniform|ktUniform|ktGaussian|ktRadial)\d+")
 YEARS = {  # names of folders that one challenge alone has
     "2023": re.compile(r"AccFactor\d+|SingleCoil"),
@@ -121,8 +122,24 @@ def in_file_names(sampling: str) -> bool:
 
 def sampling_folders(subset: Path, sampling: str) -> list[Path]:
     """The folders of a subset that hold its scans of one sampling; some end in the name of a task."""
-    begins = "UnderSample" if in_file_names(sampling) else sampling
-    return [folder for folder in visible(subset) if folder.name.split("_")[0] == begins]
+    return [folder for folder in visible(subset) if is_of_sampling(folder.name, sampling)]
+
+
+def is_of_sampling(folder: str, sampling: str) -> bool:
+    """Whether the name of a folder is that of one with scans of a sampling."""
+    return folder.split("_")[0] == ("UnderSample" if in_file_names(sampling) else sampling)
+
+
+def in_another_part(place: Path, subset: str, sampling: str) -> bool:
+    """Whether a file belongs to another subset or sampling than these, or is a mask, by its path."""
+    named = Place.of(place)
+    return (
+        "SingleCoil" in place.parts
+        or "mask" in place.name.lower()
+        or any(folder in SUBSETS and folder != subset for folder in place.parts)
+        or any(FOLDER.fullmatch(folder) and not is_of_sampling(folder, sampling) for folder in place.parts)
+        or bool(named.pattern and f"{named.pattern}{named.acceleration}" != sampling)
+    )
 
 
 def subject_folders(folder: Path) -> Iterator[tuple[str, Path]]:

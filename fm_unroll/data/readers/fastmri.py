@@ -36,6 +36,7 @@ from fm_unroll.files import visible
 from fm_unroll.subjects.population import Population
 
 FOLDERS = ("multicoil_train", "multicoil_val", "multicoil_test_full")
+OTHERS = ("multicoil_test", "multicoil_challenge", "singlecoil_")  # how others begin
 # by how the names of acquisitions begin: brains are axial, knees coronal
 ANATOMIES = {"AX": "brain", "CORPD": "knee"}
 # volumes of the published sets (https://arxiv.org/abs/1811.08839, section 4), without those of
@@ -63,7 +64,10 @@ class FastMRIReader(HDF5Reader):
     name: ClassVar[str] = "fastMRI"
     keys: ClassVar[str] = "kspace"
     suffixes: ClassVar[tuple[str, ...]] = (".h5", ".hdf5")
-    misplaced: ClassVar[str] = "but its name does not end in .h5; rename it"
+    misplaced: ClassVar[str] = (
+        "but not where its reader looks, or its name does not end in .h5; expected "
+        "multicoil_val/file1000001.h5"
+    )
 
     @property
     def part(self) -> str:
@@ -99,6 +103,11 @@ class FastMRIReader(HDF5Reader):
     def part_of(self, path: Path) -> str:
         """The folder called ``multicoil_...``, whether the root holds it or is it."""
         return path.parent.name if self.belongs(path) else self.part
+
+    def of_another_part(self, place: Path) -> bool:
+        """In another folder; by default in one of undersampled or single-coil scans."""
+        top = place.parts[0]
+        return top != self.folder if self.folder else top.startswith(OTHERS) and top not in FOLDERS
 
     def published(self, volumes: Sequence[Volume], missing: Sequence[str]) -> Published | None:
         """The number of volumes of a folder of knees or of brains."""

@@ -222,6 +222,22 @@ class Reader(ABC, Generic[Opened]):
         """The part of a data set in which a scan lies, as :attr:`part` says it: within one, names differ."""
         return self.part
 
+    def of_another_part(self, place: Path) -> bool:
+        """Whether a file that :meth:`find` does not take is none of its scans, by its place alone.
+
+        Args:
+            place: the file's path relative to the root.
+        """
+        return False
+
+    def unasked(self, place: Path) -> str:
+        """The contrast of a scan of this part that was not asked for, by its place; empty for other files.
+
+        Args:
+            place: as in :meth:`of_another_part`.
+        """
+        return ""
+
     def companions(self, path: Path) -> list[Path]:
         """Existing files that are read along with a scan to describe it, such as its sampling mask."""
         return []
