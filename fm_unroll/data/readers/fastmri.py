@@ -55,8 +55,8 @@ class FastMRIReader(HDF5Reader):
 
     Attributes:
         folder: subfolder of the root to read, such as ``multicoil_test``. None: the ``.h5`` files in the root
-            itself or, where it has none, in those of ``multicoil_train``, ``multicoil_val`` and
-            ``multicoil_test_full`` that exist: all fully sampled scans.
+            itself and in those of ``multicoil_train``, ``multicoil_val`` and ``multicoil_test_full`` that
+            exist: all fully sampled scans.
     """
 
     folder: str | None = None
@@ -78,10 +78,8 @@ class FastMRIReader(HDF5Reader):
         """The ``.h5`` files, sorted. None counts as missing: no list says which scans a subject has."""
         if not root.is_dir():
             raise InputError(f"{root}: no such folder")
-        if self.folder is not None:
-            files = visible(root / self.folder, ".h5")
-        else:
-            files = visible(root, ".h5") or [file for name in FOLDERS for file in visible(root / name, ".h5")]
+        folders = ("", *FOLDERS) if self.folder is None else (self.folder,)
+        files = [file for name in folders for file in visible(root / name, ".h5")]
         if not files:
             example = root / (self.folder or "multicoil_val") / "file1000001.h5"
             raise InputError(f"{root}: no fastMRI files; expected {example}")

@@ -8,14 +8,16 @@ import pytest
 import torch
 from fastmri.data import SliceDataset as FastMRISliceDataset
 
+from fm_unroll.curation.survey import survey
 from fm_unroll.data.dataset import SliceDataset
+from fm_unroll.data.index import build_index
 from fm_unroll.data.readers.fastmri import FastMRIReader
 from fm_unroll.data.readers.hdf5 import open_file
 from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
 from fm_unroll.data.scan import open_scan
 from fm_unroll.errors import InputError
 from fm_unroll.physics import ifft2c, rss
-from simulate import HEADER, random_kspace, uniform_lines, write_fastmri
+from simulate import HEADER, random_kspace, uniform_lines, write_fastmri, write_matlab
 
 READER = FastMRIReader()
 
@@ -109,6 +111,21 @@ def test_find(tmp_path: Path):
     assert READER.find(tmp_path / "multicoil_val") == ([val], [])
     full = write_fastmri(tmp_path / "multicoil_test_full" / "filefull.h5")
     assert READER.find(tmp_path) == ([full, train, val], [])
+
+
+def test_a_file_beside_the_published_folders_hides_none_of_them(tmp_path: Path):
+    """The same scans as ``data check`` lists; what does not fit among them is refused by name."""
+    paths = [write_fastmri(tmp_path / "multicoil_val" / f"file{number}.h5") for number in (1, 2)]
+    stray = write_fastmri(tmp_path / "file3.h5")
+    assert READER.find(tmp_path) == ([stray, *paths], [])
+    checked = [volume.name for part in survey(tmp_path).data_sets for volume in part.index.volumes]
+    assert sorted(checked) == sorted(volume.name for volume in build_index(tmp_path, READER).volumes)
+    stray.rename(tmp_path / "file1.h5")
+    with pytest.raises(InputError, match=r"file1.h5 and multicoil_val/file1.h5 are both called file1"):
+        build_index(tmp_path, READER)
+    write_matlab(tmp_path / "file1.h5", weights=np.ones((3, 3)))
+    with pytest.raises(InputError, match=f"{tmp_path / 'file1.h5'}: holds no kspace; its keys are weights"):
+        build_index(tmp_path, READER)
 
 
 BOMB = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;">]><x>&b;</x>'
