@@ -14,15 +14,18 @@ rounding leaves it where masked data went through Fourier transforms or coil com
 be empty at the ends (asymmetric echoes), not between others.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fm_unroll.data.volume import Volume, counted
 from fm_unroll.errors import InputError, UnsupportedError
+from fm_unroll.files import visible
 
 SHARE = 0.9  # of the readout samples that hold data in a sampled line, whichever the coil
 SHARE_IN_EACH_COIL = 0.5
@@ -30,7 +33,39 @@ NOTHING = 1e-6  # of the largest magnitude in a slice
 STANDS_OUT = 20  # times the median: the centre of an image's k-space; real ones reach hundreds
 PROBES = 6  # readout samples that are looked at first; they take a hundredth of the time of reading a slice
 
+MASK = re.compile("masks?(?!ed|ing)")
+ARRAYS = (".csv", ".h5", ".hdf5", ".mat", ".npy", ".npz", ".txt")  # how files end that may hold a mask
+NOBODYS = re.compile(r"(under)?sampling|[rx]?\d+x?")  # words that name no scan
+
 Lines = NDArray[np.bool_]
+
+
+def names_mask(name: str) -> bool:
+    """Whether something is called a mask: ``scan_Mask``, and not ``unmasked``."""
+    return MASK.search(name.lower()) is not None
+
+
+def masks_beside(path: Path) -> list[Path]:
+    """Files in the folder of a scan that may hold its mask, by their names.
+
+    They are called a mask and, besides, as the scan is or as none in particular; not as another scan is.
+    """
+    arrays = [file for file in visible(path.parent) if file.suffix.lower() in ARRAYS and file != path]
+    masks = [file for file in arrays if names_mask(file.stem)]
+    if not masks:
+        return []
+    own, others = _words(path), [_words(file) for file in arrays if file not in masks]
+
+    def is_own(words: set[str]) -> bool:
+        return own == words or (words not in others and (own <= words or all(map(NOBODYS.fullmatch, words))))
+
+    return [mask for mask in masks if is_own(_words(mask))]
+
+
+def _words(file: Path) -> set[str]:
+    """What a file's name says, whether it is that of a scan or of a mask."""
+    words = set(re.split("[^a-z0-9]+", MASK.sub(" ", file.stem.lower())))
+    return words - {"", "kus"}  # kus: by which CMRxRecon tells a scan from its mask
 
 
 def lines_with_data(kspace: NDArray[np.complex64]) -> Lines:
@@ -127,16 +162,20 @@ def require_same(found: Iterable[tuple[int, int, Lines]], file: Path) -> Lines:
     return first[2]
 
 
-def lines_of_mask(mask: Lines, where: str) -> Lines:
+def lines_of_mask(values: NDArray[Any], where: str) -> Lines:
     """The lines of a published mask: bool, ``(phase,)``.
 
     Args:
-        mask: bool, ``(frame, readout, phase)``.
+        values: numbers that are 0 where nothing was sampled, ``(frame, readout, phase)``.
         where: file and name of the mask, for messages.
 
     Raises:
+        InputError: it holds NaN.
         UnsupportedError: it changes from frame to frame, or varies along the readout.
     """
+    if np.isnan(values).any():
+        raise InputError(f"{where} holds NaN, expected numbers that are 0 where nothing was sampled")
+    mask = values != 0
     if (mask != mask[:1]).any():
         raise UnsupportedError(f"{where} {_changes(between_frames=True)}")
     if (mask != mask[:, :1]).any():

@@ -223,3 +223,36 @@ def test_numpy_lines_are_the_same_in_every_coil_slice_and_frame(tmp_path, spoil,
         InputError, match=f"{tmp_path / 'a.npy'}: {words}".replace("(", r"\(").replace(")", r"\)")
     ):
         open_scan(tmp_path / "a.npy", AXES)
+
+
+NAMES = [
+    "scan_mask",
+    "mask",
+    "masks",
+    "scan.mask",
+    "mask_scan",
+    "scan-mask",
+    "scan_Mask",
+    "sampling_mask",
+    "mask_R4",
+]
+
+
+@pytest.mark.parametrize("name", [f"{name}.npy" for name in NAMES] + ["scan_mask.npz", "scan_mask_x4.mat"])
+def test_a_mask_beside_an_array_is_known_by_any_name(tmp_path, name):
+    path = tmp_path / "scan.npy"
+    np.save(path, random_kspace(2, 3, 4, 16, 12))
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError, match=f"^{path}: {name} lies beside it, and masks of NumPy files are not"):
+        open_scan(path, AXES)
+
+
+def test_what_is_no_mask_of_an_array_is_none(tmp_path):
+    for name in ("scan", "scan2", "scan_masked", "unmasked"):
+        np.save(tmp_path / f"{name}.npy", random_kspace(2, 3, 4, 16, 12))
+    for name in ("scan2_mask.npy", "mask.png", ".mask.npy", "scan_masked_mask.npy"):
+        (tmp_path / name).write_bytes(b"")
+    assert open_scan(tmp_path / "scan.npy", AXES).volume.fully_sampled
+    assert open_scan(tmp_path / "unmasked.npy", AXES).volume.fully_sampled
+    with pytest.raises(InputError, match=r"scan2_mask\.npy lies beside it"):
+        open_scan(tmp_path / "scan2.npy", AXES)

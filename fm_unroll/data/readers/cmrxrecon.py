@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_unroll.data.lines import find_lines, lines_of_mask
+from fm_unroll.data.lines import find_lines, lines_of_mask, masks_beside
 from fm_unroll.data.readers.cmrxrecon_tree import (
     SAMPLING,
     SUBJECT,
@@ -29,13 +29,14 @@ from fm_unroll.data.readers.cmrxrecon_tree import (
     home,
     in_another_part,
     in_file_names,
-    mask_place,
+    mask_places,
     multicoil,
     sampling_folders,
     subject_folders,
 )
 from fm_unroll.data.readers.hdf5 import (
     get_kspace,
+    masks_in,
     open_file,
     reading,
     require_dataset,
@@ -52,7 +53,6 @@ CATEGORIES = {"cine_sax": "Cine", "cine_lax": "Cine", "T1map": "Mapping", "T2map
 SUBJECTS = {"TrainingSet": 120, "ValidationSet": 60, "TestSet": 120}  # of 2023, P001 on
 FULL_NAMES = ("kspace_full", "kspace")
 KSPACE_NAMES = (*FULL_NAMES, "kspace_sub04", "kspace_sub08", "kspace_sub10", "kus")
-MASK_NAMES = ("mask04", "mask08", "mask10", "mask")
 KT_SAMPLING = {
     "ktUniform": "k-t sampling of regular lines",
     "ktGaussian": "k-t sampling of random lines",
@@ -288,13 +288,13 @@ def _sampled_lines(
         full: whether its names call it fully sampled.
     """
     frames, slices, *_, phase, readout = (1,) * (5 - dataset.ndim) + dataset.shape
-    found = {file.filename: _mask_lines(file, (phase, readout))}
+    masks = _masks(file, (phase, readout))
     for mask_file in _mask_files(path):
         with reading(mask_file), open_file(mask_file) as opened:
-            found[str(mask_file)] = _mask_lines(opened, (phase, readout))
-        if found[str(mask_file)] is None:
-            raise InputError(f"{mask_file}: holds no {' or '.join(MASK_NAMES)}")
-    masks = {where: lines for where, lines in found.items() if lines is not None}
+            found = _masks(opened, (phase, readout))
+        if not found:
+            raise InputError(f"{mask_file}: holds no mask, though it is called so")
+        masks |= found
     if masks:
         first, lines = next(iter(masks.items()))
         for where, others in masks.items():
@@ -308,21 +308,18 @@ def _sampled_lines(
 
 
 def _mask_files(path: Path) -> list[Path]:
-    """The published masks of a scan: beside it, or in the folder of its task's masks (2024, 2025)."""
-    beside = path.with_name(path.name.replace("_kus_", "_mask_"))
-    places = [mask_place(path)] + [beside] * ("_kus_" in path.name)
-    return [mask for mask in dict.fromkeys(places) if mask.is_file()]
+    """The published masks of a scan: in folders of masks (2024, 2025), and beside it."""
+    return [mask for mask in dict.fromkeys(mask_places(path)) if mask.is_file()] + masks_beside(path)
 
 
-def _mask_lines(file: h5py.File, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
-    """Sampled lines of the mask [ky, kx] or [t, ky, kx] in a file, or None if it holds no mask."""
-    name = next((name for name in MASK_NAMES if name in list(file)), None)
-    if name is None:
-        return None
-    mask = require_dataset(file, name)
-    where = f"{file.filename}: {name}"
-    if mask.shape[-2:] != shape or mask.ndim > 3 or mask.dtype.kind not in "buif":
-        raise InputError(f"{where} is {mask.dtype} {mask.shape}, expected numbers (ky, kx) = {shape}")
-    # those of 2025 have one mask a frame, be they the same
-    values = (mask[()] != 0).reshape(-1, *shape).swapaxes(-1, -2)
-    return lines_of_mask(values, where)
+def _masks(file: h5py.File, shape: tuple[int, int]) -> dict[str, NDArray[np.bool_]]:
+    """Sampled lines of every mask [ky, kx] or [t, ky, kx] in a file, by its place."""
+    masks = {}
+    for name in masks_in(file):
+        mask = require_dataset(file, name)
+        where = f"{file.filename}: {name}"
+        if mask.shape[-2:] != shape or mask.ndim > 3 or mask.dtype.kind not in "buif":
+            raise InputError(f"{where} is {mask.dtype} {mask.shape}, expected numbers (ky, kx) = {shape}")
+        # those of 2025 have one mask a frame, be they the same
+        masks[where] = lines_of_mask(mask[()].reshape(-1, *shape).swapaxes(-1, -2), where)
+    return masks

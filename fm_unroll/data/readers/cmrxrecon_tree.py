@@ -31,6 +31,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fm_unroll.data.lines import names_mask
 from fm_unroll.files import visible
 
 # How the names of a category's contrasts begin: 2025 has more views than its pages list.
@@ -64,7 +65,7 @@ YEARS = {  # names of folders that one challenge alone has
 
 def category_of(contrast: str) -> str | None:
     """The folder of a contrast, such as ``Cine``; None where there is no such contrast."""
-    if contrast.endswith("_mask") or "_mask_" in contrast:
+    if names_mask(contrast):
         return None
     return next((name for name, begins in CONTRASTS.items() if contrast.startswith(begins)), None)
 
@@ -135,7 +136,7 @@ def in_another_part(place: Path, subset: str, sampling: str) -> bool:
     named = Place.of(place)
     return (
         "SingleCoil" in place.parts
-        or "mask" in place.name.lower()
+        or names_mask(place.stem)
         or any(folder in SUBSETS and folder != subset for folder in place.parts)
         or any(FOLDER.fullmatch(folder) and not is_of_sampling(folder, sampling) for folder in place.parts)
         or bool(named.pattern and f"{named.pattern}{named.acceleration}" != sampling)
@@ -156,15 +157,14 @@ def subject_folders(folder: Path) -> Iterator[tuple[str, Path]]:
             yield from subject_folders(entry)
 
 
-def mask_place(path: Path) -> Path:
-    """Where the mask of an undersampled scan lies: beside it (2023), or in a folder of masks (2024, 2025)."""
-    if "_kus_" not in path.name:
-        return path.with_name(f"{path.stem}_mask.mat")
-    mask = path.with_name(path.name.replace("_kus_", "_mask_"))
+def mask_places(path: Path) -> list[Path]:
+    """Where the mask of an undersampled scan of 2024 or 2025 may lie: in folders for its task or for all."""
     folder = next((parent for parent in path.parents if parent.name.startswith("UnderSample")), None)
     if folder is None:
-        return mask
-    return folder.with_name(folder.name.replace("UnderSample", "Mask", 1)) / mask.relative_to(folder)
+        return []
+    mask = path.with_name(path.name.replace("_kus_", "_mask_")).relative_to(folder)
+    names = (folder.name.replace("UnderSample", "Mask", 1), "Mask_TaskAll", "Mask")
+    return [folder.with_name(name) / mask for name in names]
 
 
 def edition(root: Path) -> str:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from fm_unroll.data.lines import lines_of_mask
 from fm_unroll.data.readers.geometry import Geometry
-from fm_unroll.data.readers.hdf5 import get_dataset, get_kspace, get_text, to_complex64
+from fm_unroll.data.readers.hdf5 import get_dataset, get_kspace, get_text, masks_in, to_complex64
 from fm_unroll.data.readers.matrix_header import MatrixHeader
 from fm_unroll.data.readers.reader import HDF5Reader, Images, Published
 from fm_unroll.data.readers.registry import register_reader
@@ -186,23 +186,20 @@ class FastMRIReader(HDF5Reader):
 
 def _get_mask(file: h5py.File, readout: int, phase: int) -> NDArray[np.bool_] | None:
     """Sampled lines of an undersampled file, bool, ``(phase,)``; None if it has no mask."""
+    if others := [name for name in masks_in(file) if name != "mask"]:
+        raise InputError(
+            f"{file.filename}: holds {others[0]}, which is not read: rename it to mask if it says which "
+            "lines were sampled, else delete it"
+        )
     dataset = get_dataset(file, "mask")
     if dataset is None:
-        if others := [name for name in file if "mask" in name.lower()]:
-            raise InputError(
-                f"{file.filename}: holds {others[0]}, which is not read: rename it to mask if it says which "
-                "lines were sampled, else delete it"
-            )
         return None
     where = f"{file.filename}: mask"
     # as fastMRI writes it; with axes of length 1, as it is multiplied; or for every sample
     of_samples = dataset.shape == (readout, phase)
     if not (of_samples or math.prod(dataset.shape) == phase) or dataset.dtype.kind not in "buif":
         raise InputError(f"{where} is {dataset.dtype} {dataset.shape}, expected numbers ({phase},)")
-    values = dataset[()]
-    if np.isnan(values).any():
-        raise InputError(f"{where} holds NaN, expected numbers that are 0 where nothing was sampled")
-    return lines_of_mask(values.reshape(1, readout if of_samples else 1, phase) != 0, where)
+    return lines_of_mask(dataset[()].reshape(1, readout if of_samples else 1, phase), where)
 
 
 def _get_target(file: h5py.File, slices: int) -> h5py.Dataset | None:

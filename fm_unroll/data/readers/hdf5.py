@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_unroll.data.lines import names_mask
 from fm_unroll.errors import InputError
 
 CHUNK_CACHE_BYTES = 64 * 2**20  # for each data set held open: several slices of ten coils
@@ -144,14 +145,35 @@ def _declared_length(dataset: h5py.Dataset) -> int:
         return int.from_bytes(file.read(4), "little")
 
 
+def masks_in(file: h5py.File) -> list[str]:
+    """The names of everything in a file, in groups as well, that is called a mask.
+
+    Raises:
+        InputError: an attribute is, which nobody reads.
+    """
+    for where, holder in [("", file), *((f"{name} with ", file[name]) for name in _own(file))]:
+        for attribute in filter(names_mask, holder.attrs):
+            raise InputError(
+                f"{file.filename}: holds {where}the attribute {attribute}, which is not read: store it as a "
+                "data set called mask if it says which lines were sampled, else delete it"
+            )
+    found = [name for name in file if names_mask(name)]  # links, too
+    file.visit(lambda name: found.append(name) if names_mask(name) else None)
+    return list(dict.fromkeys(found))
+
+
+def _own(file: h5py.File) -> list[str]:
+    """What lies in the root of a file and is no link."""
+    return [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
+
+
 def hold_datasets(file: h5py.File) -> list[h5py.Dataset]:
     """Handles on a file's own data sets.
 
     Compressed chunks may span several slices. HDF5 keeps unpacked chunks only as long as the data set is
     open, so slices read one after the other are unpacked once if these handles live.
     """
-    hard = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
-    return [file[name] for name in hard]
+    return [file[name] for name in _own(file)]
 
 
 def get_kspace(file: h5py.File, names: Sequence[str], orders: dict[int, str]) -> h5py.Dataset:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_unroll.data.lines import find_lines
+from fm_unroll.data.lines import find_lines, masks_beside
 from fm_unroll.data.readers.hdf5 import MAX_COILS, to_complex64
 from fm_unroll.data.readers.reader import Images, Reader
 from fm_unroll.data.readers.registry import register_reader
@@ -64,7 +64,7 @@ class NumPyReader(Reader[MappedArray]):
 
     def parse(self, file: MappedArray, path: Path) -> Volume:
         """The volume that the array holds. All slices are read, to find the lines that hold data."""
-        if (mask := path.with_name(f"{path.stem}_mask.npy")).is_file():
+        for mask in masks_beside(path):
             raise InputError(
                 f"{path}: {mask.name} lies beside it, and masks of NumPy files are not read: put zeros where "
                 "nothing was sampled, and move the mask elsewhere"

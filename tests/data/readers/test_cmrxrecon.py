@@ -381,7 +381,64 @@ def test_a_mask_beside_a_file_is_used_or_refused(tmp_path: Path):
     path = write_matlab(
         tmp_path / "UnderSample_Task1" / "P001" / "cine_lax_kus_Uniform4.mat", kus=masked, mask=mask
     )
-    with pytest.raises(InputError, match=f"{other}: not the mask that {path} holds"):
+    with pytest.raises(InputError, match=f"{other}: mask: not the mask that {path}: mask holds"):
+        open_scan(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("P001/cine_sax_Mask.mat", "mask04"),
+        ("P001/CINE_SAX_MASK.MAT", "Mask"),
+        ("P001/mask.mat", "mask"),
+        ("P001/cine_sax_mask_R4.mat", "sampling_mask"),
+    ],
+)
+def test_a_mask_is_known_by_any_name_and_never_skipped(tmp_path: Path, name: str, content: str):
+    """The data of this scan are not those that its mask claims, and neither is a scan of its own."""
+    place = tmp_path / "MultiCoil" / "Cine" / "TrainingSet" / "AccFactor04"
+    path = write_matlab(place / "P001" / "cine_sax.mat", kspace_sub04=random_kspace(8, 32, 2, 1, 1))
+    lines = np.broadcast_to(uniform_lines(32, 4, 8), (8, 32)).astype(float)
+    mask = write_matlab(place / name, **{content: lines})
+    write_matlab(place / "P001" / "cine_lax_mask.mat", mask04=np.ones((8, 32)))  # of another scan
+    assert READER.companions(path) == [mask]
+    with pytest.raises(InputError, match="leaves out"):
+        open_scan(path)
+    reader = CMRxReconReader((), sampling="AccFactor04")
+    assert reader.find(tmp_path)[0] == [path]
+    assert build_index(tmp_path, reader).volumes[0].num_acs == 9
+    write_matlab(mask, **{content: np.where(lines, 1, np.nan)})
+    with pytest.raises(InputError, match=f"{mask}: {content} holds NaN"):
+        open_scan(path)
+    write_matlab(mask, diary=np.ones((3, 3)))
+    with pytest.raises(InputError, match=f"{mask}: holds no mask, though it is called so"):
+        open_scan(path)
+
+
+@pytest.mark.parametrize("folder", ["Mask_Task1", "Mask_TaskAll", "Mask"])
+def test_masks_for_one_task_or_for_all_are_used(tmp_path: Path, folder: str):
+    lines = uniform_lines(32, 4, 8)
+    subset = tmp_path / "MultiCoil" / "Cine" / "ValidationSet"
+    kspace = random_kspace(8, 32, 2, 1, 2) * lines[None, :, None, None, None]
+    path = write_matlab(subset / "UnderSample_Task1" / "P001" / "cine_sax_kus_Uniform4.mat", kus=kspace)
+    mask = write_matlab(
+        subset / folder / "P001" / "cine_sax_mask_Uniform4.mat", mask=np.broadcast_to(lines, (8, 32)) * 1.0
+    )
+    assert READER.companions(path) == [mask]
+    assert open_scan(path).volume.sampled == tuple(np.flatnonzero(lines))
+    write_matlab(mask, mask=np.broadcast_to(uniform_lines(32, 8, 8), (8, 32)) * 1.0)
+    with pytest.raises(InputError, match=r"holds data in .* that the sampling mask leaves out"):
+        open_scan(path)
+
+
+def test_masks_within_a_file_must_agree(tmp_path: Path):
+    lines = np.broadcast_to(uniform_lines(32, 4, 8), (8, 32)).astype(float)
+    kspace = random_kspace(8, 32, 2, 1, 1) * lines[..., None, None, None]
+    path = write_matlab(tmp_path / "P001" / "cine_sax.mat", kspace_sub04=kspace, mask04=lines, Mask=lines)
+    assert open_scan(path).volume.num_acs == 9
+    with h5py.File(path, "r+") as file:
+        file["info/mask"] = np.ones((32, 8))
+    with pytest.raises(InputError, match=f"{path}: .*not the mask that {path}: "):
         open_scan(path)
     # of a tree of 2024 whose masks someone has put beside the scans
     path = write_matlab(path.with_name("cine_sax_kus_Uniform4.mat"), kus=masked)

@@ -207,6 +207,26 @@ def test_a_mask_under_another_name_is_never_skipped(tmp_path: Path):
         open_scan(path)
 
 
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("attribute", "holds the attribute Mask, which is not read: store it as a data set called mask"),
+        ("attribute of kspace", "holds kspace with the attribute Mask, which is not read"),
+        ("meta/mask", "holds meta/mask, which is not read: rename it to mask if it says"),
+        ("masks/lines", "holds masks, which is not read"),
+    ],
+)
+def test_a_mask_in_another_place_is_never_skipped(tmp_path: Path, where: str, words: str):
+    path = write_fastmri(tmp_path / "file1.h5")
+    with h5py.File(path, "r+") as file:
+        if "attribute" in where:
+            (file["kspace"] if "kspace" in where else file).attrs["Mask"] = np.ones(12)
+        else:
+            file[where] = np.ones(12)
+    with pytest.raises(InputError, match=f"{path}: {words}"):
+        open_scan(path)
+
+
 @pytest.mark.parametrize("shape", [(12,), (1, 1, 12, 1), (1, 12), (16, 12)])
 def test_a_mask_may_have_the_axes_by_which_it_is_multiplied(tmp_path: Path, shape: tuple[int, ...]):
     lines = np.arange(12) != 1
