@@ -12,6 +12,7 @@ from fm_unroll.config_files import expand_words, load_config
 from fm_unroll.data import CMRxReconData
 from fm_unroll.data.index import cache_folder
 from fm_unroll.errors import InputError
+from fm_unroll.subjects.split import write_split
 from fm_unroll.training.sweep import command
 from simulate import write_fastmri
 
@@ -93,7 +94,13 @@ def test_from_python(home: Path, synthetic: Path, monkeypatch: pytest.MonkeyPatc
     scan = fm.open_scan("~/data/MultiCoil/Cine/TrainingSet/FullSample/P001/cine_sax.mat")
     assert scan.path.is_relative_to(home)
     assert fm.load("~/varnet.ckpt").network is not None
-    assert CMRxReconData("~/data").root == home / "data"
+    data = CMRxReconData("~/data", split=(0.5, 0.2, 0.3), num_workers=0)
+    data.setup()
+    assert data.root == home / "data"
+    write_split(home / "split.json", data.division)
+    again = CMRxReconData("~/data", split_file="~/split.json", num_workers=0)
+    again.setup()
+    assert again.division == data.division
     with pytest.raises(InputError, match=f"{home}/no.pt: no such weights file"):
         fm.build_encoder("clip", weights="~/no.pt")
     monkeypatch.setenv("FM_UNROLL_CACHE", "~/cache")

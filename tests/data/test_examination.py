@@ -193,3 +193,16 @@ def test_training_warns_once_of_a_data_set_and_uses_what_was_measured(tmp_path: 
         assert len(warned) == 1
     batch = next(iter(data.test_dataloader()))
     np.testing.assert_allclose(batch.data_range, target.max(), rtol=1e-6)
+
+
+def test_training_warns_of_unusual_data(tmp_path: Path):
+    """Empty lines at the end of the matrix, which the header counts among the acquired ones."""
+    path = write(tmp_path / "a.h5", None)
+    with h5py.File(path, "r+") as file:
+        file["kspace"][..., 36:] = 0
+    data = FastMRIKneeData(tmp_path, acceleration=4, center_fraction=0.2, num_workers=0)
+    with pytest.warns(
+        UserWarning, match=r"unusual data: .*a\.h5: of 40 lines, 0 at the start and 4"
+    ) as warned:
+        data.setup("fit")
+    assert len(warned) == 1

@@ -174,6 +174,17 @@ def test_what_another_reader_of_the_layout_found_is_not_used(
         assert {volume.num_coils for volume in build_index(root, reader).volumes} == {coils}
 
 
+def test_two_layouts_below_one_root_are_remembered_beside_each_other(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_fastmri(root / "multicoil_val" / "a.h5")
+    first = [build_index(root, reader) for reader in (READER, FastMRIReader())]
+    assert [len(index.volumes) for index in first] == [5, 1]
+    opened = []
+    monkeypatch.setattr(reader_module, "open_file", lambda path: opened.append(path) or open_file(path))
+    assert [build_index(root, reader) for reader in (READER, FastMRIReader())] == first and opened == []
+
+
 def test_works_where_nothing_can_be_remembered(root: Path, monkeypatch: pytest.MonkeyPatch, caplog):
     monkeypatch.setenv("FM_UNROLL_CACHE", str(file_of(root, "P001")))
     assert len(measure_maxima(build_index(root, READER), READER).volumes) == 5
@@ -189,6 +200,19 @@ def test_broken_files_are_refused_or_listed_never_skipped(root: Path):
     index = build_index(root, READER, strict=False)
     assert [problem.split(": ")[0] for problem in index.problems] == [str(path) for path in broken]
     assert len(index.volumes) == 3 and build_index(root, READER, strict=False) == index
+
+
+def test_nothing_but_files_that_do_not_count_is_refused_with_the_reason(root: Path):
+    for subject in ("P001", "P002"):
+        write_matlab(file_of(root, subject), kspace_single_full=random_kspace(8, 6, 2, 2))
+    sax = CMRxReconReader(("cine_sax",))
+    assert [volume.name for volume in build_index(root, sax).volumes] == ["P003/cine_sax"]
+    file_of(root, "P003").unlink()
+    file_of(root, "P003").parent.rmdir()
+    with pytest.raises(InputError, match=rf"{file_of(root, 'P001')}: single-coil k-space, .* \(and 1 more"):
+        build_index(root, sax)
+    index = build_index(root, sax, strict=False)
+    assert index.volumes == index.problems == [] and len(index.left_out) == 2
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path):
@@ -372,6 +396,21 @@ def test_maxima_are_measured_once(root: Path):
     with h5py.File(file_of(root, "P001"), "r+") as file:
         file["kspace_full"][...] = np.zeros((), file["kspace_full"].dtype)
     assert measure_maxima(measured, READER) == measured
+
+
+def test_of_undersampled_volumes_nothing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    mask = np.arange(12) % 2 == 0
+    mask[4:8] = True
+    write_fastmri(tmp_path / "full.h5")
+    write_fastmri(tmp_path / "under.h5", mask=mask)
+    read, original = set(), FastMRIReader.read
+    monkeypatch.setattr(
+        FastMRIReader, "read", lambda self, *slice_: read.add(slice_[1].name) or original(self, *slice_)
+    )
+    index = build_index(tmp_path, FastMRIReader())
+    full, under = measure_maxima(index, FastMRIReader()).volumes
+    assert read == {"full"} and full.maximum is not None
+    assert under == index.volumes[1] and under.maximum is None
 
 
 def test_measuring_goes_on_where_it_stopped(root: Path):

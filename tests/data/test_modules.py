@@ -63,21 +63,25 @@ def test_the_seed_is_given_and_not_found_in_the_environment(synthetic: Path, mon
     assert orders[0] != orders[1] == orders[2]
 
 
-def drawn_mask(
-    seed: int = 0,
-    epoch: int = 0,
-    name: str = "P001/cine_sax",
-    slice_: int = 0,
-    frame: int = 0,
-    training: bool = True,
-) -> tuple[bool, ...]:
-    """The lines that a slice is masked with, at a step of a run."""
+def sample(name: str = "P001/cine_sax", slice_: int = 0, frame: int = 0) -> KSpaceSample:
     volume = replace(Volume.of_array(Path("cine_sax.mat"), (2, 2, 1, 4, 64)), name=name)
-    sample = KSpaceSample(torch.ones(1, 4, 64, dtype=torch.complex64), None, volume, slice_, frame)
+    return KSpaceSample(torch.ones(1, 4, 64, dtype=torch.complex64), None, volume, slice_, frame)
+
+
+def drawn_masks(
+    samples: list[KSpaceSample], seed: int = 0, epoch: int = 0, training: bool = True
+) -> list[tuple[bool, ...]]:
+    """The lines that each slice of a batch is masked with, at a step of a run."""
     data = CMRxReconData("anywhere", sampling=RandomSampling(4, 0.08), seed=seed)
     data.trainer = SimpleNamespace(training=training, current_epoch=epoch)
-    masked = data.on_after_batch_transfer(KSpaceBatch.collate([sample]), 0)
-    return tuple(masked.mask.flatten().tolist())
+    masked = data.on_after_batch_transfer(KSpaceBatch.collate(samples), 0)
+    return [tuple(lines) for lines in masked.mask.flatten(1).tolist()]
+
+
+def drawn_mask(seed: int = 0, epoch: int = 0, training: bool = True, **place: object) -> tuple[bool, ...]:
+    """The lines that a slice is masked with, alone in its batch."""
+    (mask,) = drawn_masks([sample(**place)], seed, epoch, training)
+    return mask
 
 
 def test_in_training_seed_epoch_volume_slice_and_frame_each_draw_another_mask():
@@ -114,6 +118,14 @@ def test_a_file_that_does_not_say_its_anatomy_is_taken(synthetic, tmp_path):
     data = FastMRIBrainData(tmp_path, num_workers=0)
     data.setup()
     assert [volume.contrast for volume in data.index.volumes] == ["mine"]
+
+
+@pytest.mark.parametrize("training, different", [(True, 4), (False, 2)])
+def test_in_a_batch_each_slice_has_the_mask_that_it_has_alone(training, different):
+    places = [{}, {"name": "P002/cine_sax"}, {"slice_": 1}, {"frame": 1}]
+    masks = drawn_masks([sample(**place) for place in places], training=training)
+    assert masks == [drawn_mask(**place, training=training) for place in places]
+    assert len(set(masks)) == different
 
 
 def test_hearts_are_split_as_the_paper_states():

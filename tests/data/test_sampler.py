@@ -136,3 +136,11 @@ def test_another_number_of_processes_goes_on_with_what_is_left_of_the_epoch(item
     every = given + [batch for batches in left for batch in batches]
     assert sorted({item for batch in every for item in batch}) == list(range(len(keys)))
     assert len(every) - len(set(every)) < after
+
+
+def test_the_epoch_after_a_resumed_one_is_whole():
+    resumed = EqualShapeBatchSampler(["a"] * 9, 2, True, 3)
+    resumed.resume(4, 3)
+    assert len(list(resumed)) == 2
+    resumed.set_epoch(5)
+    assert list(resumed) == batches(["a"] * 9, 2, True, epoch=5, seed=3)[0]

@@ -144,6 +144,13 @@ def test_all_subjects_of_a_part_are_counted_below_either_root(tmp_path):
         assert CMRxReconReader(subset="TestSet").subjects(root, []) == set()
 
 
+def write_undersampled_heart(root: Path, subject: str) -> Path:
+    kspace = random_kspace(16, 12, 2, 1, 1)
+    kspace[:, 1:4] = 0
+    path = root / f"MultiCoil/Cine/TrainingSet/AccFactor04/{subject}/cine_sax.mat"
+    return write_matlab(path, kspace_sub04=kspace)
+
+
 def hearts(root: Path, numbers: range, subset: str = "TrainingSet") -> Path:
     for number in numbers:
         write_heart(root / f"MultiCoil/Cine/{subset}/FullSample/P{number:03}/cine_sax.mat")
@@ -243,9 +250,11 @@ def test_an_undersampled_file_among_others_frees_nobody(tmp_path):
     asked.networks = data.networks
     with pytest.raises(InputError, match="subject 1, now in the part 'test'"):
         asked.setup()
-    asked.verb = "predict"
-    asked.setup()
-    assert len(asked.subjects["test"]) == 4
+    # predictions are not scored: all files of such a folder are wanted, whether or not a split is asked for
+    asked.verb = data.verb = "predict"
+    for predicted in (asked, data):
+        predicted.divide(data.index)
+        assert len(predicted.subjects["test"]) == 4
 
 
 def test_predictions_may_be_asked_for_by_any_split(tmp_path):
@@ -256,6 +265,16 @@ def test_predictions_may_be_asked_for_by_any_split(tmp_path):
     assert len(divided(tmp_path, seen, "predict", split=(0, 0, 1)).subjects["test"]) == 4
     with pytest.raises(InputError, match="P001 and P004, now in the part 'test'"):
         divided(tmp_path, seen, "test", split=(0, 0, 1))
+
+
+def test_of_undersampled_files_all_are_predicted(tmp_path):
+    """Those of training subjects, too: they are not scored."""
+    seen = Seen("best.ckpt", TRAINING, Split(("P001", "P002"), ("P003",), ("P004",)))
+    for number in range(1, 5):
+        write_undersampled_heart(tmp_path, f"P{number:03}")
+    data = divided(tmp_path, seen, "predict", acquisition="AccFactor04")
+    assert seen.binds(data.division.subjects, data.population)
+    assert data.subjects["test"] == ("P001", "P002", "P003", "P004")
 
 
 @pytest.mark.parametrize(
@@ -288,10 +307,7 @@ def test_a_subject_whose_files_are_all_another_s_is_nobody(tmp_path):
 
 @pytest.mark.parametrize("verb", ["fit", "validate", "test", "cross-domain"])
 def test_undersampled_files_are_for_predictions_only(verb, tmp_path):
-    path = tmp_path / "MultiCoil/Cine/TrainingSet/AccFactor04/P001/cine_sax.mat"
-    kspace = random_kspace(16, 12, 2, 1, 1)
-    kspace[:, 1:4] = 0
-    write_matlab(path, kspace_sub04=kspace)
+    write_undersampled_heart(tmp_path, "P001")
     options = {"acquisition": "AccFactor04", "split": (0, 0, 1)}
     with pytest.raises(InputError, match=f"`{verb}` needs fully sampled files, and P001/cine_sax in"):
         divided(tmp_path, verb=verb, **options)

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fm_unroll.errors import InputError
-from fm_unroll.subjects.split import Split, SplitOptions, read_split, split_subjects, write_split
+from fm_unroll.subjects.split import (
+    Split,
+    SplitOptions,
+    read_split,
+    split_sha256,
+    split_subjects,
+    write_split,
+)
 
 SUBJECTS = st.lists(st.text(max_size=5), unique=True, max_size=40)
 PAPER = [f"P{number:03d}" for number in range(1, 121)]
@@ -75,6 +82,20 @@ def test_a_written_split_says_what_it_was_made_from(tmp_path: Path):
     assert content["seed"] == 4 and content["fractions"] == [0.7, 0.1, 0.2]
     assert {part: tuple(content[part]) for part in split} == split
     assert read_split(tmp_path / "split.json") == written
+
+
+def test_the_hash_of_a_split_is_of_who_is_in_which_part():
+    split = {"train": ("P001", "P004"), "val": ("P002",), "test": ("P003",)}
+    assert split_sha256({part: ids[::-1] for part, ids in reversed(split.items())}) == split_sha256(split)
+    others = [
+        split | {"val": (), "test": ("P002", "P003")},
+        split | {"val": ("P002", "P003"), "test": ()},
+        split | {"val": ("P003",), "test": ("P002",)},
+        split | {"test": ()},
+        split | {"train": ("P001",)},
+        split | {"train": ("P001",), "test": ("P003", "P004")},
+    ]
+    assert len({split_sha256(parts) for parts in [split, *others]}) == 7
 
 
 SEVEN = [f"P{number:03d}" for number in range(1, 8)]
@@ -157,6 +178,7 @@ def test_a_split_file_of_other_subjects_is_refused(tmp_path: Path):
     [
         (None, "is not a file"),
         ({"train": ["P001"], "val": []}, "no split"),
+        ({"train": ["P001"], "val": [], "test": "P002"}, "no split"),
         ({"train": ["P001"], "val": [], "test": ["P001"]}, "in two parts"),
     ],
 )
