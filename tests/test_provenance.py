@@ -8,7 +8,10 @@ import sys
 import types
 from pathlib import Path
 
+import numpy
 import pytest
+import timm
+import torch
 
 from fm_unroll import provenance
 from fm_unroll.data.index import DECIDING as OF_INDEX
@@ -47,9 +50,12 @@ def test_the_hash_is_the_same_wherever_the_package_lies_and_however_lines_end(co
 @pytest.mark.parametrize(
     "file",
     [
+        "data/dataset.py",
         "data/readers/fastmri.py",
         "data/undersampling.py",
         "data/volume.py",
+        "encoders/vit.py",
+        "evaluation/scoring.py",
         "physics/sampling.py",
         "metrics.py",
         "metric_formulas.py",
@@ -152,3 +158,12 @@ def test_the_commit_is_not_that_of_another_project(tmp_path: Path):
     subprocess.run([*project, "commit", "--quiet", "-m", "two"], check=True)
     head = subprocess.run([*project, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
     assert found() == head.stdout.strip()
+    with (package / "errors.py").open("a") as file:
+        file.write("# not committed\n")
+    assert found() == f"{head.stdout.strip()}-dirty"
+
+
+def test_provenance_has_the_versions_that_are_in_use():
+    packages = provenance.provenance()["packages"]
+    assert packages["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
+    assert (packages["numpy"], packages["timm"]) == (numpy.__version__, timm.__version__)

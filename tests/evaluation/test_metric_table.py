@@ -1,3 +1,4 @@
+import importlib
 import warnings
 
 import pytest
@@ -6,8 +7,11 @@ import torch
 from fake_records import fake_records
 from fm_unroll import metrics
 from fm_unroll.errors import InputError
+from fm_unroll.evaluation import metric_table
 from fm_unroll.evaluation.metric_table import METRICS, measures, metrics_of, register_metric
 from fm_unroll.evaluation.records import columns, volume_table
+from fm_unroll.evaluation.scoring import deciding_code
+from fm_unroll.provenance import source_sha256
 
 
 @pytest.fixture
@@ -38,6 +42,21 @@ def test_the_columns_of_records_are_those_of_version_3():
         *("code", "commit", "device", "precision", "training_data", "hyper_parameters"),
         *("haarpsi", "lpips"),
     ]
+
+
+def test_a_measure_from_elsewhere_and_the_settings_of_an_entrant_decide_rows(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(metric_table, "METRICS", dict(METRICS))
+    source = tmp_path / "own_measure.py"
+    source.write_text("def error(prediction, target, data_range):\n    return prediction[:, 0, 0]\n")
+    function = importlib.import_module("own_measure").error
+    codes = [deciding_code("a"), deciding_code("b")]
+    register_metric("error", label="error")(function)
+    codes.append(deciding_code("a"))
+    source.write_text(source.read_text() + "# edited\n")
+    source_sha256.cache_clear()
+    codes.append(deciding_code("a"))
+    assert len(set(codes)) == 4 and codes[-1] == deciding_code("a")
 
 
 @pytest.mark.parametrize("name", ["ssim", "psnr_volume", "squared_error"])
