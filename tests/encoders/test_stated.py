@@ -65,15 +65,25 @@ TIMM = {
     "architecture": "vit_base_patch16_clip_224",
     "pretrained_cfg": {"tag": "openai", "input_size": [3, 224, 224], **OPENAI},
 }
+NOTED = {"tag": "mine", "notes": ["natively QuickGELU, use quickgelu model variant"], **OPENAI}
+NOTHING_SAID = ("activation", "layer-norm eps", "heads")
 
 
-def said_of(folder: Path, encoder: str, **configs: dict[str, Any]) -> tuple[str, ...]:
-    """Write configurations beside weights, and compare them with an encoder."""
+def without(content: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key not in keys}
+
+
+# as transformers saves it: what is the default of its class is left out
+SHORT_CLIP = CLIP | {"vision_config": without(VISION, "hidden_act", "layer_norm_eps")}
+
+
+def said_of(folder: Path, encoder: str, *, grid: int = 16, **configs: dict[str, Any]) -> tuple[str, ...]:
+    """Write configurations beside weights, and compare them with an encoder for so many patches a side."""
     for name, content in configs.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
     spec = registry.find_encoder(encoder)
     with torch.device("meta"):
-        vit = bare_vit(spec, 1, 16 * spec.patch)
+        vit = bare_vit(spec, 1, grid * spec.patch)
     return check_stated(folder / "model.safetensors", vit, spec)
 
 
@@ -83,8 +93,16 @@ def said_of(folder: Path, encoder: str, **configs: dict[str, Any]) -> tuple[str,
         ("clip", {}, ("activation", "layer-norm eps", "heads")),
         ("clip", {"open_clip_config": OPEN_CLIP}, ()),
         ("clip", {"config": CLIP}, ()),
+        ("clip", {"config": SHORT_CLIP}, ()),
         ("clip", {"config": {"model_type": "clip_vision_model"}}, ("heads",)),
         ("clip", {"config": TIMM, "open_clip_config": OPEN_CLIP}, ()),
+        ("clip", {"config": TIMM | {"pretrained_cfg": NOTED}}, ()),
+        ("clip", {"preprocessor_config": {"size": 224}}, NOTHING_SAID),
+        (
+            "clip",
+            {"preprocessor_config": {"crop_size": 336, "do_center_crop": False, "size": 224}},
+            NOTHING_SAID,
+        ),
         ("clip", {"config": {"learning_rate": 1}}, ("activation", "layer-norm eps", "heads")),
         ("biomedclip", {"open_clip_config": BIOMEDCLIP}, ()),
         ("dinov2", {"config": DINOV2, "preprocessor_config": {"image_mean": [0.485, 0.456, 0.406]}}, ()),
@@ -94,6 +112,8 @@ def said_of(folder: Path, encoder: str, **configs: dict[str, Any]) -> tuple[str,
             {"config": DINOV2, "preprocessor_config": {"crop_size": {"height": 224, "width": 224}}},
             (),
         ),
+        ("dinov2", {"config": {"model_type": "dinov2"}}, ("heads",)),
+        ("dinov2_registers", {"config": {"model_type": "dinov2_with_registers"}}, ("heads",)),
         ("dinov3", {"config": DINOV3}, ()),
         ("clip", {"config": CLIP, "preprocessor_config": PROCESSOR}, ()),
         ("clip", {"config": CLIP, "processor_config": {"image_processor": PROCESSOR}}, ()),
@@ -113,8 +133,10 @@ def changed(content: dict[str, Any], **values: object) -> dict[str, Any]:
     return content | values
 
 
-def other_open_clip(model: dict[str, Any], preprocess: dict[str, Any]) -> dict[str, Any]:
-    return {"model_cfg": OPEN_CLIP["model_cfg"] | model, "preprocess_cfg": OPENAI | preprocess}
+def other_open_clip(model: dict[str, Any], preprocess: dict[str, Any], **vision: object) -> dict[str, Any]:
+    other = OPEN_CLIP["model_cfg"] | model
+    other["vision_cfg"] = other["vision_cfg"] | vision
+    return {"model_cfg": other, "preprocess_cfg": OPENAI | preprocess}
 
 
 @pytest.mark.parametrize(
@@ -133,7 +155,42 @@ def other_open_clip(model: dict[str, Any], preprocess: dict[str, Any]) -> dict[s
             other_open_clip({}, {"mean": [0.5, 0.5, 0.5]}),
             r"preprocess_cfg\.mean \(0\.5, 0\.5, 0\.5\) where clip needs \(0\.48145466",
         ),
+        (
+            "clip",
+            "open_clip_config",
+            OPEN_CLIP | {"model_cfg": without(OPEN_CLIP["model_cfg"], "quick_gelu")},
+            r"quick_gelu False \(activation gelu\) where clip needs quick_gelu",
+        ),
+        ("clip", "open_clip_config", other_open_clip({}, {}, layers=24), "layers 24 where clip needs 12"),
+        ("clip", "open_clip_config", other_open_clip({}, {}, width=1024), "width 1024 where clip needs 768"),
+        (
+            "clip",
+            "open_clip_config",
+            other_open_clip({}, {}, patch_size=32),
+            "patch_size 32 where clip needs 16",
+        ),
+        (
+            "clip",
+            "open_clip_config",
+            other_open_clip({}, {}, image_size=336),
+            "image_size 336 where clip needs 224",
+        ),
+        (
+            "clip",
+            "open_clip_config",
+            other_open_clip({}, {}, head_width=48),
+            r"head_width 48 \(heads 16\) where clip needs 12",
+        ),
+        (
+            "biomedclip",
+            "open_clip_config",
+            other_open_clip(
+                {"quick_gelu": False}, {}, act_kwargs={"approximate": "tanh"}, norm_kwargs={"eps": 1e-6}
+            ),
+            r"act_kwargs\.approximate tanh \(activation gelu_tanh\) where biomedclip needs gelu",
+        ),
         ("biomedclip", "open_clip_config", OPEN_CLIP, r"quick_gelu True \(activation quick_gelu\)"),
+        ("biomedclip", "config", SHORT_CLIP, "hidden_act quick_gelu where biomedclip needs gelu"),
         ("clip", "config", changed(CLIP, hidden_act="gelu"), r"vision_config\.hidden_act gelu .* quick_gelu"),
         ("clip", "config", changed(CLIP, layer_norm_eps=1e-6), "layer_norm_eps 1e-06 where clip needs 1e-05"),
         ("clip", "config", changed(CLIP, num_attention_heads=6), "num_attention_heads 6 where clip needs 12"),
@@ -180,6 +237,12 @@ def other_open_clip(model: dict[str, Any], preprocess: dict[str, Any]) -> dict[s
         ("dinov2", "config", TIMM, r"pretrained_cfg\.mean"),
         ("biomedclip", "config", TIMM, r"pretrained_cfg\.tag openai \(activation quick_gelu\)"),
         ("clip", "config", TIMM | {"pretrained_cfg": {}}, r"architecture .* \(activation gelu\)"),
+        (
+            "clip",
+            "config",
+            TIMM | {"architecture": "vit_base_patch32_clip_224"},
+            r"architecture vit_base_patch32_clip_224 \(patch 32\) where clip needs 16",
+        ),
     ],
 )
 def test_contradictions_name_file_key_both_values_and_the_remedy(
@@ -190,6 +253,14 @@ def test_contradictions_name_file_key_both_values_and_the_remedy(
     message = str(caught.value)
     assert message.startswith(str(tmp_path / f"{name}.json"))
     assert "choose the encoder that these weights are of" in message and "\n" not in message
+
+
+def test_the_usual_crop_of_pictures_contradicts_no_size_of_an_encoder(tmp_path: Path) -> None:
+    """Preprocessors crop to 224 pixels whatever DINOv2 is used for; its configuration tells its size."""
+    crop = {"crop_size": {"height": 224, "width": 224}}
+    assert said_of(tmp_path, "dinov2", grid=8, config=DINOV2, preprocessor_config=crop) == ()
+    with pytest.raises(InputError, match=r"image_size 224 where dinov2 needs 518"):
+        said_of(tmp_path, "dinov2", grid=8, config=DINOV2 | {"image_size": 224})
 
 
 @pytest.mark.parametrize(

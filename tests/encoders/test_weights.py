@@ -130,6 +130,25 @@ def test_hugging_face_dinov3(tmp_path: Path) -> None:
     assert encoder.weights_label == "file:model.safetensors"
 
 
+def test_hugging_face_dinov3_with_a_gate(tmp_path: Path) -> None:
+    """Of the two projections that are multiplied, the right one goes through the activation."""
+    config = DINOv3ViTConfig(
+        **REGISTERS | {"hidden_size": 384, "num_attention_heads": 6},
+        intermediate_size=1536,
+        use_gated_mlp=True,
+        hidden_act="silu",
+        query_bias=False,
+        value_bias=False,
+    )
+    reference = randomise(DINOv3ViTModel(config))
+    reference.save_pretrained(tmp_path)
+    expected = reference(standardise(random_image(64)), output_hidden_states=True).hidden_states[1:3]
+    name = "timm/vit_small_plus_patch16_dinov3"
+    encoder = build_encoder(name, tmp_path, blocks=BLOCKS, image_size=64)
+    torch.testing.assert_close(encoder(random_image(64)), list(expected), rtol=0, atol=2e-5)
+    assert encoder.weights_label == "file:model.safetensors"
+
+
 def test_dinov3_biases_are_used_or_refused(tmp_path: Path) -> None:
     """The registered DINOv3 has none: those of a file must be zero, or the encoder one that has them."""
     reference = hugging_face_dinov3(tmp_path)
