@@ -44,8 +44,7 @@ def cross_domain(
         matched: evaluate a checkpoint only at the acceleration it was trained for, as the paper does.
         weights: one or more files of encoder weights that are no longer where they were in training; each
             serves the checkpoints whose encoder has its SHA-256.
-        primary: the one comparison that the study is about, with the difference that matters; the report
-            answers it first. It is named once for an output folder, before results are there.
+        primary: the one comparison that the study is about; named once for an output folder, before results.
         output: folder for records.csv and the pictures.
         batch_size: slices reconstructed at once, all of one volume.
         num_workers: reading processes.

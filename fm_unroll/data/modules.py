@@ -8,15 +8,15 @@ from typing import Any, Literal
 
 import torch.distributed
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.epoch import EpochPosition
-from fm_unroll.data.index import Index, build_index, first_of, measure_maxima, require_size
+from fm_unroll.data.index import Index, build_index, measure_maxima, require_size
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.fastmri import FastMRIReader
 from fm_unroll.data.readers.reader import Reader
+from fm_unroll.data.refusals import SCORING, Stage, Verb, refuse_nameless, require_parts, warn_of
 from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
 from fm_unroll.data.sampler import EqualShapeBatchSampler
 from fm_unroll.data.undersampling import undersample
@@ -26,27 +26,6 @@ from fm_unroll.files import at_home
 from fm_unroll.physics import Center, EquispacedSampling, SamplingPattern, UniformSampling
 from fm_unroll.subjects.population import Population, Seen
 from fm_unroll.subjects.split import Split, SplitOptions
-
-Stage = Literal["train", "val", "test"]
-Verb = Literal["fit", "validate", "test", "predict", "cross-domain"]
-
-# the parts of the split that a verb uses, with their names
-USES: dict[Verb, dict[Stage, str]] = {
-    "fit": {"train": "training", "val": "validation"},
-    "validate": {"val": "validation"},
-    "test": {"test": "test"},
-    "predict": {"test": "test"},
-    "cross-domain": {"test": "test"},
-}
-SCORING: tuple[Verb, ...] = ("validate", "test", "cross-domain")
-# a split with which it has what it needs, as one gives it
-REMEDIES: dict[Verb, str] = {
-    "fit": "--data.split [0.7,0.1,0.2]",
-    "validate": "--data.split [0,1,0]",
-    "test": "--data.split [0,0,1]",
-    "predict": "--data.split [0,0,1]",
-    "cross-domain": "`split: [0, 0, 1]` of this data set in the config",
-}
 
 
 class KSpaceData(LightningDataModule, ABC):
@@ -165,7 +144,7 @@ class KSpaceData(LightningDataModule, ABC):
             population = replace(population, edition=self.release, stated=True)
         subjects = self.reader.subjects(index.root, index.volumes)
         if self.verb in SCORING:
-            self.refuse_nameless(index, population)
+            refuse_nameless(index, self.reader, self.networks, population)
         networks = [seen for seen in self.networks if seen.binds(subjects, population)]
         if self.verb == "fit" and len(networks) < len(self.networks):
             raise InputError(
@@ -178,48 +157,7 @@ class KSpaceData(LightningDataModule, ABC):
         self.population = population
         self.division = self.splitting.settle(subjects, {seen.name: seen.split for seen in networks})
         if self.verb is not None:
-            self.require_parts(index, self.verb)
-
-    def refuse_nameless(self, index: Index, population: Population) -> None:
-        """Refuse to score files that do not say whose they are, if a network may have seen their subjects.
-
-        Raises:
-            InputError: there is such a file, and the network does not know it by its name either.
-        """
-        nameless = [volume for volume in index.volumes if not self.reader.names_subject(volume)]
-        for seen in self.networks:
-            for volume in nameless if seen.population.may_be(population) else ():
-                if volume.subject not in seen.split.subjects:
-                    raise InputError(
-                        f"{index.root / volume.path} does not say whose it is, and {seen.name} was trained "
-                        f"on subjects of {seen.population}: if they are others, name these by data.release"
-                    )
-
-    def require_parts(self, index: Index, verb: Verb) -> None:
-        """Refuse what a verb cannot work on, before anything is measured.
-
-        Raises:
-            InputError: a part of the split that it uses is empty, or has no targets though they are needed.
-        """
-        undersampled = next((volume.name for volume in index.volumes if not volume.fully_sampled), None)
-        if undersampled is not None and verb != "predict":
-            raise InputError(
-                f"`{verb}` needs fully sampled files, and {undersampled} in {self.root} is undersampled: "
-                "use `predict` for these files, or give others"
-            )
-        for part, name in USES[verb].items():
-            if any(volume.subject in self.subjects[part] for volume in index.volumes):
-                continue
-            where = f"`{verb}` has no {name} subjects in {self.root}"
-            if self.subjects[part]:
-                raise InputError(f"{where}: the {name} part of the split has no file of the chosen contrasts")
-            numbers = ", ".join(f"{len(ids)} {other}" for other, ids in self.subjects.items())
-            fractions = "" if self.division.fractions is None else f" {list(self.division.fractions)}"
-            more = ", or more subjects" if len(self.division.subjects) < 3 else ""
-            raise InputError(
-                f"{where}: its split{fractions} has {numbers} subjects; give another, such as "
-                f"{REMEDIES[verb]}{more}"
-            )
+            require_parts(index, self.division, self.verb)
 
     def setup(self, stage: str | None = None) -> None:
         """Load the index and split it by subject."""
@@ -318,20 +256,6 @@ class KSpaceData(LightningDataModule, ABC):
             slices = zip(batch.volume, batch.slice, batch.frame, strict=True)
             seeds = [f"{run}/{volume}/{slice_}/{frame}" for volume, slice_, frame in slices]
         return undersample(batch, self.sampling, seeds)
-
-
-def warn_of(index: Index) -> None:
-    """Warn once of files that do not count or are not there, that contradict themselves, or are unusual."""
-    if index.unasked:
-        rank_zero_warn(f"{index.root}: not asked for: {', '.join(index.unasked)}; add them to `contrasts`")
-    for found, what, lister in (
-        (index.left_out, "left out", "data check"),
-        (index.missing, "missing", "data check"),
-        (index.contradictions, "what files say of themselves is not what they hold", "data check --read"),
-        (index.remarks, "unusual data", "data check --read"),
-    ):
-        if found:
-            rank_zero_warn(f"{what}: {first_of(found, lister)}")
 
 
 class CMRxReconData(KSpaceData):

@@ -30,6 +30,7 @@ OPENAI_CLIP = Statistics(
 HALF = Statistics("half", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 # Behind a file's name in the label of weights: nothing beside the file says which activation they are for.
+RANDOM = "random"  # weights, and the encoder that has no others
 SHUFFLED = "shuffled"  # before the label of weights whose elements were permuted
 NOT_STATED = " (activation not stated)"
 

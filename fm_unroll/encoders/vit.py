@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fm_unroll.encoders.hub import cached_weights, fetch_weights
-from fm_unroll.encoders.registry import IMAGENET, NOT_STATED, SHUFFLED, EncoderSpec, find_encoder
+from fm_unroll.encoders.registry import IMAGENET, NOT_STATED, RANDOM, SHUFFLED, EncoderSpec, find_encoder
 from fm_unroll.encoders.stated import check_stated, untold
 from fm_unroll.encoders.weights import load_weights, locate_weights
 from fm_unroll.errors import InputError
@@ -277,19 +277,9 @@ def build_encoder(
     _check_choice("gradient", gradient, ("through", "detach"))
     _check_choice("precision", precision, ("auto", "float32", "bfloat16"))
     vit = build_vit(spec, max(blocks), image_size, seed)
-    label = "random"
-    if weights is not None:
-        path = locate_weights(at_home(weights))
-        silent = check_stated(path, vit, spec)
-        load_weights(vit, path, spec)
-        label = f"file:{path.name}" + (NOT_STATED if "activation" in silent else "")
-    elif pretrained and spec.files:
-        path = cached_weights(spec) or fetch_weights(spec)
-        check_stated(path, vit, spec)
-        load_weights(vit, path, spec)
-        label = "pretrained"
+    label = _load(vit, spec, weights) if weights is not None or (pretrained and spec.files) else RANDOM
     if shuffled:
-        if label == "random":
+        if label == RANDOM:
             raise InputError(f"encoder '{name}' has random weights, which have no structure to shuffle")
         shuffle(vit, seed)
         label = f"{SHUFFLED} {label}"
@@ -313,6 +303,18 @@ def build_vit(spec: EncoderSpec, num_blocks: int, image_size: int, seed: int = 0
         else:
             parameter.fill_(0 if name.endswith("bias") else 1)
     return vit.eval()
+
+
+def _load(vit: "PlainViT", spec: EncoderSpec, weights: str | Path | None) -> str:
+    """Load weights, the published ones unless others are given; return what to call them."""
+    path = (
+        cached_weights(spec) or fetch_weights(spec) if weights is None else locate_weights(at_home(weights))
+    )
+    silent = check_stated(path, vit, spec)
+    load_weights(vit, path, spec)
+    if weights is None:
+        return "pretrained"
+    return f"file:{path.name}" + (NOT_STATED if "activation" in silent else "")
 
 
 @torch.no_grad()

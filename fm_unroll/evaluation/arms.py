@@ -5,11 +5,10 @@ from functools import total_ordering
 from pathlib import PurePath
 from typing import Literal, NamedTuple, Self, TypeAlias
 
-from fm_unroll.encoders.registry import NOT_STATED, SHUFFLED, encoder_label
+from fm_unroll.encoders.registry import NOT_STATED, RANDOM, SHUFFLED, encoder_label
 
 Kind: TypeAlias = Literal["baseline", "prior", "control", "classical"]
 
-RANDOM = "random"  # weights, and the encoder that has no others
 LONGEST_FILE_NAME = 16  # of weights, in the names of arms
 
 

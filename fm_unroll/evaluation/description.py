@@ -6,10 +6,12 @@ from typing import Any, cast
 
 import pandas as pd
 
+from fm_unroll.errors import InputError
+from fm_unroll.evaluation.endpoint import Endpoint
 from fm_unroll.evaluation.entrants import Entrant
 from fm_unroll.evaluation.records import record_arms
 from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, TestSet
-from fm_unroll.files import file_sha256
+from fm_unroll.files import file_sha256, read_json
 from fm_unroll.models.insight import learned_weights
 from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.subjects.split import split_content
@@ -63,6 +65,30 @@ def checkpoint_paths(description: Mapping[str, Any]) -> dict[str, Path]:
     """SHA-256 -> where the checkpoint was, of all that a description names."""
     checkpoints: Mapping[str, str] = description.get("checkpoints", {})
     return {text.rpartition(SHA256)[2]: Path(path) for path, text in checkpoints.items()}
+
+
+def settle_endpoint(primary: Endpoint | None, output: Path) -> dict[str, Any] | None:
+    """The primary endpoint of what is in a folder, and whether it was named after results were there.
+
+    Args:
+        primary: the one that is named now; None: none, and an earlier one stays.
+        output: the folder.
+
+    Raises:
+        InputError: an earlier command named another one.
+    """
+    known = read_json(output / "provenance.json")
+    earlier = (known.get("protocol") or {}).get("primary") or (known.get("unfinished") or {}).get("primary")
+    if primary is None or earlier is None:
+        later = (output / "records.csv").is_file()
+        return earlier if primary is None else primary.content() | {"after_results": later}
+    if Endpoint.of(earlier) != Endpoint.of(primary.content()):
+        raise InputError(
+            f"{output / 'provenance.json'} names another primary endpoint ({earlier['metric']} of "
+            f"{earlier['method']} against {earlier['baseline']}, ...), which is named once, before results: "
+            "give another --output"
+        )
+    return dict(earlier)
 
 
 def extend(earlier: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:

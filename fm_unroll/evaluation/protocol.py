@@ -4,12 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation.description import describe, learned_priors
+from fm_unroll.evaluation.description import describe, learned_priors, settle_endpoint
 from fm_unroll.evaluation.earlier import EarlierRows
 from fm_unroll.evaluation.endpoint import Endpoint
 from fm_unroll.evaluation.entrants import Entrant, classical, refuse_twins, trained
@@ -58,6 +57,17 @@ class Protocol:
         if self.checkpoints is None:
             return default_checkpoints()
         return find_checkpoints(self.checkpoints)
+
+    def entrants(self, paths: Sequence[Path]) -> list[Entrant]:
+        """What takes part: methods without training, and the checkpoints in some files.
+
+        Raises:
+            InputError: one is not there or cannot be used, or two checkpoints are of one training.
+        """
+        moved = find_moved_weights(paths, self.weights)
+        found = [*map(classical, self.baselines), *(trained(path, moved.get(path)) for path in paths)]
+        refuse_twins(found)
+        return found
 
     def work(self, entrants: Sequence[Entrant]) -> list[tuple[Entrant, Condition]]:
         """Every entrant with every condition it is applied to, after all of them were checked.
@@ -113,9 +123,7 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
             ``records.csv`` is no table, or one with another primary endpoint.
     """
     paths = protocol.paths()
-    moved = find_moved_weights(paths, protocol.weights)
-    entrants = [*map(classical, protocol.baselines), *(trained(path, moved.get(path)) for path in paths)]
-    refuse_twins(entrants)
+    entrants = protocol.entrants(paths)
     work = protocol.work(entrants)
     share = Share.of_this_process()
     absent = obstacles()
@@ -141,30 +149,6 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
     write_json(priors, learned_priors(entrants, records, read_json(priors)))
     stopwatch.save(records)
     return records
-
-
-def settle_endpoint(primary: Endpoint | None, output: Path) -> dict[str, Any] | None:
-    """The primary endpoint of what is in a folder, and whether it was named after results were there.
-
-    Args:
-        primary: the one that is named now; None: none, and an earlier one stays.
-        output: the folder.
-
-    Raises:
-        InputError: an earlier command named another one.
-    """
-    known = read_json(output / "provenance.json")
-    earlier = (known.get("protocol") or {}).get("primary") or (known.get("unfinished") or {}).get("primary")
-    if primary is None or earlier is None:
-        later = (output / "records.csv").is_file()
-        return earlier if primary is None else primary.content() | {"after_results": later}
-    if Endpoint.of(earlier) != Endpoint.of(primary.content()):
-        raise InputError(
-            f"{output / 'provenance.json'} names another primary endpoint ({earlier['metric']} of "
-            f"{earlier['method']} against {earlier['baseline']}, ...), which is named once, before results: "
-            "give another --output"
-        )
-    return dict(earlier)
 
 
 def announce(absent: Mapping[str, str], earlier: EarlierRows) -> None:

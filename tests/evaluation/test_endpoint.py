@@ -10,8 +10,8 @@ from scipy import stats
 from fake_records import arm, fake_records
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.alignment import align
+from fm_unroll.evaluation.description import settle_endpoint
 from fm_unroll.evaluation.endpoint import Endpoint, answer, interactions, judge
-from fm_unroll.evaluation.protocol import settle_endpoint
 from fm_unroll.evaluation.records import volume_table
 
 ARMS = [arm("varnet"), arm("clip"), arm("dinov2")]

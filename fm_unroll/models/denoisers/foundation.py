@@ -48,10 +48,10 @@ class FoundationDenoiser(nn.Module):
         self,
         encoder: TokenSource | None,
         widths: Sequence[int] = (384, 192, 128, 64),
-        percentiles: tuple[float, float] = (1, 99),
         encoder_input: EncoderInput = "magnitude",
         fusion: Fusion = "softmax",
         zero_head: bool = True,
+        percentiles: tuple[float, float] = (1, 99),
     ) -> None:
         """Build the decoder on an encoder.
 
@@ -59,12 +59,12 @@ class FoundationDenoiser(nn.Module):
             encoder: what gives tokens: the shared frozen encoder, or a trained embedding in its place; None
                 for the last stage alone.
             widths: channels of the four decoder stages, coarse to fine.
-            percentiles: of the magnitude, mapped to 0 and 1 for the encoder.
             encoder_input: the encoder's three channels: three times the magnitude, or real, imaginary and
                 magnitude.
             fusion: how the blocks' token maps become one: learnable softmax weights (the paper), the plain
                 mean, or the last block alone.
             zero_head: whether the head starts at zero; otherwise at random, as U-Nets do.
+            percentiles: of the magnitude, mapped to 0 and 1 for the encoder.
 
         Raises:
             InputError: not four widths, or percentiles out of order.
@@ -247,41 +247,23 @@ def foundation(
         pretrained: False for frozen random encoder weights (a control, no download).
         blocks: numbers, from 1, of the encoder's blocks whose tokens are used.
         fusion: how the blocks' token maps become one.
-        encoder_gradient: through: gradients reach earlier cascades through the frozen encoder; detach: they
-            stop at it, which is cheaper.
+        encoder_gradient: through: gradients reach earlier cascades through it; detach: they stop, cheaper.
         statistics: mean and deviation of ImageNet, as the paper says, or the encoder's own.
         encoder_input: what the encoder's three channels show.
         encoder_image_size: side of the square that the encoder's picture is resized to, in pixels.
         decoder_widths: channels of the four decoder stages, coarse to fine.
         shared_decoder: one decoder for all cascades instead of one per cascade.
-        zero_head: start the decoder's head at zero, so that an untrained network returns the zero-filled
-            image.
-        shuffled: permute the elements within each tensor of the encoder (a control: the same values, without
-            their structure).
+        zero_head: start the head at zero: an untrained network returns the zero-filled image.
+        shuffled: permute the elements within each of the encoder's tensors (a control without structure).
         encoder_seed: seed of random and of shuffled weights; None: in training that of the run, else 0.
         encoder_precision: arithmetic of the frozen encoder in training. auto: bfloat16 on GPUs that have it,
             elsewhere what surrounds it. Validation and evaluation are in float32.
     """
+    arithmetic = (encoder_gradient, encoder_image_size, encoder_precision)
     frozen = build_encoder(
-        encoder,
-        weights=weights,
-        pretrained=pretrained,
-        blocks=blocks,
-        statistics=statistics,
-        gradient=encoder_gradient,
-        image_size=encoder_image_size,
-        precision=encoder_precision,
-        shuffled=shuffled,
-        seed=encoder_seed or 0,
+        encoder, weights, pretrained, blocks, statistics, encoder_seed or 0, *arithmetic, shuffled
     )
-    denoiser = partial(
-        FoundationDenoiser,
-        frozen,
-        decoder_widths,
-        encoder_input=encoder_input,
-        fusion=fusion,
-        zero_head=zero_head,
-    )
+    denoiser = partial(FoundationDenoiser, frozen, decoder_widths, encoder_input, fusion, zero_head)
     return one_per_cascade(denoiser, num_cascades, shared_decoder)
 
 
