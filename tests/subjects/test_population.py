@@ -108,12 +108,12 @@ def test_phantoms_say_that_they_are(tmp_path):
         assert open_scan(path).population.synthetic is True
 
 
-def test_of_phantoms_among_patients_and_knees_among_heads_is_known_what_they_share(tmp_path):
+def test_of_phantoms_among_patients_and_unknown_scans_among_knees_is_known_what_they_share(tmp_path):
     for number, synthetic in (1, True), (2, False), (3, True):
         folder = tmp_path / f"MultiCoil/Cine/TrainingSet/FullSample/P00{number}"
         write_heart(folder / "cine_sax.mat", synthetic)
     assert divided(tmp_path).population == Population("CMRxRecon", "", "TrainingSet", synthetic=None)
-    for number, contrast in enumerate(["CORPD_FBK", "AXT2", "CORPD_FBK"]):
+    for number, contrast in enumerate(["CORPD_FBK", "mine", "CORPD_FBK"]):
         write_fastmri(tmp_path / f"{number}.h5", attributes={"acquisition": contrast})
     data = FastMRIKneeData(tmp_path, num_workers=0)
     data.setup()

@@ -168,11 +168,15 @@ class CMRxReconReader(HDF5Reader):
         return in_subject and category_of(Place.of(path).contrast) is not None
 
     def of_another_part(self, place: Path) -> bool:
-        """In the folders of another subset or sampling; masks lie beside scans or in folders of their own."""
-        return in_another_part(place, self.subset, self.sampling)
+        """In the folders of another subset or sampling, or of another contrast than those that are named.
+
+        Masks lie beside scans or in folders of their own.
+        """
+        named = self.contrasts != tuple(CATEGORIES)
+        return in_another_part(place, self.subset, self.sampling) or (named and self.unasked(place) != "")
 
     def unasked(self, place: Path) -> str:
-        """The contrast of a subject's file where others were asked for by name."""
+        """The contrast of a subject's file that is not among those that are read."""
         contrast = Place.of(place).contrast
         return contrast if self.belongs(place) and contrast not in self.contrasts else ""
 

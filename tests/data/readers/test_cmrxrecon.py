@@ -387,6 +387,8 @@ def test_a_mask_beside_a_file_is_used_or_refused(tmp_path: Path):
     path = write_matlab(path.with_name("cine_sax_kus_Uniform4.mat"), kus=masked)
     beside = write_matlab(path.with_name("cine_sax_mask_Uniform4.mat"), mask=np.ones((8, 32)))
     assert READER.companions(path) == [beside]
+    with pytest.raises(InputError, match="k-space holds none in 18 lines that the sampling mask claims"):
+        open_scan(path)
 
 
 @pytest.mark.parametrize(
@@ -443,8 +445,6 @@ def test_masks_within_a_file_must_agree(tmp_path: Path):
     with h5py.File(path, "r+") as file:
         file["info/mask"] = np.ones((32, 8))
     with pytest.raises(InputError, match=f"{path}: .*not the mask that {path}: "):
-        open_scan(path)
-    with pytest.raises(InputError, match="k-space holds none in 18 lines that the sampling mask claims"):
         open_scan(path)
 
 
