@@ -91,16 +91,18 @@ class ValidationIsReached(Callback):
         batches = trainer.val_check_batch
         if batches is None:  # validation comes after a time
             return
+        epoch, together = trainer.num_training_batches, trainer.accumulate_grad_batches
         if trainer.check_val_every_n_epoch:
-            epoch = trainer.num_training_batches
             batches = (trainer.check_val_every_n_epoch - 1) * epoch + min(batches, epoch)
-        given = trainer.num_training_batches * (trainer.max_epochs or -1)
+        given = epoch * (trainer.max_epochs or -1)
         if 0 <= given < batches:
             raise InputError(
                 f"trainer.max_epochs {trainer.max_epochs} gives {given} batches, but validation comes after "
                 f"{batches}: the best epoch could not be chosen; lower --trainer.val_check_interval"
             )
-        needed = math.ceil(batches / trainer.accumulate_grad_batches)
+        epochs, rest = divmod(batches, epoch)
+        # the last batch of an epoch makes a step, however few were accumulated
+        needed = int(epochs) * math.ceil(epoch / together) + math.ceil(rest / together)
         if 0 < trainer.max_steps < needed:
             raise InputError(
                 f"trainer.max_steps is {trainer.max_steps}, but validation comes after {needed} steps: "

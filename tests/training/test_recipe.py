@@ -2,11 +2,13 @@
 
 import pytest
 from jsonargparse import Namespace
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.demos.boring_classes import BoringModel
 
 from fm_unroll.errors import InputError
 from fm_unroll.training.recipe import class_of, complete_callbacks, recipe_callbacks
-from fm_unroll.training.refusals import refuse_no_work
+from fm_unroll.training.refusals import ValidationIsReached, refuse_no_work
 from fm_unroll.training.run import settled_model
 
 NAMES = [
@@ -131,7 +133,59 @@ def test_options_of_other_verbs_do_not_matter():
     refuse_no_work("test", config(max_epochs=0, limit_val_batches=0, limit_test_batches=1.0))
     refuse_no_work("predict", config(limit_predict_batches=1.0, limit_test_batches=1, overfit_batches=1))
     refuse_no_work("fit", config(check_val_every_n_epoch=6, max_epochs=-1))
+    refuse_no_work("fit", config(check_val_every_n_epoch=5, max_epochs=5))
     refuse_no_work("fit", config(limit_val_batches=0, fast_dev_run=True))
+
+
+class Validated(BoringModel):
+    """Lightning's smallest network, which notes whether it was validated."""
+
+    times = 0
+
+    def on_validation_epoch_end(self) -> None:
+        self.times += 1
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "options, steps",
+    [
+        ({}, 4),
+        ({"accumulate_grad_batches": 2}, 2),
+        ({"check_val_every_n_epoch": 2}, 8),
+        ({"check_val_every_n_epoch": 2, "val_check_interval": 0.5}, 6),
+        # the last batch of an epoch makes a step of its own where it completes none
+        ({"accumulate_grad_batches": 3}, 2),
+        ({"accumulate_grad_batches": 3, "check_val_every_n_epoch": 2}, 4),
+        ({"accumulate_grad_batches": 3, "check_val_every_n_epoch": None, "val_check_interval": 9}, 5),
+    ],
+)
+def test_just_enough_steps_for_a_validation_are_allowed(options, steps, tmp_path):
+    """Epochs of four batches: with one step less, nothing would be validated."""
+
+    def validations(max_steps: int, *callbacks: Callback) -> int:
+        trainer = Trainer(
+            max_steps=max_steps,
+            limit_train_batches=4,
+            limit_val_batches=1,
+            num_sanity_val_steps=0,
+            callbacks=[*callbacks],
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=tmp_path,
+            **options,
+        )
+        model = Validated()
+        trainer.fit(model)
+        return model.times
+
+    assert validations(steps) == validations(steps, ValidationIsReached()) == 1
+    assert validations(steps - 1) == 0
+    with pytest.raises(InputError, match=rf"max_steps is {steps - 1}, .* comes after {steps} steps"):
+        validations(steps - 1, ValidationIsReached())
 
 
 @pytest.mark.parametrize("verb", ["validate", "test", "predict"])

@@ -27,10 +27,10 @@ def no_sweep(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def config(content: dict, folder: str | None = None) -> Namespace:
+def config(content: dict, folder: str | None = None, seed: int = 0) -> Namespace:
     data = content["data"] | {"class_path": f"fm_unroll.data.{content['data']['class_path']}"}
     return Namespace(
-        seed_everything=0,
+        seed_everything=seed,
         model=Namespace(method=content["model"]["method"]),
         data=Namespace(class_path=data["class_path"], init_args=Namespace(**data["init_args"])),
         trainer=Namespace(default_root_dir=folder),
@@ -56,6 +56,7 @@ def test_checkpoints_that_the_sweep_of_evaluations_lists_lie_where_the_configs_r
 
 def test_a_given_folder_is_taken(monkeypatch):
     assert run_folder(config(HEARTS)) == Path("runs/timm-vit_x4/seed0")
+    assert run_folder(config(HEARTS, seed=3)) == Path("runs/timm-vit_x4/seed3")
     assert run_folder(config(HEARTS, "here")) == Path("here")
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
     monkeypatch.setenv("WANDB_RUN_ID", "abc")
@@ -158,3 +159,24 @@ def test_a_run_may_go_on_elsewhere_and_for_longer(now):
 def test_what_decides_what_is_trained_is_named_key_by_key(now, words):
     with pytest.raises(InputError, match=words):
         require_same_config(Path("run"), EARLIER, now)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "accumulate_grad_batches",
+        "check_val_every_n_epoch",
+        "gradient_clip_algorithm",
+        "gradient_clip_val",
+        "limit_train_batches",
+        "limit_val_batches",
+        "precision",
+        "val_check_interval",
+    ],
+)
+def test_an_option_of_the_trainer_that_decides_what_is_trained_stays(name):
+    for value in ("other", None):
+        with pytest.raises(InputError, match=rf"trainer\.{name} is .* there and .* here"):
+            require_same_config(
+                Path("run"), changed("trainer", **{name: "one"}), changed("trainer", **{name: value})
+            )
