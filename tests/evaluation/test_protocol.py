@@ -239,6 +239,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.usefixtures("checkout")
 def test_processes_wait_for_the_slowest_one(synthetic, tmp_path):
     """One indexes for long, the other has the larger volumes."""
     script = tmp_path / "slow.py"

@@ -25,7 +25,7 @@ from fm_unroll.training.losses import SSIMLoss
 from fm_unroll.training.task import ReconstructionTask
 from training_runs import config_for, weights
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("checkout")]
 
 
 def launch(processes: int, *args: str) -> None:
