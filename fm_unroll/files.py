@@ -1,9 +1,11 @@
 """Paths as users write them, files written whole or not at all, JSON files and hashes of files."""
 
+import errno
 import glob
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -91,6 +93,22 @@ def matching(pattern: str) -> list[Path]:
 def unopened(path: Path, error: OSError) -> str:
     """Why a file or folder cannot be opened; of a link also where it leads."""
     return f"{error.strerror} (a link to {path.readlink()})" if path.is_symlink() else str(error.strerror)
+
+
+def require_file(path: Path) -> os.stat_result:
+    """Refuse what is no file before it is opened: whoever opens a pipe waits for somebody to write to it.
+
+    Raises:
+        InputError: there is none, a link leads nowhere, or it is something else.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: {unopened(path, error)}") from error
+    if not stat.S_ISREG(status.st_mode):
+        kind = os.strerror(errno.EISDIR) if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+        raise InputError(f"{path}: {kind}, no file; rename or remove it")
+    return status
 
 
 def reached_again(files: Sequence[Path], root: Path) -> dict[Path, Path]:

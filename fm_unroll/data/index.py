@@ -26,7 +26,7 @@ from fm_unroll.data.parallel import each, each_watched
 from fm_unroll.data.readers.reader import Reader
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError, UnsupportedError
-from fm_unroll.files import at_home, files_below, reached_again, unopened
+from fm_unroll.files import at_home, files_below, reached_again, require_file
 from fm_unroll.metrics import WINDOW
 from fm_unroll.provenance import source_sha256
 
@@ -306,14 +306,11 @@ def stamp(path: Path, reader: Reader[Any]) -> Stamp:
     """Sizes and modification times of a file and its companions: as long as they stay, the file is the same.
 
     Raises:
-        InputError: one of them is missing, or is a link that leads nowhere.
+        InputError: one of them is missing, is a link that leads nowhere, or is no file.
     """
     stamp = []
     for file in [path, *reader.companions(path)]:
-        try:
-            status = file.stat()
-        except OSError as error:
-            raise InputError(f"{file}: {unopened(file, error)}") from error
+        status = require_file(file)
         stamp += [status.st_size, status.st_mtime_ns]
     return stamp
 

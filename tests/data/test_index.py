@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from fm_unroll.curation.survey import survey
 from fm_unroll.data import index as index_module
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.index import build_index, measure_maxima
@@ -18,6 +19,7 @@ from fm_unroll.data.readers import reader as reader_module
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.fastmri import FastMRIReader
 from fm_unroll.data.readers.hdf5 import open_file
+from fm_unroll.data.scan import open_scan
 from fm_unroll.errors import InputError
 from fm_unroll.files import reached_again
 from fm_unroll.physics import ifft2c, rss
@@ -306,6 +308,23 @@ def test_files_of_one_inode_on_two_disks_are_two(tmp_path: Path, monkeypatch: py
     assert again == {}
 
 
+@pytest.mark.parametrize("name", ["P004/cine_sax.mat", "P001/cine_sax_mask.mat"])
+def test_a_pipe_is_named_and_never_opened(root: Path, name: str):
+    """Else whoever opens it would wait for ever."""
+    pipe = file_of(root, "P001").parents[1] / name
+    pipe.parent.mkdir(exist_ok=True)
+    os.mkfifo(pipe)
+    words = f"{pipe}: a pipe, socket or device, no file; rename or remove it"
+    with pytest.raises(InputError, match=f"^{words}$"):
+        build_index(root, READER)
+    assert build_index(root, READER, strict=False).problems == [words]
+    assert survey(root).problems == [words]
+    with pytest.raises(InputError, match=r"no file|not a file"):
+        open_scan(pipe if "mask" not in name else file_of(root, "P001"))
+    (file_of(root, "P005")).mkdir(parents=True)
+    assert f"{file_of(root, 'P005')}: Is a directory, no file; rename or remove it" in survey(root).problems
+
+
 def test_hidden_files_are_no_scans(tmp_path: Path):
     write_fastmri(tmp_path / "multicoil_val" / "a.h5")
     for hidden in ("multicoil_val/._a.h5", "multicoil_val/.b.h5", "._a.h5", ".trash.h5"):
@@ -376,9 +395,12 @@ def test_contrasts_that_nobody_asked_for_are_listed(root: Path):
     for contrast in ("cine_lax_3ch", "cine_sax"):
         (touch(scanner / f"{contrast}.mat")).write_bytes(file_of(root, "P001").read_bytes())
     touch(root / FULL.replace("Cine", "LGE") / "P001" / "lge_lax.mat")
-    index = build_index(root, READER)
+    index = build_index(root, CMRxReconReader())
     assert index.unasked == ["cine_lax_3ch", "lge_lax"] and index.left_out == []
     assert len(index.volumes) == 6
+    # who names contrasts knows what is not among them
+    named = build_index(root, READER)
+    assert named.unasked == named.left_out == [] and len(named.volumes) == 6
 
 
 def test_maxima_are_measured_once(root: Path):

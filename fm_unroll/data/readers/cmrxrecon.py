@@ -313,7 +313,7 @@ def _sampled_lines(
 
 def _mask_files(path: Path) -> list[Path]:
     """The published masks of a scan: in folders of masks (2024, 2025), and beside it."""
-    return [mask for mask in dict.fromkeys(mask_places(path)) if mask.is_file()] + masks_beside(path)
+    return [mask for mask in dict.fromkeys(mask_places(path)) if mask.exists()] + masks_beside(path)
 
 
 def _masks(file: h5py.File, shape: tuple[int, int]) -> dict[str, NDArray[np.bool_]]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from fm_unroll.data.lines import names_mask
 from fm_unroll.errors import InputError
+from fm_unroll.files import require_file
 
 CHUNK_CACHE_BYTES = 64 * 2**20  # for each data set held open: several slices of ten coils
 MAX_COILS = 128  # no scanner has more channels; a longer axis is another one
@@ -49,8 +50,9 @@ def open_file(path: Path) -> h5py.File:
     """Open a file for reading.
 
     Raises:
-        InputError: it is missing, unreadable, a MATLAB file older than v7.3, or not HDF5 at all.
+        InputError: it is missing, unreadable, no file, a MATLAB file older than v7.3, or not HDF5 at all.
     """
+    require_file(path)
     try:
         # nothing is ever written here, and network file systems often refuse locks
         return h5py.File(path, "r", locking=False, rdcc_nbytes=CHUNK_CACHE_BYTES)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from fm_unroll.data.readers.hdf5 import open_file, reading
 from fm_unroll.data.readers.reader import Reader
 from fm_unroll.errors import InputError
-from fm_unroll.files import unopened
+from fm_unroll.files import require_file, unopened
 
 MAGIC_BYTES = 16  # how many first bytes of a file are compared
 
@@ -57,6 +57,7 @@ def recognise(path: Path) -> Reader[Any]:
         InputError: the file cannot be opened, or is of no known layout.
     """
     readers = list_readers()
+    require_file(path)
     try:
         with path.open("rb") as content:
             start = content.read(MAGIC_BYTES)
