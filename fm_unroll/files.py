@@ -8,10 +8,13 @@ import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from fm_unroll.errors import InputError
+
+_PASSED: ContextVar[list[str] | None] = ContextVar("passed", default=None)
 
 
 def at_home(path: Path | str) -> Path:
@@ -49,7 +52,27 @@ def visible(folder: Path, suffix: str = "") -> list[Path]:
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not folder.is_symlink():
             return []
-        raise InputError(f"{folder}: {unopened(folder, error)}") from error
+        _pass_over(folder, error)
+        return []
+
+
+def _pass_over(folder: Path, error: OSError) -> None:
+    """Note a folder that cannot be read, or refuse it outside of :func:`passing_over`."""
+    passed, line = _PASSED.get(), f"{folder}: {unopened(folder, error)}"
+    if passed is None:
+        raise InputError(line) from error
+    passed.append(line)
+
+
+@contextmanager
+def passing_over() -> Iterator[list[str]]:
+    """Within this, folders that cannot be read are named in a list, and nothing is found in them."""
+    passed: list[str] = []
+    token = _PASSED.set(passed)
+    try:
+        yield passed
+    finally:
+        _PASSED.reset(token)
 
 
 def files_below(root: Path, suffixes: Sequence[str]) -> Iterator[Path]:
@@ -61,6 +84,9 @@ def files_below(root: Path, suffixes: Sequence[str]) -> Iterator[Path]:
     Args:
         root: the folder.
         suffixes: such as ``.h5``.
+
+    Raises:
+        InputError: a folder cannot be read.
     """
     endings = tuple(suffix.lower() for suffix in suffixes)
     entered: set[tuple[int, int]] = set()
@@ -71,17 +97,21 @@ def files_below(root: Path, suffixes: Sequence[str]) -> Iterator[Path]:
         if (status.st_dev, status.st_ino) in entered:
             continue
         entered.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                path = Path(entry.path)
-                if is_hidden(path):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(path)
-                elif entry.is_symlink() and path.is_dir():
-                    links.append(path)
-                elif entry.name.lower().endswith(endings):
-                    yield path
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            _pass_over(folder, error)
+            continue
+        for entry in entries:
+            path = Path(entry.path)
+            if is_hidden(path):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(path)
+            elif entry.is_symlink() and path.is_dir():
+                links.append(path)
+            elif entry.name.lower().endswith(endings):
+                yield path
 
 
 def matching(pattern: str) -> list[Path]:

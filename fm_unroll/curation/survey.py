@@ -11,7 +11,7 @@ from fm_unroll.data.parallel import each_watched
 from fm_unroll.data.readers.reader import Reader
 from fm_unroll.data.readers.registry import UnknownLayoutError, list_readers, recognise
 from fm_unroll.errors import InputError
-from fm_unroll.files import reached_again
+from fm_unroll.files import passing_over, reached_again
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MATLAB_USER_BLOCK = 512
@@ -113,7 +113,8 @@ def add_data_sets(found: Survey, scans: dict[Path, Reader[Any]]) -> set[Path]:
     reached: set[Path] = set()
     for root, reader in parts(scans):
         try:
-            files = reader.find(root)[0]
+            with passing_over():  # the tree has named such folders
+                files = reader.find(root)[0]
         except InputError:
             continue
         reached.update(files, *map(reader.companions, files))

@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from fm_unroll.data.parallel import each, each_watched
 from fm_unroll.data.readers.reader import Reader
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError, UnsupportedError
-from fm_unroll.files import at_home, files_below, reached_again, require_file
+from fm_unroll.files import at_home, files_below, passing_over, reached_again, require_file
 from fm_unroll.metrics import WINDOW
 from fm_unroll.provenance import source_sha256
 
@@ -97,10 +97,13 @@ def build_index(
     """
     root = at_home(root).absolute()
     cache = IndexCache(root, reader)
-    files, missing = reader.find(root)
+    unread: AbstractContextManager[list[str]] = nullcontext([]) if strict else passing_over()
+    with unread as unreadable:
+        files, missing = reader.find(root)
     again = reached_again(files, root)
     left_out = [f"{file}: the same file as {first}, by a link" for file, first in again.items()]
     stamps, problems = stamp_all([file for file in files if file not in again], root, reader)
+    problems = unreadable + problems
     new = {path: stamp for path, stamp in stamps.items() if cache.get(path, stamp) is None}
     for error in _describe(new, cache, reader, workers, patience):
         (left_out if isinstance(error, UnsupportedError) else problems).append(str(error))
@@ -144,17 +147,18 @@ def overlook(root: Path, reader: Reader[Any], files: Sequence[Path]) -> tuple[li
         One line for each such file, and the contrasts of scans that were not asked for.
     """
     taken = set(files)
-    others = [
-        path
-        for path in files_below(root, reader.suffixes)
-        if path not in taken and not reader.of_another_part(path.relative_to(root))
-    ]
+    with passing_over() as unreadable:
+        others = [
+            path
+            for path in files_below(root, reader.suffixes)
+            if path not in taken and not reader.of_another_part(path.relative_to(root))
+        ]
     again = reached_again([*files, *others], root) if others else {}
     reached = {again.get(file, file) for file in files}  # files by whichever name stands for them
     others = [path for path in others if path not in again and path not in reached]
     unasked = {path: reader.unasked(path.relative_to(root)) for path in others}
     lines = [f"{path}: not taken, {reader.misplaced}" for path in others if not unasked[path]]
-    return lines, sorted(set(unasked.values()) - {""})
+    return unreadable + lines, sorted(set(unasked.values()) - {""})
 
 
 def measure_maxima(index: Index, reader: Reader[Any], workers: int = 0, strict: bool = True) -> Index:
