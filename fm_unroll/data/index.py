@@ -157,7 +157,8 @@ def overlook(root: Path, reader: Reader[Any], files: Sequence[Path]) -> tuple[li
     reached = {again.get(file, file) for file in files}  # files by whichever name stands for them
     others = [path for path in others if path not in again and path not in reached]
     unasked = {path: reader.unasked(path.relative_to(root)) for path in others}
-    lines = [f"{path}: not taken, {reader.misplaced}" for path in others if not unasked[path]]
+    why = f"looks like a scan of {reader.name}, {reader.misplaced}"
+    lines = [f"{path}: {why}" for path in others if not unasked[path]]
     return unreadable + lines, sorted(set(unasked.values()) - {""})
 
 

@@ -359,7 +359,7 @@ def test_what_looks_like_a_scan_and_is_not_taken_is_named(tmp_path: Path, root: 
     (knees / "new" / "loop").symlink_to(knees)
     left_out = build_index(knees, FastMRIReader()).left_out
     assert sorted(line.split(": ")[0] for line in left_out) == sorted(map(str, paths))
-    assert all("not taken, but not where its reader looks" in line for line in left_out)
+    assert all("looks like a scan of fastMRI, but not where its reader looks" in line for line in left_out)
 
     odd = [f"{FULL}/{name}.mat" for name in ("p002/cine_sax", "P003_2/cine_sax", "Subject04/T1map", "P001/x")]
     odd += [f"{FULL}/P001/T1map.MAT", FULL.replace("Cine", "cine") + "/P009/cine_sax.mat"]

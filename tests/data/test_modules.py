@@ -146,7 +146,7 @@ def test_what_is_left_out_missing_or_not_asked_for_is_said_once(tmp_path: Path):
     said = [str(warning.message) for warning in caught if str(tmp_path) in str(warning.message)]
     assert said[0] == f"{tmp_path}: not asked for: T2map; add them to `contrasts`"
     path = tmp_path / "MultiCoil" / "Cine" / "TrainingSet" / "FullSample" / "p003" / "cine_sax.mat"
-    assert said[1].startswith(f"left out: {path}: not taken, ")
+    assert said[1].startswith(f"left out: {path}: looks like a scan of CMRxRecon, but not ")
     assert [str(warning.message) for warning in caught if str(warning.message).startswith("missing")] == [
         "missing: P002/T1map"
     ]
