@@ -365,7 +365,7 @@ CASES: dict[str, Case] = {
         undersampled(MASKED, mask04=np.eye(16, 12)), UNDERSAMPLED_HEARTS, "varies along kx"
     ),
     "mask: without a name": Case(
-        undersampled(MASKED, lines=LINES.astype(float)), UNDERSAMPLED_HEARTS, "holds no mask, though"
+        undersampled(MASKED, lines=LINES.astype(float)), UNDERSAMPLED_HEARTS, "holds no mask04"
     ),
     "mask: data outside it": Case(
         undersampled(MASKED, mask04=(LINES & (np.arange(12) > 3)).astype(float)),

@@ -134,17 +134,18 @@ def test_hearts_are_split_as_the_paper_states():
 
 def test_what_is_left_out_missing_or_not_asked_for_is_said_once(tmp_path: Path):
     for subject in ("P001", "P002"):
-        write_cmrxrecon(tmp_path, subject, "cine_sax")
+        for contrast in ("cine_sax", "cine_lax", "T2map"):
+            write_cmrxrecon(tmp_path, subject, contrast)
     write_cmrxrecon(tmp_path, "P001", "T1map")
-    write_cmrxrecon(tmp_path, "P001", "T2map")
+    write_cmrxrecon(tmp_path, "P001", "cine_lvot")
     write_cmrxrecon(tmp_path, "p003", "cine_sax")
-    data = CMRxReconData(tmp_path, contrasts=["cine_sax", "T1map"], split=(0, 0, 1), num_workers=0)
+    data = CMRxReconData(tmp_path, split=(0, 0, 1), num_workers=0)
     with pytest.warns(UserWarning) as caught:
         data.prepare_data()
         data.setup()
         data.setup()
     said = [str(warning.message) for warning in caught if str(tmp_path) in str(warning.message)]
-    assert said[0] == f"{tmp_path}: not asked for: T2map; add them to `contrasts`"
+    assert said[0] == f"{tmp_path}: not asked for: cine_lvot; add them to `contrasts`"
     path = tmp_path / "MultiCoil" / "Cine" / "TrainingSet" / "FullSample" / "p003" / "cine_sax.mat"
     assert said[1].startswith(f"left out: {path}: looks like a scan of CMRxRecon, but not ")
     assert [str(warning.message) for warning in caught if str(warning.message).startswith("missing")] == [

@@ -146,10 +146,10 @@ def test_sweep_file_is_valid_to_wandb_and_every_value_to_our_parser(file, tmp_pa
 def test_the_grid_is_complete():
     config = yaml.safe_load((ROOT / "experiments/sweeps/methods.yaml").read_text())
     points = list(local.sample(config, []))
-    assert len({json.dumps(point, sort_keys=True) for point in points}) == len(points) == 6 * 3 * 3
+    assert len({json.dumps(point, sort_keys=True) for point in points}) == len(points) == 7 * 3 * 3
 
 
-@pytest.mark.parametrize("file, choose", [("methods", "none"), ("decoder", None)])
+@pytest.mark.parametrize("file, choose", [("methods", "varnet_zero"), ("decoder", None)])
 def test_a_point_that_the_agent_starts_is_fully_recorded(file, choose, project, monkeypatch):
     config = yaml.safe_load((ROOT / "experiments/sweeps" / f"{file}.yaml").read_text())
     points = local.sample(config, [])

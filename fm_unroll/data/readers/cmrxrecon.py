@@ -297,7 +297,7 @@ def _sampled_lines(
         with reading(mask_file), open_file(mask_file) as opened:
             found = _masks(opened, (phase, readout))
         if not found:
-            raise InputError(f"{mask_file}: holds no mask, though it is called so")
+            raise InputError(f"{mask_file}: holds no mask04, mask08, mask10 or mask")
         masks |= found
     if masks:
         first, lines = next(iter(masks.items()))

@@ -417,7 +417,7 @@ def test_a_mask_is_known_by_any_name_and_never_skipped(tmp_path: Path, name: str
     with pytest.raises(InputError, match=f"{mask}: {content} holds NaN"):
         open_scan(path)
     write_matlab(mask, diary=np.ones((3, 3)))
-    with pytest.raises(InputError, match=f"{mask}: holds no mask, though it is called so"):
+    with pytest.raises(InputError, match=f"{mask}: holds no mask04, mask08, mask10 or mask"):
         open_scan(path)
 
 
