@@ -56,16 +56,17 @@ def shown_runs(records: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(shown).drop_duplicates(["arm", *PLACE]).sort_index()
 
 
-def typical(shown: pd.DataFrame) -> list[Place]:
+def typical(shown: pd.DataFrame) -> dict[Place, Arm]:
     """One slice per condition: the one with the baseline's median SSIM (zero-filling's where it has none).
 
     Args:
         shown: as :func:`shown_runs` returns them.
 
     Returns:
-        Places in the order of the tables: anatomy, data set, larger centers first, acceleration.
+        Places in the order of the tables (anatomy, data set, larger centers first, acceleration), each with
+        the arm whose median it is.
     """
-    chosen = []
+    chosen: dict[Place, Arm] = {}
     for _, group in shown.groupby(list(CONDITION), sort=False):
         baselines = sorted(arm for arm in set(group.arm) if arm.kind == "baseline")
         for arm in (*baselines, ZERO_FILLED, *sorted(set(group.arm), key=str)):
@@ -73,11 +74,12 @@ def typical(shown: pd.DataFrame) -> list[Place]:
                 ["ssim", *VOLUME, *SLICE], kind="stable"
             )
             if len(rows):
-                chosen.append(_place(rows.iloc[(len(rows) - 1) // 2]))
+                chosen[_place(rows.iloc[(len(rows) - 1) // 2])] = arm
                 break
-    return sorted(
+    order = sorted(
         chosen, key=lambda p: (ANATOMIES.index(p.anatomy), p.dataset, center_order(p.center), p.acceleration)
     )
+    return {place: chosen[place] for place in order}
 
 
 def extremes(shown: pd.DataFrame) -> list[Extreme]:

@@ -31,18 +31,18 @@ class Shown:
     """The stored slices that the report shows.
 
     Attributes:
-        typical: of every condition the slice with the median SSIM.
+        typical: of every condition the slice with the median SSIM, and the method whose median it is.
         extremes: the best and the worst slice of every trained method.
         searched: number of slices that both were chosen from.
     """
 
-    typical: list[pictures.StoredSlice]
+    typical: list[tuple[Arm, pictures.StoredSlice]]
     extremes: list[tuple[selection.Extreme, pictures.StoredSlice]]
     searched: int
 
     def each_once(self) -> list[pictures.StoredSlice]:
         """Typical slices, then the extreme ones among the others."""
-        items = [*self.typical, *(item for _, item in self.extremes)]
+        items = [item for _, item in (*self.typical, *self.extremes)]
         return list({item.place: item for item in items}.values())
 
 
@@ -102,7 +102,7 @@ def _shown(records: pd.DataFrame, images: Path) -> Shown:
     shown = selection.shown_runs(records)
     stored = pictures.read_slices(images, shown)
     return Shown(
-        typical=[stored[place] for place in selection.typical(shown) if place in stored],
+        typical=[(arm, stored[place]) for place, arm in selection.typical(shown).items() if place in stored],
         extremes=[(case, stored[case.place]) for case in selection.extremes(shown) if case.place in stored],
         searched=len(shown.drop_duplicates(list(selection.PLACE))),
     )
@@ -125,10 +125,11 @@ def _tables(analysis: Analysis) -> dict[str, list[Table]]:
 def _drawings(analysis: Analysis, shown: Shown, priors: dict[Arm, Prior]) -> Iterator[Drawing]:
     for metric in metrics_of("main"):
         yield from _curves(analysis, metric)
-    for item in shown.typical:
+    for arm, item in shown.typical:
         place = item.place
         where = (place.anatomy, place.dataset, place.center, f"x{place.acceleration:g}")
-        yield Drawing("panels", sentences.file_name("panel", *where), pictures.panel(item), item.title)
+        caption = f"{item.title}: the median SSIM of {arm.label} at this condition"
+        yield Drawing("panels", sentences.file_name("panel", *where), pictures.panel(item), caption)
     if shown.extremes:
         caption = (
             f"Best and worst case of each trained method, by its SSIM minus that of {BASELINE.label},"

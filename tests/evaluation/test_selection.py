@@ -28,12 +28,14 @@ def test_models_are_shown_at_the_training_acceleration_of_the_tables():
 
 def test_the_typical_slice_has_the_median_ssim_of_the_baseline(shown):
     chosen = typical(shown)
-    assert len(chosen) == 5 * 3 and [p.anatomy for p in chosen[::6]] == ["cardiac", "knee", "brain"]
+    assert len(chosen) == 5 * 3 and [p.anatomy for p in [*chosen][::6]] == ["cardiac", "knee", "brain"]
     for place in chosen:
         rows = shown[(shown[list(PLACE[:4])] == list(place[:4])).all(axis=1) & (shown.method == "varnet")]
         ssim = rows[(rows[list(PLACE)] == list(place)).all(axis=1)].ssim.item()
         assert (rows.ssim < ssim).sum() in (len(rows) // 2 - 1, len(rows) // 2)
+    assert set(chosen.values()) == {arm("varnet")}
     zero_filled = typical(shown[shown.method != "varnet"])
+    assert set(zero_filled.values()) == {arm("zero_filled")}
     assert len(zero_filled) == len(chosen) and zero_filled != chosen
 
 
