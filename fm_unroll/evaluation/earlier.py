@@ -18,12 +18,12 @@ from fm_unroll.errors import InputError
 from fm_unroll.evaluation.description import checkpoint_paths, settings_of
 from fm_unroll.evaluation.entrants import Entrant, folder_of, settings_hash
 from fm_unroll.evaluation.parts import Parts
-from fm_unroll.evaluation.records import CONDITION, RUN, VOLUME, columns, read_records, read_text
+from fm_unroll.evaluation.records import CONDITION, RUN, TRAINING, VOLUME, columns, read_records, read_text
 from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, TestSet, deciding_code
 from fm_unroll.files import file_sha256, read_json
 from fm_unroll.physics import Center
 
-GROUP = ("protocol_version", "code", *RUN, *CONDITION, *VOLUME)
+GROUP = ("protocol_version", "code", "encoder_weights", *TRAINING, *RUN, *CONDITION, *VOLUME)
 REPLACED = "replaced"
 
 
@@ -32,6 +32,9 @@ class Group(NamedTuple):
 
     protocol_version: str
     code: str
+    encoder_weights: str
+    training_data: str
+    hyper_parameters: str
     method: str
     train_acceleration: str
     seed: str
@@ -93,10 +96,15 @@ class EarlierRows:
 
     def _reason_of_checkpoint(self, row: Group) -> str:
         sha256 = row.checkpoint_sha256
-        if not sha256 or sha256 in self._valid_checkpoints:
+        if not sha256:
             return ""
         where = self._paths.get(sha256, f"a checkpoint (sha256 {sha256[:12]})")
-        return f"of {where} ({row.method}), which has changed or is gone"
+        if sha256 not in self._valid_checkpoints:
+            return f"of {where} ({row.method}), which has changed or is gone"
+        twin = self._own_trainings.get(_training_of(row))
+        if twin and twin.sha256 != sha256:
+            return f"of {where} ({row.method}), of the same training and seed as one that is given"
+        return ""
 
     def _reason_of_test_set(self, row: Group, folder: str) -> str:
         test_set = self.test_sets.get((row.dataset, row.anatomy))
@@ -140,6 +148,11 @@ class EarlierRows:
         }
 
     @cached_property
+    def _own_trainings(self) -> dict[tuple[str | float, ...], Entrant]:
+        """The trained entrants by what makes their trainings."""
+        return {_training_of(entrant): entrant for entrant, _ in self.work if entrant.sha256}
+
+    @cached_property
     def _volumes(self) -> dict[tuple[str, str], dict[tuple[str, str], Volume]]:
         """Of every chosen test set: subject and name -> volume."""
         return {
@@ -173,3 +186,10 @@ class EarlierRows:
             if sha256 not in given and path.is_file() and file_sha256(path) == sha256
         }
         return given | unchanged
+
+
+def _training_of(row: Group | Entrant) -> tuple[str | float, ...]:
+    """What makes the training of a row or an entrant: two with the same are no two seeds."""
+    named = (row.method, row.encoder_weights) if isinstance(row, Group) else (row.arm.method, row.arm.weights)
+    numbers = float(row.train_acceleration), float(row.seed)
+    return (*named, row.training_data, row.hyper_parameters, *numbers)

@@ -142,19 +142,35 @@ def test_rows_of_a_checkpoint_that_changed_or_is_gone_are_left_out_and_named(fol
     records = folder.run("--only", "[brain]")
     out = capsys.readouterr().out
     assert f"left out of {folder.output / 'records.csv'}: " in out
-    assert f"rows of {paths[0]} (none), which has changed or is gone" in out
+    assert f"rows of {paths[0]} (image_skip_only), which has changed or is gone" in out
     assert set(records[records.dataset == "knee"].seed.dropna()) == {1}
     assert set(records[records.dataset == "brain"].seed.dropna()) == {1, 7}
 
     paths[1].unlink()
     records = folder.run("--only", "[brain]")
-    assert f"rows of {paths[1]} (none), which has changed or is gone" in capsys.readouterr().out
+    assert f"rows of {paths[1]} (image_skip_only), which has changed or is gone" in capsys.readouterr().out
     assert set(records[records.dataset == "knee"].method) == {"zero_filled"}
     assert set(records[records.dataset == "brain"].seed.dropna()) == {7}
     images = read_slices(folder.output / "images", shown_runs(records))
     assert {len(item.images) for place, item in images.items() if place.anatomy == "knee"} == {1}
     facts = json.loads((folder.output / "provenance.json").read_text())["protocol"]
     assert list(facts["checkpoints"]) == [str(paths[0])]
+
+
+def test_rows_of_another_checkpoint_of_one_training_are_left_out_and_named(folder, capsys):
+    best, last = (
+        checkpoint(Path(f"runs/image_skip_only_x4/seed0/checkpoints/{n}.ckpt")) for n in ("best", "last")
+    )
+    facts = torch.load(last, weights_only=True)
+    torch.save(facts | {"epoch": 7}, last)
+    knees = folder.run("--only", "[knee]", "--checkpoints", f"[{best}]")
+    assert set(knees.seed.dropna()) == {0}
+    records = folder.run("--only", "[brain]", "--checkpoints", f"[{last}]")
+    assert (
+        f"rows of {best} (image_skip_only), of the same training and seed as one" in capsys.readouterr().out
+    )
+    assert set(records[records.dataset == "knee"].method) == {"zero_filled"}
+    assert records.checkpoint_sha256.nunique() == 2  # none, and the last one's
 
 
 def test_rows_of_a_test_set_that_is_another_one_by_now_are_left_out_and_named(folder, synthetic, capsys):
