@@ -34,6 +34,14 @@ def ssim(prediction: Tensor, target: Tensor, data_range: Tensor) -> Tensor:
     Raises:
         InputError: the images are smaller than the window.
     """
+    return ssim_map(prediction, target, data_range).mean((-2, -1))
+
+
+def ssim_map(prediction: Tensor, target: Tensor, data_range: Tensor) -> Tensor:
+    """Structural similarity of each window inside the images: ``(batch, readout - 6, phase - 6)``.
+
+    See :func:`ssim`, which is its mean, for arguments and errors.
+    """
     if min(target.shape[-2:]) < WINDOW:
         raise InputError(f"SSIM needs images of at least {WINDOW} x {WINDOW}, not {tuple(target.shape[-2:])}")
     data_range = torch.as_tensor(data_range, dtype=target.dtype, device=target.device).reshape(-1, 1, 1)
@@ -48,7 +56,8 @@ def ssim(prediction: Tensor, target: Tensor, data_range: Tensor) -> Tensor:
     structure = (total_variance - difference_variance + 2 * K2**2) / (
         total_variance + difference_variance + 2 * K2**2
     )
-    return (luminance * structure).mean((-2, -1))
+    similarity: Tensor = luminance * structure
+    return similarity
 
 
 def window_means(images: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MetricFunction: TypeAlias = Callable[["Tensor", "Tensor", "Tensor"], "Tensor | Mapping[str, Tensor]"]
 Direction: TypeAlias = Literal["higher", "lower"]
-Group: TypeAlias = Literal["main", "slice", "challenge", "perceptual"]
+Group: TypeAlias = Literal["main", "slice", "challenge", "body", "perceptual"]
 
 # Columns that describe the target alone: known even where the reconstruction failed.
 OF_THE_TARGET = ("data_range", "target_energy", "pixels")
@@ -69,7 +69,8 @@ class Metric:
         digits: number of decimals as printed.
         direction: which values are better.
         group: where it is printed. ``main``: results, comparisons, maps and curves. ``slice``: the table of
-            runs. ``challenge``: tables of their own. ``perceptual``: results, where it was computed.
+            runs. ``challenge``: tables of their own. ``body`` and ``perceptual``: results, where they were
+            computed.
         convention: how slices become a volume, and the unit, in words.
         measure: computes it, or the sums that it is computed from.
         column: of ``records.csv``, whose mean over slices it is; None: the column of its own name.

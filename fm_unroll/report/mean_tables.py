@@ -26,7 +26,9 @@ def result_tables(means: pd.DataFrame) -> list[Table]:
     """
     made = []
     for dataset, anatomy, group in domains(means):
-        extra = [m for m in metrics_of("perceptual") if group[group.metric == m]["mean"].notna().any()]
+        extra = [
+            m for m in metrics_of("body", "perceptual") if group[group.metric == m]["mean"].notna().any()
+        ]
         made.append(
             _mean_table(
                 name=file_name("results", anatomy, dataset),

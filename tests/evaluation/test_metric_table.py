@@ -30,8 +30,10 @@ def test_every_column_is_the_metric_of_its_name(images):
 
 def test_metrics_that_share_work_are_measured_once():
     found = measures()
-    assert len(found) == len(set(found)) == 4
-    assert [measure.columns for measure in found[2:]] == [("haarpsi",), ("lpips",)]
+    assert len(found) == len(set(found)) == 6
+    assert [measure.columns for measure in found[2:]] == [
+        *(("ssim_body",), ("nmse_body",), ("haarpsi",), ("lpips",))
+    ]
     assert metrics_of("main") == ["ssim", "psnr_volume", "nmse_volume"]
 
 
@@ -40,7 +42,7 @@ def test_the_columns_of_records_are_those_of_version_3():
         *("data_range", "ssim", "psnr", "nmse", "squared_error", "target_energy", "pixels"),
         *("challenge_ssim", "challenge_psnr", "challenge_nmse", "status"),
         *("code", "commit", "device", "precision", "training_data", "hyper_parameters"),
-        *("haarpsi", "lpips"),
+        *("ssim_body", "nmse_body", "haarpsi", "lpips"),
     ]
 
 
@@ -63,7 +65,7 @@ def test_a_measure_from_elsewhere_and_the_settings_of_an_entrant_decide_rows(tmp
 def test_a_name_is_given_once(name):
     with pytest.raises(InputError, match=f"metric '{name}' is registered already"):
         register_metric(name, label="again")
-    assert len(METRICS) == 10
+    assert len(METRICS) == 12
 
 
 def test_which_values_are_better():
@@ -76,6 +78,8 @@ def test_which_values_are_better():
         "challenge_ssim": True,
         "challenge_psnr": True,
         "challenge_nmse": False,
+        "ssim_body": True,
+        "nmse_body": False,
         "haarpsi": True,
         "lpips": False,
     }
