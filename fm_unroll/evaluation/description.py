@@ -12,7 +12,7 @@ from fm_unroll.evaluation.entrants import Entrant
 from fm_unroll.evaluation.records import record_arms
 from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, TestSet
 from fm_unroll.files import file_sha256, read_json
-from fm_unroll.models.insight import learned_weights
+from fm_unroll.models.insight import learned_weights, size_of
 from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.subjects.split import split_content
 
@@ -120,7 +120,7 @@ def limit(description: Mapping[str, Any], records: pd.DataFrame) -> dict[str, An
 def learned_priors(
     entrants: Sequence[Entrant], records: pd.DataFrame, earlier: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Step sizes and fusion weights of every trained entrant with rows, by the text of its arm.
+    """Size, step sizes and fusion weights of every trained entrant with rows, by the text of its arm.
 
     Args:
         entrants: of the present run.
@@ -128,10 +128,9 @@ def learned_priors(
         earlier: what earlier commands found of the entrants that are not among these.
     """
     arms = dict(zip(records.checkpoint_sha256, record_arms(records).map(str), strict=True))
-    present = {
-        # whatever was trained is an unrolled network
-        arms[entrant.sha256]: learned_weights(cast(UnrolledNetwork, entrant.load()))
-        for entrant in entrants
-        if entrant.sha256 and entrant.sha256 in arms
-    }
+    present = {}
+    for entrant in entrants:
+        if entrant.sha256 and entrant.sha256 in arms:
+            network = cast(UnrolledNetwork, entrant.load())  # as whatever was trained
+            present[arms[entrant.sha256]] = {**learned_weights(network), "size": size_of(network)}
     return {arm: weights for arm, weights in earlier.items() if arm in arms.values()} | present

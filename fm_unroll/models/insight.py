@@ -1,8 +1,14 @@
-"""What training decided about the prior: step sizes and fusion weights of every cascade."""
+"""What a trained network is, in a few numbers: its size, and what training decided about the prior."""
 
 from typing import Any
 
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
 from fm_unroll.models.unrolled import UnrolledNetwork
+
+SLICE = (448, 168)  # readout x phase of a usual cine slice, on which operations are counted
 
 
 def learned_weights(network: UnrolledNetwork) -> dict[str, list[Any]]:
@@ -22,4 +28,29 @@ def learned_weights(network: UnrolledNetwork) -> dict[str, list[Any]]:
         "step_sizes": [cascade.step_size.item() for cascade in cascades],
         "blocks": list(fused[0].encoder.blocks) if fused else [],
         "fusion": [denoiser.fusion.weights().tolist() for denoiser in fused],
+    }
+
+
+@torch.no_grad()
+def size_of(network: UnrolledNetwork) -> dict[str, float]:
+    """How large a network is.
+
+    Args:
+        network: of any method, on the CPU.
+
+    Returns:
+        ``trained`` and ``frozen``: numbers of parameters. ``flop``: floating-point operations of the
+        convolutions and matrix products of its denoisers for one slice of 448 x 168; sensitivity maps and
+        data consistency, which are the same for all methods, are not in it.
+    """
+    parameters = {True: 0, False: 0}
+    for parameter in network.parameters():
+        parameters[parameter.requires_grad] += parameter.numel()
+    denoiser: nn.Module = network.cascades[0].denoiser  # type: ignore[assignment]  # a Cascade's
+    with FlopCounterMode(display=False) as counter:
+        denoiser(torch.zeros(1, *SLICE, dtype=torch.complex64))
+    return {
+        "trained": parameters[True],
+        "frozen": parameters[False],
+        "flop": counter.get_total_flops() * len(network.cascades),
     }

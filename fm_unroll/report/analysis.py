@@ -1,6 +1,8 @@
 """All numbers of one set of records, before any is laid out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -56,12 +58,15 @@ class Analysis:
         return bool(self.records.synthetic.any())
 
 
-def analyse(records: pd.DataFrame, endpoint: Endpoint | None = None) -> Analysis:
+def analyse(
+    records: pd.DataFrame, endpoint: Endpoint | None = None, sizes: Mapping[str, str] = MappingProxyType({})
+) -> Analysis:
     """Compute all numbers.
 
     Args:
         records: as :func:`fm_unroll.evaluation.records.read_records` returns them.
         endpoint: the primary endpoint, if one was named.
+        sizes: how large the networks of an arm are, in words, by its text; in the column ``size`` of tables.
 
     Raises:
         InputError: methods do not share masks and targets at a slice.
@@ -78,10 +83,12 @@ def analyse(records: pd.DataFrame, endpoint: Endpoint | None = None) -> Analysis
         arms=arms,
         priors=priors,
         baselines=baselines,
-        means=describe(found, arms),
+        means=_sized(describe(found, arms), sizes),
         contrasts=_by_contrast(volumes, arms),
-        comparisons=_join([compare(found, baseline, trained, metrics_of("main")) for baseline in baselines]),
-        controls=_controls(found, priors, arms),
+        comparisons=_sized(
+            _join([compare(found, baseline, trained, metrics_of("main")) for baseline in baselines]), sizes
+        ),
+        controls=_sized(_controls(found, priors, arms), sizes),
         crossings=_join([crossings(found, baseline, trained) for baseline in baselines]),
         interactions=_join([interactions(found, baseline, trained) for baseline in baselines]),
         endpoint=endpoint,
@@ -109,6 +116,11 @@ def _controls(found: list[AlignedVolumes], priors: list[Arm], arms: list[Arm]) -
     return _join(compared)
 
 
+def _sized(table: pd.DataFrame, sizes: Mapping[str, str]) -> pd.DataFrame:
+    """A table of arms with their sizes."""
+    return table.assign(size=[sizes.get(str(arm), "") for arm in table.arm])
+
+
 def _join(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """The rows of several tables with the same columns, some of which may be empty."""
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
@@ -116,7 +128,7 @@ def _join(tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 def _by_contrast(volumes: pd.DataFrame, arms: list[Arm]) -> pd.DataFrame:
     means = [
-        describe(align(group), arms, metrics_of("main")).assign(contrast=contrast)
+        describe(align(group), arms, metrics_of("main")).assign(contrast=contrast, size="")
         for _, domain in volumes.groupby(["anatomy", "dataset"])
         if domain.contrast.nunique() > 1
         for contrast, group in domain.groupby("contrast")

@@ -8,7 +8,16 @@ from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.metric_table import METRICS, metrics_of
 from fm_unroll.evaluation.records import CONDITION
 from fm_unroll.report.formats import MISSING, Cell, Table
-from fm_unroll.report.sentences import center_name, domain_name, file_name, interval, number, span, times
+from fm_unroll.report.sentences import (
+    SIZES,
+    center_name,
+    domain_name,
+    file_name,
+    interval,
+    number,
+    span,
+    times,
+)
 from fm_unroll.report.tables import CONVENTION, domains, metric_header, notes_of, plain_header
 
 CHALLENGE_CONVENTION = (
@@ -84,7 +93,12 @@ def _mean_table(name: str, caption: str, blocks: list[tuple[str, pd.DataFrame]],
         caption=caption,
         header=metric_header(centers, metrics),
         body=tuple(row for heading, block in blocks for row in _mean_rows(heading, block, centers, metrics)),
-        notes=notes_of(means, *notes, convention + " Second line: 95 % interval."),
+        notes=notes_of(
+            means,
+            *notes,
+            convention + " Second line: 95 % interval.",
+            SIZES if means["size"].any() else "",
+        ),
         data=means,
     )
 
@@ -99,12 +113,13 @@ def _mean_rows(
         for (center, acceleration, metric), group in means.groupby(["center", "acceleration", "metric"])
         for mark, arm in _ranking(group)
     }
+    sizes = dict(zip(means.arm, means["size"], strict=True))
     for acceleration in sorted(means.acceleration.unique()):
         at = means[means.acceleration == acceleration]
         text = " ".join(filter(None, (heading, times(acceleration))))
         first = Cell(text, small=_acceleration_note(at, centers))
         for arm in sorted(set(means.arm)):
-            row = [first, Cell(arm.label)]
+            row = [first, Cell(arm.label, small=sizes.get(arm, ""))]
             for key in [(center, acceleration, arm, metric) for center in centers for metric in metrics]:
                 leads = key[-1] == metrics[0]
                 row.append(_mean_cell(lookup.get(key), key[-1], marks.get(key, ""), leads))

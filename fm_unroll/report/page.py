@@ -80,7 +80,9 @@ def write_report(records: Path, out: Path) -> tuple[int, int]:
     """
     provenance = read_json(records.parent / "provenance.json")
     primary = (provenance.get("protocol") or {}).get("primary")
-    analysis = analyse(read_records(records), Endpoint.of(primary) if primary else None)
+    learned = read_json(records.parent / "priors.json")
+    endpoint = Endpoint.of(primary) if primary else None
+    analysis = analyse(read_records(records), endpoint, sentences.sizes(learned))
     shown = _shown(analysis.records, records.parent / "images")
     priors = _read_priors(records.parent / "priors.json", analysis.arms)
     for folder in (out / "tables", out / "figures"):

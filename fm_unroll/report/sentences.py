@@ -15,6 +15,10 @@ from fm_unroll.physics import Center
 from fm_unroll.report.formats import MINUS, MISSING, TIMES
 
 SYNTHETIC = "Synthetic data (phantoms): not comparable with the published figures."
+SIZES = (
+    "Below a method: its trained parameters in millions, and the operations of its denoisers for one slice of"
+    " 448 x 168."
+)
 BACKGROUND = (
     "SSIM counts the noisy background like the anatomy: CG-SENSE and L1-wavelet leave it darker than the"
     " root-sum-of-squares target, which costs them SSIM where PSNR and NMSE hardly change."
@@ -163,6 +167,19 @@ def _notices_of_seeds(records: pd.DataFrame) -> Iterator[str]:
         yield f"{count} training seeds per method: intervals and tests cover subjects and seeds" + (
             "; where a method has one seed, subjects only." if few else "."
         )
+
+
+def sizes(learned: Mapping[str, Any]) -> dict[str, str]:
+    """How large networks are: ``56.4 M, 7.2 TFLOP``; a dictionary by arm.
+
+    Args:
+        learned: the content of ``priors.json``, by arm.
+    """
+    return {
+        arm: f"{facts['size']['trained'] / 1e6:.3g} M, {facts['size']['flop'] / 1e12:.2g} TFLOP"
+        for arm, facts in learned.items()
+        if isinstance(facts, dict) and "size" in facts
+    }
 
 
 def floor_headline(means: pd.DataFrame) -> list[str]:

@@ -13,6 +13,7 @@ from fm_unroll.evaluation.metric_table import METRICS, metrics_of
 from fm_unroll.evaluation.records import CONDITION, RUN
 from fm_unroll.report.formats import MISSING, Cell, Header, Table
 from fm_unroll.report.sentences import (
+    SIZES,
     SYNTHETIC,
     center_name,
     crossing_text,
@@ -90,7 +91,7 @@ def _seeds_cell(row: Any) -> str:
 
 # Of one row that :func:`compare` returns, behind its condition; ``{label}`` is the metric's.
 COMPARISON_COLUMNS = [
-    Column("Method", lambda row: row.arm.label),
+    Column("Method", lambda row: Cell(row.arm.label, small=row.size)),
     Column("Δ {label}", _difference_cell),
     Column("95 % interval", lambda row: interval(row.low, row.high, row.metric, difference) or MISSING),
     Column("p (Holm)", lambda row: p_text(row.p_holm, row.subjects)),
@@ -141,6 +142,7 @@ def _comparison_table(dataset: str, anatomy: str, metric: str, data: pd.DataFram
             " between seeds, where both methods have several."
             f" Holm over the {int(data.p_value.notna().sum())} tests of this table."
             " Coloured: p < 0.05, with several seeds.",
+            SIZES if data["size"].any() else "",
         ),
         data=data,
     )

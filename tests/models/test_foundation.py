@@ -7,6 +7,7 @@ from fm_unroll.models import build_model
 from fm_unroll.models.denoisers.foundation import FoundationDenoiser
 from fm_unroll.models.denoisers.trained_embedding import TrainedEmbedding
 from fm_unroll.models.denoisers.unet import NormUnet
+from fm_unroll.models.insight import size_of
 from simulate import complex_noise
 
 TINY = "timm/vit_tiny_patch16_224"
@@ -183,6 +184,19 @@ def test_a_u_net_of_zero_head_is_fastmri_s_but_for_start_and_mean():
 def test_an_embedding_that_cannot_be_is_refused(options):
     with pytest.raises(InputError, match=r"a trained embedding of width .* a multiple of the patch"):
         build_model("trained_embedding", num_cascades=1, **options)
+
+
+def test_the_size_of_a_network_is_that_of_its_layers():
+    small = {"sens_chans": 2, "sens_pools": 1}
+    net = build_model("image_skip_only", num_cascades=3, decoder_widths=(8, 8, 8, 6), **small)
+    size = size_of(net)
+    assert (size["trained"], size["frozen"]) == (trainable(net), 0)
+    # 2 -> 6, 6 -> 6 and 6 -> 2 channels by 3 x 3 kernels: a multiplication and an addition each
+    assert size["flop"] == 3 * 448 * 168 * 9 * 2 * (2 * 6 + 6 * 6 + 6 * 2)
+    prior = size_of(
+        build_model(TINY, num_cascades=2, pretrained=False, blocks=(1, 2, 3, 4), decoder_widths=WIDTHS)
+    )
+    assert prior["frozen"] == sum(p.numel() for p in small_encoder().parameters())
 
 
 def test_blocks_can_be_chosen():

@@ -317,6 +317,20 @@ def test_a_prior_is_compared_with_each_of_its_controls_and_no_other():
     }
 
 
+def test_the_size_of_its_networks_stands_below_a_method():
+    records = fake_records(("varnet", "clip", "zero_filled"), anatomies=("knee",), subjects=3, seeds=1)
+    learned = {"clip": {"size": {"trained": 56_412_000, "frozen": 43_270_000, "flop": 7.2e12}}}
+    sizes = sentences.sizes(learned | {"varnet": {"step_sizes": []}})
+    assert sizes == {"clip": "56.4 M, 7.2 TFLOP"}
+    found = analyse(records, sizes=sizes)
+    for table in (mean_tables.result_tables(found.means)[0], tables.comparison_tables(found.comparisons)[0]):
+        below = {cell.text: cell.small for row in table.body for cell in row[1:2]}
+        assert below["CLIP"] == "56.4 M, 7.2 TFLOP" and not below.get("E2E-VarNet")
+        assert sentences.SIZES in table.notes
+    without = analyse(records)
+    assert sentences.SIZES not in mean_tables.result_tables(without.means)[0].notes
+
+
 def test_special_characters_survive_every_format(analysis):
     table = mean_tables.result_tables(analysis.means)[0]
     odd = replace(
