@@ -340,5 +340,8 @@ def count_acs_lines(lines: Tensor) -> int:
     while count < lines.numel() and bool(lines[locate_acs(lines, count + 1)].all()):
         count += 1
     if count == 0:
-        raise InputError("the centre of k-space is not sampled: no ACS lines for the sensitivity maps")
+        raise InputError(
+            "the centre of k-space is not sampled (in a mask, 1 stands for sampled): no ACS lines for the "
+            "sensitivity maps"
+        )
     return count
