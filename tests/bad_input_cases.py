@@ -384,9 +384,6 @@ CASES: dict[str, Case] = {
     "knee: empty": Case(knee(lambda p: p.write_bytes(b"")), KNEES, "no HDF5 file"),
     "knee: cut in the middle": Case(knee(cut(0.5)), KNEES, "truncated"),
     "knee: no k-space": Case(knee(instead("kspace")), KNEES, "holds no kspace"),
-    "knee: single-coil": Case(
-        knee(instead("kspace", data=np.ones((3, 16, 12), "c8"))), KNEES, "has 3 dimensions"
-    ),
     "knee: header missing": Case(knee(instead("ismrmrd_header")), KNEES, "ismrmrd_header is missing"),
     "knee: header of numbers": Case(
         knee(instead("ismrmrd_header", data=np.ones(3))), KNEES, "expected one text"

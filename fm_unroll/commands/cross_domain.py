@@ -14,7 +14,7 @@ from fm_unroll.report.mean_tables import summary
 def cross_domain(
     *,
     test_sets: list[TestSet],
-    checkpoints: Sequence[str] | None = None,
+    checkpoints: list[str] | str | None = None,
     baselines: Sequence[str] = ("zero_filled",),
     accelerations: Sequence[float] = (4, 8, 10),
     only: Sequence[str] = (),
@@ -35,15 +35,14 @@ def cross_domain(
 
     Args:
         test_sets: data sets and how their centre is sampled.
-        checkpoints: paths or patterns of checkpoints; one that matches nothing is an error. By default the
-            best checkpoints of all runs below ``runs``, or the demo's where there are no others.
+        checkpoints: one or more paths or patterns; one that matches nothing is an error. By default the best
+            checkpoints of all runs below ``runs``, or the demo's where there are no others.
         baselines: methods without training.
         accelerations: nominal accelerations of the masks.
         only: evaluate these test sets alone, by name or anatomy.
         centers: evaluate these centers alone: numbers as in the test sets.
         matched: evaluate a checkpoint only at the acceleration it was trained for, as the paper does.
-        weights: one or more files of encoder weights that are no longer where they were in training; each
-            serves the checkpoints whose encoder has its SHA-256.
+        weights: files of encoder weights that have moved since training; each serves those with its SHA-256.
         primary: the one comparison that the study is about; named once for an output folder, before results.
         output: folder for records.csv and the pictures.
         batch_size: slices reconstructed at once, all of one volume.
@@ -54,6 +53,7 @@ def cross_domain(
             without subjects, or a checkpoint that has seen test subjects.
     """
     files = [weights] if isinstance(weights, Path) else weights or ()
+    checkpoints = [checkpoints] if isinstance(checkpoints, str) else checkpoints
     protocol = Protocol(
         test_sets, checkpoints, baselines, accelerations, only, centers, matched, files, primary
     )

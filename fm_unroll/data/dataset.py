@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from fm_unroll.data.lines import Lines, quick_lines, require_same
 from fm_unroll.data.readers.hdf5 import reading
 from fm_unroll.data.readers.reader import Opened, Reader
 from fm_unroll.data.sample import KSpaceSample
@@ -46,6 +47,8 @@ class SliceDataset(Dataset[KSpaceSample]):
         self.entries = _entries(self.volumes)
         self._identities = [file_identity(self.root / volume.path) for volume in self.volumes]
         self._files = OpenFiles(reader, max_open_files)
+        # of each fully sampled volume the first slice that this process read: slice, frame and lines
+        self._lines: dict[int, tuple[int, int, Lines]] = {}
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
@@ -72,7 +75,12 @@ class SliceDataset(Dataset[KSpaceSample]):
         path, file = self.open(index)
         with reading(path):
             kspace, target = self.reader.read(file, volume, slice_, frame)
-            return KSpaceSample.checked(kspace, target, volume, slice_, frame, path)
+            sample = KSpaceSample.checked(kspace, target, volume, slice_, frame, path)
+            if volume.fully_sampled:
+                # lines may be empty at the sides, but the same ones in all slices
+                here = (slice_, frame, quick_lines(kspace))
+                require_same([self._lines.setdefault(index, here), here], path)
+            return sample
 
     def open(self, index: int) -> tuple[Path, Any]:
         """The path of a volume's file, and the file as the reader opens it.

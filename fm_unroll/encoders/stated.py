@@ -207,7 +207,7 @@ def read_statements(config: Path) -> list[Statement]:
     """
     kind = "open_clip configuration" if config.name == OPEN_CLIP_CONFIG else "configuration"
     try:
-        content = json.loads(config.read_text())
+        content = json.loads(config.read_text(encoding="utf-8-sig"))
         if config.name == OPEN_CLIP_CONFIG:
             return list(_open_clip(content))
         if config.name in (PREPROCESSOR_CONFIG, PROCESSOR_CONFIG):
@@ -274,14 +274,14 @@ def _open_clip(content: dict[str, Any]) -> Iterator[Statement]:
 
 def _transformers(content: dict[str, Any]) -> Iterator[Statement]:
     """``config.json`` of Hugging Face transformers: of a vision model, or of one that has a vision tower."""
-    above = "vision_config." if "vision_config" in content else ""
+    above = "vision_config." if content.get("vision_config") else ""
     vision = content["vision_config"] if above else content
     kind = str(content.get("model_type", vision.get("model_type")))
     for key, value in {**TRANSFORMERS_DEFAULTS.get(kind, {}), **vision}.items():
         if key in TRANSFORMERS_KEYS:
             meaning = _side(value) if key in ("patch_size", "image_size") else value
             if key == "hidden_act":
-                meaning = TRANSFORMERS_ACTIVATIONS.get(value, value)
+                meaning = TRANSFORMERS_ACTIVATIONS.get(str(value).lower(), str(value).lower())
             yield Statement(above + key, value, TRANSFORMERS_KEYS[key], meaning)
 
 

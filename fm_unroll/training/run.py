@@ -79,6 +79,8 @@ def start(cli: "type[ReconstructionCLI]", args: list[str]) -> None:
         warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
         # It also warns that a run resumed within an epoch starts its data anew: the sampler does not.
         warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before")
+        # and that it cannot tell whether the sampler gives every slice of a prediction once: it does.
+        warnings.filterwarnings("ignore", "You are using a custom batch sampler")
         # and calls a function of torch's by its former name
         warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)")
         try:

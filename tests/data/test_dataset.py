@@ -136,3 +136,25 @@ def test_a_file_that_goes_away_during_an_epoch_is_named(dataset: SliceDataset, w
     with pytest.raises(InputError, match=f"{path}: {reason}"):
         for _ in batches:
             pass
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_lines_that_are_empty_at_other_sides_in_other_slices_are_refused(tmp_path: Path, workers: int):
+    """Each slice might be padded, but no scan is padded on another side in each slice."""
+    dataset = padded(tmp_path / "at_both_sides", [0, 0, 1, 1])
+    loader = DataLoader(dataset, batch_size=4, num_workers=workers, collate_fn=KSpaceBatch.collate)
+    with pytest.raises(InputError, match=r"slice 2, frame 0 has other lines .* from slice to slice"):
+        list(loader)
+    assert len(list(padded(tmp_path / "at_one", [0, 0, 0, 0]))) == 4
+
+
+def padded(root: Path, sides: list[int]) -> SliceDataset:
+    """A fully sampled scan whose slices lack two lines each, at the start (0) or at the end (1)."""
+    path = write_fastmri(root / "a.h5", shape=(len(sides), 2, 16, 12))
+    with h5py.File(path, "r+") as file:
+        kspace = file["kspace"][:]
+        for slice_, side in enumerate(sides):
+            kspace[slice_, ..., slice(-2, None) if side else slice(2)] = 0
+        file["kspace"][...] = kspace
+    reader = FastMRIReader()
+    return SliceDataset(root, reader, build_index(root, reader).volumes)

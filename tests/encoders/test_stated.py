@@ -340,3 +340,13 @@ def test_what_tensors_do_not_tell_of_the_registered_encoders() -> None:
     assert told["clip"] == ("quick_gelu", 1e-5, 12) and told["clip_large"] == ("quick_gelu", 1e-5, 16)
     assert told["dinov2"] == told["biomedclip"] == told["siglip2"] == ("gelu", 1e-6, 12)
     assert told["dinov3"] == ("gelu", 1e-5, 12) and told["dinov2_small"] == ("gelu", 1e-6, 6)
+
+
+def test_case_byte_order_mark_and_null_are_no_contradictions(tmp_path):
+    assert said_of(tmp_path, "dinov2", config={"model_type": "dinov2", "hidden_act": "GELU"}) == ("heads",)
+    (tmp_path / "config.json").write_text(json.dumps(CLIP), encoding="utf-8-sig")
+    assert said_of(tmp_path, "clip") == ()
+    assert (
+        said_of(tmp_path, "clip", config=VISION | {"model_type": "clip_vision_model", "vision_config": None})
+        == ()
+    )

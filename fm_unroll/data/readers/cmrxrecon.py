@@ -185,7 +185,8 @@ class CMRxReconReader(HDF5Reader):
 
         None where a contrast or a scanner is of another year.
         """
-        if any(volume.contrast not in CATEGORIES or "/" in volume.subject for volume in volumes):
+        others = any(volume.contrast not in CATEGORIES or "/" in volume.subject for volume in volumes)
+        if others or not volumes:  # none is read where all are left out
             return None
         found = {volume.subject for volume in volumes} | {name.split("/")[0] for name in missing}
         subjects = [f"P{number:03}" for number in range(1, SUBJECTS[self.subset] + 1)]
@@ -297,7 +298,10 @@ def _sampled_lines(
         with reading(mask_file), open_file(mask_file) as opened:
             found = _masks(opened, (phase, readout))
         if not found:
-            raise InputError(f"{mask_file}: holds no mask04, mask08, mask10 or mask")
+            raise InputError(
+                f"{mask_file}: holds no mask04, mask08, mask10 or mask; if it says nothing of the sampling, "
+                "move it elsewhere"
+            )
         masks |= found
     if masks:
         first, lines = next(iter(masks.items()))

@@ -31,7 +31,7 @@ from fm_unroll.data.readers.reader import HDF5Reader, Images, Published
 from fm_unroll.data.readers.registry import register_reader
 from fm_unroll.data.undersampling import center_crop
 from fm_unroll.data.volume import Volume, sampled_lines
-from fm_unroll.errors import InputError
+from fm_unroll.errors import InputError, UnsupportedError
 from fm_unroll.files import visible
 from fm_unroll.subjects.population import Population
 
@@ -129,6 +129,8 @@ class FastMRIReader(HDF5Reader):
 
     def parse(self, file: h5py.File, path: Path) -> Volume:
         """The volume in a file."""
+        if getattr(file.get("kspace"), "ndim", 4) == 3:
+            raise UnsupportedError(f"{path}: single-coil k-space, which is not supported")
         slices, coils, readout, phase = get_kspace(file, ["kspace"], AXES).shape
         header = MatrixHeader.parse(file)
         acquired = header.acquired(phase)
@@ -188,8 +190,8 @@ def _get_mask(file: h5py.File, readout: int, phase: int) -> NDArray[np.bool_] | 
     """Sampled lines of an undersampled file, bool, ``(phase,)``; None if it has no mask."""
     if others := [name for name in masks_in(file) if name != "mask"]:
         raise InputError(
-            f"{file.filename}: holds {others[0]}, which is not read: rename it to mask if it says which "
-            "lines were sampled, else delete it"
+            f"{file.filename}: holds {others[0]}, which is not read: call it mask if it says which lines "
+            "were sampled, else by a name without this word"
         )
     dataset = get_dataset(file, "mask")
     if dataset is None:

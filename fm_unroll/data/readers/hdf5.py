@@ -148,7 +148,7 @@ def _declared_length(dataset: h5py.Dataset) -> int:
 
 
 def masks_in(file: h5py.File) -> list[str]:
-    """The names of everything in a file, in groups as well, that is called a mask.
+    """The names of everything in a file, in groups as well, that is called a mask and is no text.
 
     Raises:
         InputError: an attribute is, which nobody reads.
@@ -157,11 +157,18 @@ def masks_in(file: h5py.File) -> list[str]:
         for attribute in filter(names_mask, holder.attrs):
             raise InputError(
                 f"{file.filename}: holds {where}the attribute {attribute}, which is not read: store it as a "
-                "data set called mask if it says which lines were sampled, else delete it"
+                "data set called mask if it says which lines were sampled, else by a name without this word"
             )
     found = [name for name in file if names_mask(name)]  # links, too
     file.visit(lambda name: found.append(name) if names_mask(name) else None)
-    return list(dict.fromkeys(found))
+    return [name for name in dict.fromkeys(found) if not _is_text(file, name)]
+
+
+def _is_text(file: h5py.File, name: str) -> bool:
+    """Whether a name stands for a text of the file's own."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        return False
+    return isinstance(file[name], h5py.Dataset) and file[name].dtype.kind in "OSU"
 
 
 def _own(file: h5py.File) -> list[str]:

@@ -159,7 +159,7 @@ def test_hostile_or_broken_headers(tmp_path: Path, header: str, reason: str):
     ("name", "value", "reason"),
     [
         ("kspace", None, "holds no kspace; its keys are ismrmrd_header, reconstruction_rss"),
-        ("kspace", np.ones((3, 16, 12), "c8"), "has 3 dimensions, expected .slice, coil, readout, phase"),
+        ("kspace", np.ones((3, 16, 12), "c8"), "single-coil k-space, which is not supported"),
         ("kspace", np.ones((3, 2, 16, 12), "f4"), "has type float32"),
         ("kspace", np.ones((3, 640, 16, 12), "c8"), "has shape"),
         ("ismrmrd_header", None, "ismrmrd_header is missing"),
@@ -203,7 +203,7 @@ def test_a_mask_under_another_name_is_never_skipped(tmp_path: Path):
     path = write_fastmri(tmp_path / "file1.h5")
     with h5py.File(path, "r+") as file:
         file["sampling_mask"] = np.ones(12)
-    with pytest.raises(InputError, match="holds sampling_mask, which is not read: rename it to mask"):
+    with pytest.raises(InputError, match="holds sampling_mask, which is not read: call it mask"):
         open_scan(path)
 
 
@@ -212,7 +212,7 @@ def test_a_mask_under_another_name_is_never_skipped(tmp_path: Path):
     [
         ("attribute", "holds the attribute Mask, which is not read: store it as a data set called mask"),
         ("attribute of kspace", "holds kspace with the attribute Mask, which is not read"),
-        ("meta/mask", "holds meta/mask, which is not read: rename it to mask if it says"),
+        ("meta/mask", "holds meta/mask, which is not read: call it mask if it says"),
         ("masks/lines", "holds masks, which is not read"),
     ],
 )
@@ -312,3 +312,22 @@ def test_data_outside_of_the_acquired_lines_are_remarked_on(tmp_path: Path):
         file["kspace"][...] = random_kspace(3, 2, 16, 12)
     (remark,) = open_scan(path).volume.remarks
     assert remark == "3 lines hold data outside of those that the header calls acquired"
+
+
+def test_single_coil_scans_are_left_out_and_texts_are_no_masks(tmp_path: Path):
+    single = write_fastmri(tmp_path / "a.h5")
+    with h5py.File(single, "r+") as file:
+        kspace = file["kspace"][:, 0]
+        del file["kspace"]
+        file["kspace"] = kspace
+    noted = write_fastmri(tmp_path / "b.h5")
+    with h5py.File(noted, "r+") as file:
+        file["mask_info"] = "drawn by hand"
+    index = build_index(tmp_path, FastMRIReader())
+    assert [volume.path for volume in index.volumes] == ["b.h5"] and index.problems == []
+    assert index.left_out == [f"{single}: single-coil k-space, which is not supported"]
+    with h5py.File(noted, "r+") as file:
+        file["brain_mask"] = np.ones((1, 16, 12))
+    words = f"{noted}: holds brain_mask, which is not read: call it mask if .* else by a name without this"
+    with pytest.raises(InputError, match=words):
+        build_index(tmp_path, FastMRIReader())
