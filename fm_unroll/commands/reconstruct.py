@@ -141,6 +141,9 @@ def write(result: Reconstruction, scan: Scan, files: Sequence[tuple[Format, Path
     """Print the metrics, write the files and, where they were asked for, the trust maps."""
     if metrics := result.metrics():
         print_metrics(metrics)
+    if result.target is not None and not scan.volume.contradictions:
+        for line in scan.contradicted_maximum(result.target.max().item()):
+            print(f"warning: {line}", file=sys.stderr)
     picture = Picture(as_volume(result.image, scan.volume), scan.volume, scan.geometry, scan.path)
     for format, path in files:
         WRITERS[format](path, picture)

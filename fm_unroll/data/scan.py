@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fm_unroll.data.dataset import SliceDataset
-from fm_unroll.data.examination import examine, middle
+from fm_unroll.data.examination import Claims, compare_maximum, examine, middle
 from fm_unroll.data.readers.geometry import Geometry
 from fm_unroll.data.readers.hdf5 import reading
 from fm_unroll.data.readers.registry import recognise
@@ -66,6 +66,15 @@ class Scan:
     def __iter__(self) -> Iterator[KSpaceSample]:
         """Read one slice after the other."""
         return (self[item] for item in range(len(self)))
+
+    def contradicted_maximum(self, measured: float) -> list[str]:
+        """One line where the file states another maximum than that of its target, which is known by now.
+
+        Args:
+            measured: the maximum over all slices.
+        """
+        _, file = self.slices.open(0)
+        return compare_maximum(Claims(self.slices.reader.stated_maximum(file)), measured)
 
     def batch(self) -> KSpaceBatch:
         """Read all slices as they were acquired.

@@ -299,3 +299,21 @@ def test_real_scans(shared, checkpoint, tmp_path, capsys, path, lines):
     assert f"{lines} phase lines, trained on" in printed.err and "SSIM" in printed.out
     image = nibabel.load(output).get_fdata()
     assert image.shape[1] == lines and np.isfinite(image).all() and image.max() > 0
+
+
+@pytest.mark.parametrize("factor, warned", [(1, False), (1e-6, True), (2, True)])
+def test_a_maximum_that_is_not_that_of_the_images_is_warned_of(
+    factor, warned, synthetic, checkpoint, tmp_path, capsys
+):
+    """Also where the file stores no images, which would tell it before the slices are read."""
+    scan = tmp_path / "scan.h5"
+    scan.write_bytes(min((synthetic / "knee").rglob("*.h5")).read_bytes())
+    with h5py.File(scan, "r+") as file:
+        kspace = np.concatenate([file["kspace"][:]] * 3)  # more slices than are looked at first
+        maximum = file["reconstruction_rss"][:].max()
+        for name in ("kspace", "reconstruction_rss"):
+            del file[name]
+        file["kspace"] = kspace
+        file.attrs["max"] = factor * maximum
+    run(scan, "--checkpoint", checkpoint, "--output", tmp_path / "out.h5")
+    assert ("warning: the stated maximum" in capsys.readouterr().err) is warned
