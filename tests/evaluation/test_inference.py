@@ -11,11 +11,13 @@ from scipy import integrate, stats
 
 from fm_unroll.evaluation.inference import (
     Estimate,
+    Paired,
     Share,
     effect_size,
     estimate,
     generalized_p_value,
     holm,
+    p_values,
 )
 
 STUDIES = 3000
@@ -154,3 +156,24 @@ def test_intervals_hold_the_truth_as_often_as_they_say(subjects, training):
 def test_a_table_of_18_finds_nothing_where_nothing_is(subjects, training):
     """Five in a hundred may; 7 % and the chance of so few studies are allowed."""
     assert calibration.false_findings(subjects, *training, FEWER) <= 0.07 + 0.03
+
+
+@pytest.mark.parametrize(("trainings", "freedom"), [((4.0, 8.0), 4), ((8.0, 8.0), 2)])
+def test_in_a_table_the_variance_of_seeds_is_that_of_all_conditions(trainings, freedom):
+    """Networks of their own at each condition add to what is known of it, the same ones do not."""
+    pairs = [
+        Paired(sample(place, 9, 0.9), 0.2 * sample(10 + place, 3), 0.3 * sample(20 + place, 3), training)
+        for place, training in enumerate(trainings)
+    ]
+    method, baseline = (
+        np.mean([np.var(seeds, ddof=1) / 3 for seeds in arms])
+        for arms in ([pair.method for pair in pairs], [pair.baseline for pair in pairs])
+    )
+    random, counted = np.random.default_rng(14), []
+    for pair, found in zip(pairs, p_values(pairs), strict=True):
+        shares = [(np.var(pair.differences, ddof=1) / 9, 8), (method, freedom), (baseline, freedom)]
+        drawn = sum(variance * f / random.chisquare(f, 400_000) for variance, f in shares)
+        averaged = 2 * stats.norm.sf(abs(pair.differences.mean()) / np.sqrt(drawn)).mean()
+        assert found == pytest.approx(max(averaged, pair.estimate().p_value), rel=0.03)
+        counted.append(averaged > pair.estimate().p_value)
+    assert any(counted), "else this tests nothing"
