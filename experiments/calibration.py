@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_unroll.evaluation.inference import Paired, holm, p_values
+from fm_unroll.evaluation.inference import Paired, estimates, holm
 
 SUBJECTS = (3, 5, 10, 40)
 # training seeds per method, and their standard deviation over that of the subjects' differences
@@ -64,7 +64,7 @@ def false_findings(subjects: int, seeds: int, of_seeds: float, studies: int = ST
                 for method, pairs in zip(others, found, strict=True):
                     difference = random.normal(size=subjects)
                     pairs.append(pair(method + difference, baseline, acceleration))
-        wrong += bool((holm([p for pairs in found for p in p_values(pairs)]) < 0.05).any())
+        wrong += bool((holm([each.p_value for pairs in found for each in estimates(pairs)]) < 0.05).any())
     return wrong / studies
 
 

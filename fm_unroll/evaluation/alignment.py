@@ -55,6 +55,11 @@ class AlignedVolumes:
         names = (*CONDITION, "true_acceleration", "train_acceleration", "synthetic")
         return {name: getattr(self, name) for name in names}
 
+    @property
+    def domain(self) -> tuple[str, str]:
+        """Data set and anatomy: the subjects are the same at all conditions of one domain."""
+        return self.dataset, self.anatomy
+
     def covers_seeds(self, *arms: Arm) -> bool:
         """Whether each of these arms was trained several times, as far as it was trained at all."""
         return all(len(self.networks[arm]) > 1 or self.networks[arm] == [""] for arm in arms)

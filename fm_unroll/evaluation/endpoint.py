@@ -8,6 +8,7 @@ on the anatomy, which two separate comparisons with zero do not answer.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -109,7 +110,9 @@ def answer(endpoint: Endpoint, found: Sequence[AlignedVolumes], arms: Sequence[A
             terms = mean_gain(shared, arm, baseline, endpoint.metric)
             result = contrast(terms, endpoint.metric)
             verdict = judge(result.estimate.low, result.estimate.high, endpoint.margin)
-            answers.append(Answer(arm, baseline, result, verdict, len(set(map(domain_of, shared)))))
+            answers.append(
+                Answer(arm, baseline, result, verdict, len({condition.domain for condition in shared}))
+            )
     return answers
 
 
@@ -122,23 +125,26 @@ def judge(low: float, high: float, margin: float) -> Verdict:
     return "alike" if -margin < low and high < margin else "open"
 
 
-def domain_of(condition: AlignedVolumes) -> tuple[str, str]:
-    """Data set and anatomy of a condition: its subjects are the same at all conditions of one domain."""
-    return condition.dataset, condition.anatomy
-
-
 def mean_gain(
     conditions: Sequence[AlignedVolumes], arm: Arm, baseline: Arm, metric: str, weight: float = 1.0
 ) -> list[Term]:
     """The terms of a mean gain: every domain counts alike, and so does every condition within it."""
     sign = weight * (1 if METRICS[metric].higher_is_better else -1)
-    domains = [list(group) for _, group in groupby(sorted(conditions, key=domain_of), domain_of)]
+    domains = [
+        list(group)
+        for _, group in groupby(sorted(conditions, key=attrgetter("domain")), attrgetter("domain"))
+    ]
     terms = []
     for domain in domains:
         share = sign / (len(domains) * len(domain))
         for condition in domain:
             terms += [Term(share, condition, arm), Term(-share, condition, baseline)]
     return terms
+
+
+def _by_domain(conditions: Sequence[AlignedVolumes]) -> list[list[AlignedVolumes]]:
+    """The conditions of each domain, which follow each other as ``align`` returns them."""
+    return [list(group) for _, group in groupby(conditions, attrgetter("domain"))]
 
 
 def interactions(
@@ -161,7 +167,7 @@ def interactions(
     rows = []
     for arm in arms:
         shared = [condition for condition in found if arm != baseline and condition.comparable(arm, baseline)]
-        domains = [list(group) for _, group in groupby(shared, domain_of)]
+        domains = _by_domain(shared)
         for domain in domains:
             lowest, highest = (extreme(c.acceleration for c in domain) for extreme in (min, max))
             if lowest < highest:
@@ -207,7 +213,7 @@ def _interaction(
         "difference": result.estimate.value,
         "low": result.estimate.low,
         "high": result.estimate.high,
-        "p_value": result.p_value,
+        "p_value": result.estimate.p_value,
         "covers_seeds": result.covers_seeds,
         "subjects": result.subjects,
         "synthetic": any(condition.synthetic for condition in (*first, *second)),

@@ -9,7 +9,7 @@ one that is averaged over what the variances may be (the generalized p-value of 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
@@ -105,26 +105,28 @@ class Paired:
         return estimate([self.differences], arms)
 
 
-def p_values(conditions: Sequence[Paired]) -> list[float]:
-    """A p-value for each condition of one method and one baseline, for a table of many comparisons.
+def estimates(conditions: Sequence[Paired]) -> list[Estimate]:
+    """The estimate at each condition of one method and one baseline, for a table of many comparisons.
 
-    Each is that of the interval, or the generalized one if that is larger: for the latter the seeds' variance
-    is the mean over the conditions, and every training adds its degrees of freedom.
+    Its p-value is that of the interval, or the generalized one if that is larger: for the latter the seeds'
+    variance is the mean over the conditions, and every training adds its degrees of freedom.
     """
     found = [condition.estimate() for condition in conditions]
     if not all(condition.covers_seeds for condition in conditions):
-        return [each.p_value for each in found]
+        return found
     pooled = [
         _pooled([(condition.training, condition.method) for condition in conditions]),
         _pooled([(condition.training, condition.baseline) for condition in conditions]),
     ]
-    general = [
-        generalized_p_value(each.value, [Share.of(condition.differences), *pooled])
-        if np.isfinite(each.p_value)
-        else np.nan
+    return [
+        raised(each, [Share.of(condition.differences), *pooled]) if np.isfinite(each.p_value) else each
         for condition, each in zip(conditions, found, strict=True)
     ]
-    return [max(each.p_value, other) for each, other in zip(found, general, strict=True)]
+
+
+def raised(found: Estimate, shares: Sequence[Share]) -> Estimate:
+    """An estimate whose p-value is at least the generalized one, by these shares of its variance."""
+    return replace(found, p_value=max(found.p_value, generalized_p_value(found.value, shares)))
 
 
 def _pooled(arms: Sequence[tuple[float, Floats]]) -> Share:

@@ -22,9 +22,9 @@ from fm_unroll.evaluation.inference import (
     Share,
     effect_size,
     estimate,
-    generalized_p_value,
+    estimates,
     holm,
-    p_values,
+    raised,
 )
 from fm_unroll.evaluation.metric_table import METRICS
 from fm_unroll.evaluation.records import CONDITION
@@ -45,14 +45,13 @@ class Contrast:
     """A weighted sum of means, with what it was estimated from.
 
     Attributes:
-        estimate: value, interval and test; all NaN where no subject has every term.
-        p_value: that of the estimate, or the generalized one where it is larger.
+        estimate: value, interval and test; all NaN where no subject has every term. Where there are seeds,
+            the p-value is at least the generalized one.
         groups: of each data set what every subject adds, by its id.
         covers_seeds: whether the interval holds the variance between trainings.
     """
 
     estimate: Estimate
-    p_value: float
     groups: list["pd.Series[float]"]
     covers_seeds: bool
 
@@ -79,7 +78,7 @@ def contrast(terms: Sequence[Term], metric: str) -> Contrast:
         keep = np.logical_and.reduce([condition.succeeded(other) for other in others])
         means = by_subject(condition.values[arm][metric][:, keep], condition.subjects[keep])
         means = weight * means.set_axis(condition.networks[arm], axis="index")
-        shares.setdefault((condition.dataset, condition.anatomy), []).append(means.mean(axis="index"))
+        shares.setdefault(condition.domain, []).append(means.mean(axis="index"))
         if condition.networks[arm] != [""]:
             key = (arm, condition.train_acceleration)
             trainings.setdefault(key, []).append(means.mean(axis="columns"))
@@ -89,11 +88,9 @@ def contrast(terms: Sequence[Term], metric: str) -> Contrast:
     known = all(len(group) and np.isfinite(group).all() for group in groups)
     values = [group.to_numpy(float) for group in groups]
     result = estimate(values, arms) if known else UNKNOWN
-    p_value = result.p_value
-    if np.isfinite(p_value):
-        of_samples = [Share.of(sample) for sample in (*values, *arms)]
-        p_value = max(p_value, generalized_p_value(result.value, of_samples)) if arms else p_value
-    return Contrast(result, p_value, groups, covers_seeds)
+    if arms and np.isfinite(result.p_value):
+        result = raised(result, [Share.of(sample) for sample in (*values, *arms)])
+    return Contrast(result, groups, covers_seeds)
 
 
 def by_subject(values: Floats, subjects: NDArray[np.object_]) -> pd.DataFrame:
@@ -161,7 +158,7 @@ def compare(
     rows = [
         row
         for metric in metrics
-        for place, conditions in groupby(found, lambda condition: (condition.dataset, condition.anatomy))
+        for place, conditions in groupby(found, lambda condition: condition.domain)
         for row in _compare_all(list(conditions), baseline, arms, metric)
     ]
     names = (
@@ -190,10 +187,9 @@ def _compare_all(
             if arm != baseline and condition.comparable(arm, baseline)
         ]
         pairs = [paired(conditions[place], arm, baseline, metric) for place in places]
-        for place, pair, p_value in zip(places, pairs, p_values(pairs), strict=True):
-            condition = conditions[place]
-            found = _comparison(condition, baseline, arm, metric, pair, p_value)
-            rows[place, number] = condition.identity | vars(found)
+        for place, pair, found in zip(places, pairs, estimates(pairs), strict=True):
+            comparison = _comparison(conditions[place], baseline, arm, metric, pair, found)
+            rows[place, number] = conditions[place].identity | vars(comparison)
     return [rows[key] for key in sorted(rows)]
 
 
@@ -201,7 +197,7 @@ def paired(condition: AlignedVolumes, arm: Arm, baseline: Arm, metric: str) -> P
     """One method minus a baseline at one condition, in the volumes in which neither failed."""
     method, reference = _both(condition, arm, baseline, metric)
     return Paired(
-        differences=differences(condition, arm, baseline, metric).to_numpy(float),
+        differences=(method.mean(axis="index") - reference.mean(axis="index")).to_numpy(float),
         method=method.mean(axis="columns").to_numpy(float),
         baseline=reference.mean(axis="columns").to_numpy(float),
         training=condition.train_acceleration,
@@ -225,10 +221,9 @@ def _both(condition: AlignedVolumes, arm: Arm, baseline: Arm, metric: str) -> li
 
 
 def _comparison(
-    condition: AlignedVolumes, baseline: Arm, arm: Arm, metric: str, pair: Paired, p_value: float
+    condition: AlignedVolumes, baseline: Arm, arm: Arm, metric: str, pair: Paired, found: Estimate
 ) -> Comparison:
     volumes = int((condition.succeeded(arm) & condition.succeeded(baseline)).sum())
-    found = pair.estimate()
     return Comparison(
         metric=metric,
         baseline=baseline,
@@ -243,7 +238,7 @@ def _comparison(
         difference=found.value,
         low=found.low,
         high=found.high,
-        p_value=p_value,
+        p_value=found.p_value,
         cohens_dz=effect_size(pair.differences),
     )
 

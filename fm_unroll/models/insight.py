@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fm_unroll.models.unrolled import UnrolledNetwork
@@ -46,11 +45,11 @@ def size_of(network: UnrolledNetwork) -> dict[str, float]:
     parameters = {True: 0, False: 0}
     for parameter in network.parameters():
         parameters[parameter.requires_grad] += parameter.numel()
-    denoiser: nn.Module = network.cascades[0].denoiser  # type: ignore[assignment]  # a Cascade's
+    cascades: list[Any] = list(network.cascades)
     with FlopCounterMode(display=False) as counter:
-        denoiser(torch.zeros(1, *SLICE, dtype=torch.complex64))
+        cascades[0].denoiser(torch.zeros(1, *SLICE, dtype=torch.complex64))
     return {
         "trained": parameters[True],
         "frozen": parameters[False],
-        "flop": counter.get_total_flops() * len(network.cascades),
+        "flop": counter.get_total_flops() * len(cascades),
     }

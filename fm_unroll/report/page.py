@@ -151,10 +151,9 @@ def _curves(analysis: Analysis, metric: str) -> Iterator[Drawing]:
         compared = of_metric[of_metric.baseline == baseline]
         if not compared.difference.notna().any():
             continue
-        name = f"_to_{baseline}" if baseline.variant else ""
         caption = f"{label} of each method minus that of {baseline.label}. Purple: the method wins."
         figure = figures.regime_map(compared, analysis.means)
-        yield Drawing("regime", sentences.file_name(f"regime_map_{metric}{name}"), figure, caption)
+        yield Drawing("regime", sentences.beside_baseline(f"regime_map_{metric}", baseline), figure, caption)
         if metric == "ssim":
             turns = analysis.crossings[analysis.crossings.baseline == baseline]
             caption = (
@@ -162,7 +161,9 @@ def _curves(analysis: Analysis, metric: str) -> Iterator[Drawing]:
                 " Rings and bars: where a method clearly overtakes, with the interval of that acceleration."
             )
             figure = figures.difference_curves(compared, turns)
-            yield Drawing("difference", sentences.file_name(f"difference_ssim{name}"), figure, caption)
+            yield Drawing(
+                "difference", sentences.beside_baseline("difference_ssim", baseline), figure, caption
+            )
     if (analysis.means[analysis.means.metric == metric]["mean"]).notna().any():
         caption = f"{label} over true acceleration; bands: 95 % intervals (seeds: where several)."
         figure = figures.degradation_curves(analysis.means, metric)

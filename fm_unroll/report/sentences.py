@@ -95,6 +95,11 @@ def file_name(*parts: str) -> str:
     return "_".join("".join(c if c.isalnum() or c == "." else "_" for c in part) for part in parts)
 
 
+def beside_baseline(stem: str, baseline: Arm) -> str:
+    """A file's stem, which names the baseline where there are several trainings of it."""
+    return file_name(stem, f"to_{baseline}") if baseline.variant else file_name(stem)
+
+
 def notices(records: pd.DataFrame, means: pd.DataFrame, apart: Sequence[tuple[Arm, Arm]] = ()) -> list[str]:
     """What a reader has to know before any number, one sentence per notice.
 
@@ -287,7 +292,7 @@ def _answer_text(endpoint: Endpoint, given: Answer) -> str:
     detectable = number(found.detectable, endpoint.metric)
     return (
         f"{text} {interval(found.low, found.high, endpoint.metric, difference)}{seeds},"
-        f" p {p_text(given.found.p_value, given.found.subjects, equal='= ')}: {VERDICTS[given.verdict]}"
+        f" p {p_text(found.p_value, given.found.subjects, equal='= ')}: {VERDICTS[given.verdict]}"
         f" (what matters: {margin}). Four in five such studies would find a difference of {detectable}."
     )
 

@@ -15,6 +15,7 @@ from fm_unroll.report.formats import MISSING, Cell, Header, Table
 from fm_unroll.report.sentences import (
     SIZES,
     SYNTHETIC,
+    beside_baseline,
     center_name,
     crossing_text,
     difference,
@@ -89,12 +90,15 @@ def _seeds_cell(row: Any) -> str:
     return f"{row.seeds}, {row.baseline_seeds}" + ("" if row.covers_seeds else ": these two networks")
 
 
+INTERVAL = Column("95 % interval", lambda row: interval(row.low, row.high, row.metric, difference) or MISSING)
+P_VALUE = Column("p (Holm)", lambda row: p_text(row.p_holm, row.subjects))
+
 # Of one row that :func:`compare` returns, behind its condition; ``{label}`` is the metric's.
 COMPARISON_COLUMNS = [
     Column("Method", lambda row: Cell(row.arm.label, small=row.size)),
     Column("Δ {label}", _difference_cell),
-    Column("95 % interval", lambda row: interval(row.low, row.high, row.metric, difference) or MISSING),
-    Column("p (Holm)", lambda row: p_text(row.p_holm, row.subjects)),
+    INTERVAL,
+    P_VALUE,
     Column("Cohen's dz", lambda row: signed(row.cohens_dz, 2)),
     Column("Subjects (volumes)", _sample_cell),
     Column("Seeds", _seeds_cell),
@@ -185,7 +189,7 @@ def _crossing_table(found: pd.DataFrame, baseline: Arm) -> Table:
         body.append((first, *(column.of(row) for column in CROSSING_COLUMNS)))
         previous = place
     return Table(
-        name=file_name("crossings", f"to_{baseline}") if baseline.variant else "crossings",
+        name=beside_baseline("crossings", baseline),
         caption=f"True acceleration from which on each method is ahead of {baseline.label} in SSIM.",
         header=plain_header(["Data", *(column.heading for column in CROSSING_COLUMNS)]),
         body=tuple(body),
@@ -209,8 +213,8 @@ INTERACTION_COLUMNS = [
             ("better" if row.difference > 0 else "worse") if row.p_holm < 0.05 and row.covers_seeds else "",
         ),
     ),
-    Column("95 % interval", lambda row: interval(row.low, row.high, row.metric, difference) or MISSING),
-    Column("p (Holm)", lambda row: p_text(row.p_holm, row.subjects)),
+    INTERVAL,
+    P_VALUE,
     Column("Subjects", lambda row: str(row.subjects)),
 ]
 
@@ -232,7 +236,7 @@ def _interaction_table(data: pd.DataFrame, baseline: Arm) -> Table:
     label = METRICS[data.metric.iloc[0]].label
     one_seed = "" if data.covers_seeds.all() else "Methods with one seed: for these two networks."
     return Table(
-        name=file_name("interactions", f"to_{baseline}") if baseline.variant else "interactions",
+        name=beside_baseline("interactions", baseline),
         caption=f"Does the gain in {label} over {baseline.label} depend on acceleration or anatomy?",
         header=plain_header(["Data", *(column.heading for column in INTERACTION_COLUMNS)]),
         body=tuple(body),

@@ -53,7 +53,7 @@ def test_the_answer_is_the_mean_gain_over_what_was_named():
     interval = expected.confidence_interval(0.95)
     estimate = given.found.estimate
     assert (estimate.low, estimate.high) == pytest.approx((interval.low, interval.high))
-    assert given.found.p_value == pytest.approx(expected.pvalue)
+    assert given.found.estimate.p_value == pytest.approx(expected.pvalue)
     assert (given.arm, given.baseline, given.test_sets) == (arm("clip"), arm("varnet"), 1)
     assert given.verdict == judge(interval.low, interval.high, 0.01)
     assert not given.found.covers_seeds
