@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from fm_unroll.evaluation.along_training import ALONG_TRAINING
 from fm_unroll.evaluation.endpoint import Endpoint
 from fm_unroll.evaluation.protocol import Protocol, evaluate
 from fm_unroll.evaluation.scoring import TestSet
@@ -22,6 +23,7 @@ def cross_domain(
     matched: bool = True,
     weights: list[Path] | Path | None = None,
     primary: Endpoint | None = None,
+    along_training: bool = False,
     output: Path = Path("results/cross_domain"),
     batch_size: int = 4,
     num_workers: int = 2,
@@ -44,6 +46,8 @@ def cross_domain(
         matched: evaluate a checkpoint only at the acceleration it was trained for, as the paper does.
         weights: files of encoder weights that have moved since training; each serves those with its SHA-256.
         primary: the one comparison that the study is about; named once for an output folder, before results.
+        along_training: evaluate every saved epoch of each run instead (its callback EpochCheckpoints saves
+            them), into ``along_training`` below the output; the report then shows them.
         output: folder for records.csv and the pictures.
         batch_size: slices reconstructed at once, all of one volume.
         num_workers: reading processes.
@@ -55,9 +59,22 @@ def cross_domain(
     files = [weights] if isinstance(weights, Path) else weights or ()
     checkpoints = [checkpoints] if isinstance(checkpoints, str) else checkpoints
     protocol = Protocol(
-        test_sets, checkpoints, baselines, accelerations, only, centers, matched, files, primary
+        test_sets,
+        checkpoints,
+        baselines,
+        accelerations,
+        only,
+        centers,
+        matched,
+        files,
+        primary,
+        along_training,
     )
     records = evaluate(protocol, output, batch_size, num_workers)
-    if records is not None:
+    if records is None:
+        return
+    if along_training:
+        output = output / ALONG_TRAINING
+    else:
         print(summary(main_means(records)))
-        print(f"{len(records)} rows: {output / 'records.csv'}")
+    print(f"{len(records)} rows: {output / 'records.csv'}")

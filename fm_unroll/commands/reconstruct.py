@@ -65,9 +65,9 @@ def reconstruct(
         device: cpu, cuda, cuda:1, ...; auto: a GPU if there is one.
     """
     checkpoints = check_options(checkpoint, trust, subsets, batch_size)
-    scan = open_scan(file, axes)
-    files = planned_files(output, formats, scan.volume, file)
     trained = check_checkpoints(checkpoints, weights)
+    scan = open_scan(file, axes, trained[0].get("readout_crop", 1.0))
+    files = planned_files(output, formats, scan.volume, file)
     pattern = choose_sampling(scan, trained[0], acceleration, center, sampling)
     place = choose_device(device)
     networks = [load_network(path, weights).to(place) for path in checkpoints]

@@ -234,7 +234,8 @@ class IndexCache:
 
     def __init__(self, root: Path, reader: Reader[Any]) -> None:
         """Load what is known about the data set in ``root`` of a reader's layout."""
-        digest = hashlib.sha256(f"{reader.name.lower()}:{root.resolve()}".encode()).hexdigest()[:16]
+        cropped = "" if reader.readout_crop == 1 else f":{reader.readout_crop!r}"
+        digest = hashlib.sha256(f"{reader.name.lower()}{cropped}:{root.resolve()}".encode()).hexdigest()[:16]
         self.root = root
         self.code = source_sha256(*DECIDING, type(reader).__module__)
         self.file = cache_folder() / f"index-{digest}.json"

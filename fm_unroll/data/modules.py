@@ -37,6 +37,8 @@ class KSpaceData(LightningDataModule, ABC):
 
     anatomy: str
     default_split: tuple[float, float, float]
+    # samples along the readout over those that the object needs
+    readout_oversampling: float = 1.0
     # networks that are applied to the data, and what is done with these; to be set before setup()
     networks: Sequence[Seen] = ()
     verb: Verb | None = None
@@ -277,6 +279,7 @@ class CMRxReconData(KSpaceData):
         contrasts: Sequence[str] = ("cine_sax", "cine_lax", "T1map", "T2map"),
         subset: Literal["TrainingSet", "ValidationSet", "TestSet"] = "TrainingSet",
         acquisition: str = "FullSample",
+        readout_crop: float = 1.0,
         **options: Any,
     ) -> None:
         """Describe the data set.
@@ -290,12 +293,16 @@ class CMRxReconData(KSpaceData):
             subset: the challenge's part.
             acquisition: FullSample; or the challenge's undersampled files, for prediction only: AccFactor04,
                 AccFactor08, AccFactor10, and of 2024 and 2025 Uniform4, Uniform8, ...
+            readout_crop: share of the field of view along the readout that is read, about its middle. Files
+                hold the scanner's twofold oversampling: 0.5 leaves the air beside the object out. The paper
+                keeps all of it, and so does the default.
             options: split, split_seed, split_file, release, batch_size, num_workers and seed, as in
                 :class:`KSpaceData`.
         """
         if (subset, acquisition) != ("TrainingSet", "FullSample"):
             self.default_split = (0.0, 0.0, 1.0)
-        reader = CMRxReconReader(contrasts=tuple(contrasts), subset=subset, sampling=acquisition)
+        reader = CMRxReconReader(tuple(contrasts), subset, acquisition, readout_crop)
+        self.readout_oversampling = 2 * readout_crop
         center = None if acs_lines is None else Center(lines=acs_lines)
         sampling = (sampling or UniformSampling()).at(acceleration, center)
         super().__init__(root, reader, sampling, **options)

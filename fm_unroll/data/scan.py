@@ -112,13 +112,14 @@ class Scan:
         return batch
 
 
-def open_scan(path: Path | str, axes: str | Sequence[str] = ()) -> Scan:
+def open_scan(path: Path | str, axes: str | Sequence[str] = (), readout_crop: float = 1.0) -> Scan:
     """Recognise a file by its content, describe it, and compare what it says with some of its data.
 
     Args:
         path: the file.
         axes: order of a NumPy array's axes, ``"slice,coil,readout,phase"`` or a list of these names, see
             :class:`~fm_unroll.data.readers.numpy.NumPyReader`.
+        readout_crop: share of the field of view along the readout that is read, of a CMRxRecon file.
 
     Raises:
         InputError: no such file, of no known kind, or not usable; axes are given for a file that states its
@@ -127,7 +128,7 @@ def open_scan(path: Path | str, axes: str | Sequence[str] = ()) -> Scan:
     path = at_home(path)
     if not path.is_file():
         raise InputError(f"{path} is not a file")
-    reader = recognise(path)
+    reader = recognise(path).with_readout_crop(readout_crop)
     names = axes.split(",") if isinstance(axes, str) else axes
     names = [name.strip() for name in names if name.strip()]
     if names:

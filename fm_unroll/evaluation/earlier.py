@@ -51,7 +51,11 @@ class EarlierRows:
     """The rows that ``records.csv`` holds beside a command's work."""
 
     def __init__(
-        self, parts: Parts, test_sets: Sequence[TestSet], work: Sequence[tuple[Entrant, Condition]]
+        self,
+        parts: Parts,
+        test_sets: Sequence[TestSet],
+        work: Sequence[tuple[Entrant, Condition]],
+        along_training: bool = False,
     ) -> None:
         """Keep what rows are compared with; nothing is read.
 
@@ -59,7 +63,9 @@ class EarlierRows:
             parts: the finished parts in the folder.
             test_sets: all of the protocol, whether this command evaluates them or not.
             work: every entrant with every condition that this command evaluates.
+            along_training: whether a training may have several checkpoints.
         """
+        self.along_training = along_training
         self.parts = parts
         self.path = parts.output / "records.csv"
         self.test_sets = {(t.name, t.data.anatomy): t for t in test_sets}
@@ -102,7 +108,7 @@ class EarlierRows:
         if sha256 not in self._valid_checkpoints:
             return f"of {where} ({row.method}), which has changed or is gone"
         twin = self._own_trainings.get(_training_of(row))
-        if twin and twin.sha256 != sha256:
+        if twin and twin.sha256 != sha256 and not self.along_training:
             return f"of {where} ({row.method}), of the same training and seed as one that is given"
         return ""
 

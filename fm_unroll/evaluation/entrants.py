@@ -33,7 +33,9 @@ class Entrant:
         arm: what it is compared as.
         load: builds the network.
         train_acceleration: nominal acceleration it was trained for; NaN for classical methods.
+        train_anatomy: what it was trained on; empty for classical methods.
         seed: of the training; NaN for classical methods.
+        epoch: number of epochs after which the checkpoint was written; NaN for classical methods.
         sha256: of the checkpoint file; empty for classical methods.
         training_data: hash of what it was trained on; empty for classical methods.
         hyper_parameters: hash of everything else that makes its training, but the seed; likewise.
@@ -45,7 +47,9 @@ class Entrant:
     arm: Arm
     load: Callable[[], nn.Module]
     train_acceleration: float = float("nan")
+    train_anatomy: str = ""
     seed: float = float("nan")
+    epoch: float = float("nan")
     sha256: str = ""
     training_data: str = ""
     hyper_parameters: str = ""
@@ -140,7 +144,9 @@ def trained(path: Path, weights: Path | None = None) -> Entrant:
         ),
         load=lambda: load_network(path, weights),
         train_acceleration=facts["acceleration"],
+        train_anatomy=facts["anatomy"],
         seed=facts["seed"],
+        epoch=checkpoint["epoch"] + 1,  # Lightning counts from 0
         sha256=file_sha256(path),
         training_data=_short_hash(_training_data(facts)),
         hyper_parameters=_short_hash(_hyper_parameters(checkpoint)),
@@ -151,14 +157,16 @@ def trained(path: Path, weights: Path | None = None) -> Entrant:
 
 
 def _training_data(facts: dict[str, Any]) -> list[Any]:
-    """Who was seen in training and selection, in which contrasts, and how k-space was sampled.
+    """Who was seen in training and selection, in which contrasts, and how k-space was sampled and cropped.
 
     The nominal acceleration is left out: networks for several of them are one arm.
     """
     pattern = facts["sampling"]
     sampling = {name: value for name, value in pattern["init_args"].items() if name != "acceleration"}
     seen = [sorted(facts["subjects"]["train"]), sorted(facts["subjects"]["val"]), facts["population"]]
-    return [*seen, facts.get("contrasts"), pattern["class_path"], sampling]
+    # 1 for checkpoints of the time before it could be chosen, whose hash stays
+    cropped = [crop] if (crop := facts.get("readout_crop", 1.0)) != 1 else []
+    return [*seen, facts.get("contrasts"), pattern["class_path"], sampling, *cropped]
 
 
 def _hyper_parameters(checkpoint: dict[str, Any]) -> list[Any]:

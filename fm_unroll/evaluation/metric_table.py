@@ -42,12 +42,15 @@ class Measure:
         required: whether every ``records.csv`` has these columns.
         obstacle: returns why this machine cannot compute it and what would change that; an empty text if it
             can. None: every machine can.
+        without_oversampling: whether it is given the middle rows of images, those that are left without
+            readout oversampling; of images that have none it measures nothing (NaN).
     """
 
     function: MetricFunction | str
     columns: tuple[str, ...]
     required: bool = False
     obstacle: Callable[[], str] | None = None
+    without_oversampling: bool = False
 
     def __call__(self, prediction: "Tensor", target: "Tensor", data_range: "Tensor") -> dict[str, "Tensor"]:
         """One value per slice for each column: ``(batch,)``, on the CPU."""
@@ -147,6 +150,7 @@ def register_metric(
     group: Group = "perceptual",
     convention: str = "mean over slices",
     obstacle: Callable[[], str] | None = None,
+    without_oversampling: bool = False,
 ) -> Callable[[MetricFunction], MetricFunction]:
     """Add a function to the table; see :class:`Metric` and :class:`Measure` for the arguments.
 
@@ -161,7 +165,7 @@ def register_metric(
         raise InputError(f"metric {name!r} is registered already: choose another name")
 
     def register(function: MetricFunction) -> MetricFunction:
-        measure = Measure(function, (name,), obstacle=obstacle)
+        measure = Measure(function, (name,), False, obstacle, without_oversampling)
         METRICS[name] = Metric(name, label, digits, direction, group, convention, measure)
         return function
 

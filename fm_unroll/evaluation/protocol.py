@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from fm_unroll.errors import InputError
+from fm_unroll.evaluation.along_training import ALONG_TRAINING
 from fm_unroll.evaluation.description import describe, learned_priors, settle_endpoint
 from fm_unroll.evaluation.earlier import EarlierRows
 from fm_unroll.evaluation.endpoint import Endpoint
@@ -21,7 +22,8 @@ from fm_unroll.models.checkpoints import find_moved_weights
 from fm_unroll.physics import Center
 from fm_unroll.provenance import provenance
 
-RUNS = "runs/*/*/checkpoints/best.ckpt"
+RUNS = "runs/*/*"
+BEST, EPOCHS = "checkpoints/best.ckpt", "epochs/*.ckpt"  # of a run
 DEMO, DEMO_CONTROLS = "demo", "demo-controls"
 
 
@@ -40,6 +42,7 @@ class Protocol:
         weights: files of encoder weights that have moved since training; each serves the checkpoints whose
             encoder has its SHA-256.
         primary: the one comparison that the study is about, if one is named.
+        along_training: whether checkpoints are those of all saved epochs, not one for each training.
     """
 
     test_sets: list[TestSet]
@@ -51,11 +54,12 @@ class Protocol:
     matched: bool = True
     weights: Sequence[Path] = ()
     primary: Endpoint | None = None
+    along_training: bool = False
 
     def paths(self) -> list[Path]:
         """The files of the checkpoints."""
         if self.checkpoints is None:
-            return default_checkpoints()
+            return default_checkpoints(EPOCHS if self.along_training else BEST)
         return find_checkpoints(self.checkpoints)
 
     def entrants(self, paths: Sequence[Path]) -> list[Entrant]:
@@ -66,7 +70,8 @@ class Protocol:
         """
         moved = find_moved_weights(paths, self.weights)
         found = [*map(classical, self.baselines), *(trained(path, moved.get(path)) for path in paths)]
-        refuse_twins(found)
+        if not self.along_training:
+            refuse_twins(found)
         return found
 
     def work(self, entrants: Sequence[Entrant]) -> list[tuple[Entrant, Condition]]:
@@ -109,7 +114,7 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
 
     Args:
         protocol: what to evaluate.
-        output: folder for records.csv and the pictures.
+        output: folder for records.csv and the pictures; what is evaluated along training lies below it.
         batch_size: slices reconstructed at once, all of one volume.
         num_workers: reading processes.
 
@@ -122,6 +127,8 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
             a checkpoint that has seen test subjects, two checkpoints of one training, a folder whose
             ``records.csv`` is no table, or one with another primary endpoint.
     """
+    if protocol.along_training:
+        output = output / ALONG_TRAINING
     paths = protocol.paths()
     entrants = protocol.entrants(paths)
     work = protocol.work(entrants)
@@ -131,8 +138,10 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
         output, tuple(measure for measure in measures() if absent.keys().isdisjoint(measure.columns))
     )
     if share.leads:
-        announce(absent, EarlierRows(parts, protocol.test_sets, work))
-    protocol_facts = describe(work, paths) | {"primary": settle_endpoint(protocol.primary, output)}
+        announce(absent, EarlierRows(parts, protocol.test_sets, work, protocol.along_training))
+    protocol_facts = describe(work, paths)
+    if not protocol.along_training:
+        protocol_facts["primary"] = settle_endpoint(protocol.primary, output)
     facts = provenance() | {"protocol": protocol_facts, "left_out": absent}
     stopwatch = Stopwatch(output / "provenance.json", facts)
     run = Run(work, parts, share)
@@ -141,9 +150,11 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
     if not share.leads:
         return None
     # asked once more: another command may have finished in this folder meanwhile
-    earlier, _ = EarlierRows(parts, protocol.test_sets, work).standing()
+    earlier, _ = EarlierRows(parts, protocol.test_sets, work, protocol.along_training).standing()
     records = parts.collect_rows([parts.of_volume(*item) for item in run.items()], earlier)
     stopwatch.save(records)
+    if protocol.along_training:
+        return records
     run.picture(records)
     priors = output / "priors.json"
     write_json(priors, learned_priors(entrants, records, read_json(priors)))
@@ -163,15 +174,18 @@ def announce(absent: Mapping[str, str], earlier: EarlierRows) -> None:
         print(f"left out of {earlier.path}: {reason}")
 
 
-def default_checkpoints() -> list[Path]:
-    """The best checkpoints of all runs below ``runs``, or the demo's where there are no others.
+def default_checkpoints(of_run: str = BEST) -> list[Path]:
+    """Checkpoints of all runs below ``runs``, or of the demo's where there are no others.
+
+    Args:
+        of_run: a path or pattern within the folder of a run.
 
     Raises:
         InputError: there is none.
     """
-    found = find_checkpoints([RUNS])
+    found = find_checkpoints([f"{RUNS}/{of_run}"])
     own = [path for path in found if path.parts[1] not in (DEMO, DEMO_CONTROLS)]
-    return own or find_checkpoints([f"runs/{DEMO}/*/checkpoints/best.ckpt"])
+    return own or find_checkpoints([f"runs/{DEMO}/*/{of_run}"])
 
 
 def find_checkpoints(patterns: Sequence[str]) -> list[Path]:

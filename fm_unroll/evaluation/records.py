@@ -34,6 +34,7 @@ SLICE = ("slice", "frame")
 KEY = (*RUN, *CONDITION, *VOLUME, *SLICE)
 ORIGIN = ("code", "commit", "device", "precision")
 TRAINING = ("training_data", "hyper_parameters")
+NETWORK = ("train_anatomy", "epoch")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class SliceRecord:
         precision: ``float32``; ``tf32`` on graphics cards whose convolutions round their factors to it.
         training_data: hash of subjects, contrasts and sampling of the training; empty for untrained methods.
         hyper_parameters: hash of the network's options and of the recipe; likewise.
+        train_anatomy: anatomy that the model was trained on; empty for untrained methods.
+        epoch: number of epochs after which the checkpoint was written; NaN for untrained methods.
     """
 
     protocol_version: int
@@ -108,6 +111,8 @@ class SliceRecord:
     precision: str = ""
     training_data: str = ""
     hyper_parameters: str = ""
+    train_anatomy: str = ""
+    epoch: float = math.nan
 
     def row(self) -> dict[str, Any]:
         """The row of ``records.csv``: column -> value, NaN where a metric was not computed."""
@@ -124,7 +129,7 @@ def columns() -> dict[str, type]:
     types: dict[str, type] = {field.name: cast(type, field.type) for field in fields(SliceRecord)}
     del types["scores"]
     status = types.pop("status")
-    origin = {name: types.pop(name) for name in (*ORIGIN, *TRAINING)}
+    origin = {name: types.pop(name) for name in (*ORIGIN, *TRAINING, *NETWORK)}
     required, optional = (
         {column: float for measure in measures() if measure.required is kind for column in measure.columns}
         for kind in (True, False)
@@ -154,7 +159,7 @@ def read_records(path: Path) -> pd.DataFrame:
         types = {name: kind for name, kind in columns().items() if name in raw}
         records = pd.DataFrame({name: _column(raw, name, kind, path) for name, kind in types.items()})
     optional = {column for measure in measures() if not measure.required for column in measure.columns}
-    optional |= {*ORIGIN, *TRAINING}
+    optional |= {*ORIGIN, *TRAINING, *NETWORK}
     if absent := [name for name in columns() if name not in records and name not in optional]:
         raise InputError(f"{path}: columns missing: {', '.join(absent)}; write it again with this version")
     if records.empty:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.sample import KSpaceBatch
+from fm_unroll.data.undersampling import center_crop
 from fm_unroll.data.volume import Volume
 from fm_unroll.evaluation.entrants import Entrant
 from fm_unroll.evaluation.metric_table import OF_THE_TARGET, Measure, measures
@@ -168,12 +169,24 @@ class Scorer:
         batch = accelerate(full.to(self.device), self.condition.pattern)
         return batch, reconstruct(self.network, batch)
 
+    def _measured(
+        self, measure: Measure, images: Tensor, target: Tensor, data_range: Tensor
+    ) -> dict[str, Tensor]:
+        """One value per slice for each column of a measure."""
+        oversampling = self.condition.test_set.data.readout_oversampling
+        if measure.without_oversampling:
+            if oversampling <= 1:
+                return {name: torch.full((len(target),), math.nan) for name in measure.columns}
+            kept = (round(target.shape[-2] / oversampling), target.shape[-1])
+            images, target = center_crop(images, kept), center_crop(target, kept)
+        return measure(images, target, data_range)
+
     def score(self, volume: Volume, batch: KSpaceBatch, images: Tensor) -> Iterator[SliceRecord]:
         """The rows of some reconstructed slices of one volume."""
         target = require_target(batch)
         scores: dict[str, Tensor] = {}
         for measure in self.measures:
-            scores |= measure(images, target, batch.data_range)
+            scores |= self._measured(measure, images, target, batch.data_range)
         entrant, condition = self.entrant, self.condition
         origin = origin_of_rows(entrant, self.device)
         for row in range(len(batch)):
@@ -208,5 +221,7 @@ class Scorer:
                 status="failed" if failed else "ok",
                 training_data=entrant.training_data,
                 hyper_parameters=entrant.hyper_parameters,
+                train_anatomy=entrant.train_anatomy,
+                epoch=entrant.epoch,
                 **origin,
             )

@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation import selection
+from fm_unroll.evaluation.along_training import ALONG_TRAINING, courses, gains
 from fm_unroll.evaluation.arms import BASELINE, Arm
 from fm_unroll.evaluation.endpoint import Endpoint
 from fm_unroll.evaluation.metric_table import METRICS, metrics_of
 from fm_unroll.evaluation.records import read_records
 from fm_unroll.files import file_sha256, make_folder, read_json
-from fm_unroll.report import figures, mean_tables, pictures, published, sentences, tables
+from fm_unroll.report import along_training, figures, mean_tables, pictures, published, sentences, tables
 from fm_unroll.report.analysis import Analysis, analyse
 from fm_unroll.report.formats import Table
 from fm_unroll.report.style import save
@@ -68,8 +69,8 @@ def write_report(records: Path, out: Path) -> tuple[int, int]:
     """Write ``report.html``, ``tables/`` (csv, md, tex) and ``figures/`` (png, pdf).
 
     Args:
-        records: the ``records.csv`` of a run; ``images/``, ``priors.json`` and ``provenance.json`` beside it
-            are used where they are.
+        records: the ``records.csv`` of a run; ``images/``, ``along_training/``, ``priors.json`` and
+            ``provenance.json`` beside it are used where they are.
         out: folder to write into.
 
     Returns:
@@ -84,15 +85,16 @@ def write_report(records: Path, out: Path) -> tuple[int, int]:
     endpoint = Endpoint.of(primary) if primary else None
     analysis = analyse(read_records(records), endpoint, sentences.sizes(learned))
     shown = _shown(analysis.records, records.parent / "images")
+    epochs = _epochs(records.parent / ALONG_TRAINING / "records.csv", analysis.records)
     priors = _read_priors(records.parent / "priors.json", analysis.arms)
     for folder in (out / "tables", out / "figures"):
         make_folder(folder)
-    made = _tables(analysis)
+    made = _tables(analysis) | {"along_training": along_training.gain_table(gains(epochs))}
     for table in (table for group in made.values() for table in group):
         for suffix, text in ((".csv", table.csv()), (".md", table.markdown()), (".tex", table.latex())):
             (out / "tables" / f"{table.name}{suffix}").write_text(text, encoding="utf-8")
     drawn: defaultdict[str, list[Drawn]] = defaultdict(list)
-    for drawing in _drawings(analysis, shown, priors):
+    for drawing in (*_drawings(analysis, shown, priors), *_along_training(epochs)):
         source = save(drawing.figure, out / "figures", drawing.name)
         drawn[drawing.section].append(Drawn(source, drawing.caption))
     page = _page(analysis, shown, made, drawn, provenance, records)
@@ -108,6 +110,18 @@ def _shown(records: pd.DataFrame, images: Path) -> Shown:
         extremes=[(case, stored[case.place]) for case in selection.extremes(shown) if case.place in stored],
         searched=len(shown.drop_duplicates(list(selection.PLACE))),
     )
+
+
+def _epochs(records: Path, chosen: pd.DataFrame) -> pd.DataFrame:
+    """What was evaluated along training, if anything was."""
+    return courses(read_records(records), chosen) if records.is_file() else pd.DataFrame()
+
+
+def _along_training(epochs: pd.DataFrame) -> Iterator[Drawing]:
+    if len(epochs):
+        caption = "SSIM out of domain against SSIM on the anatomy of training, while networks are trained."
+        figure = along_training.along_training(epochs)
+        yield Drawing("along_training", "along_training", figure, caption)
 
 
 def _tables(analysis: Analysis) -> dict[str, list[Table]]:

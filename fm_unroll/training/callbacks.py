@@ -73,6 +73,31 @@ class LastCheckpoint(ModelCheckpoint):
             trainer.save_checkpoint(self.format_checkpoint_name({}), weights_only=False)
 
 
+class EpochCheckpoints(ModelCheckpoint):
+    """The network after every few epochs, in ``RUN_DIR/epochs``, to see later what training does elsewhere.
+
+    Networks alone: no run goes on from them. ``cross-domain --along_training true`` evaluates them.
+    """
+
+    def __init__(self, every: int = 1) -> None:
+        """Choose after how many epochs."""
+        super().__init__(
+            filename="epoch_{epoch:03d}",
+            save_top_k=-1,
+            every_n_epochs=every,
+            save_weights_only=True,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+            # after validation, as the best checkpoint: both then say the same epoch
+            save_on_train_epoch_end=False,
+        )
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Keep them apart from the checkpoints that a run goes on from."""
+        self.dirpath = str(Path(trainer.default_root_dir, "epochs").resolve())
+        super().setup(trainer, pl_module, stage)
+
+
 class ImagePanels(Callback):
     """Pictures of a few validation slices: target, reconstruction, brightened error and zero-filled image."""
 

@@ -188,6 +188,7 @@ class ReconstructionTask(LightningModule):
             },
             "anatomy": data.anatomy,
             "contrasts": sorted({volume.contrast for volume in data.volumes("train")}),
+            "readout_crop": data.reader.readout_crop,
             "recipe": recipe_of(self.trainer, data),
             "synthetic": any(volume.synthetic for volume in data.index.volumes),
             "acceleration": float(data.sampling.acceleration),

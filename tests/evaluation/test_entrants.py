@@ -52,6 +52,8 @@ def checkpoint(path: Path, part: str = "fm_unroll", **changed: object) -> Path:
         ("hyper_parameters", {"learning_rate": 1e-4}, False),
         ("fm_unroll", {"recipe": {"max_epochs": 5}}, False),
         ("fm_unroll", {"contrasts": ["cine_sax"]}, False),
+        ("fm_unroll", {"readout_crop": 1.0}, True),
+        ("fm_unroll", {"readout_crop": 0.5}, False),
         ("fm_unroll", {"subjects": {"train": ["P001"], "val": ["P003"], "test": ["P004"]}}, False),
         ("fm_unroll", {"subjects": {"train": ["P001", "P002"], "val": ["P004"], "test": []}}, False),
         ("fm_unroll", {"population": vars(Population("CMRxRecon", "2024", "TrainingSet"))}, False),

@@ -32,8 +32,9 @@ from fm_unroll.evaluation.protocol import choose_conditions, default_checkpoints
 from fm_unroll.evaluation.records import read_records, volume_table
 from fm_unroll.evaluation.scoring import Condition, Scorer, TestSet
 from fm_unroll.evaluation.selection import PLACE, shown_runs, typical
-from fm_unroll.physics import Center, EquispacedSampling, RandomSampling, ifft2c, rss
+from fm_unroll.physics import Center, EquispacedSampling, RandomSampling, UniformSampling, ifft2c, rss
 from fm_unroll.report.pictures import read_slices
+from fm_unroll.training.run_folder import latest_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +63,12 @@ def run(root: Path, output: Path, **options) -> pd.DataFrame:
 def checkpoint(synthetic, tmp_path_factory) -> Path:
     """A network after one epoch."""
     run_dir = tmp_path_factory.mktemp("runs") / "image_skip_only"
+    fit(synthetic, run_dir)
+    return run_dir / "checkpoints" / "best.ckpt"
+
+
+def fit(synthetic: Path, run_dir: Path, **options) -> None:
+    """Train for a moment."""
     data = {"root": str(synthetic), "acceleration": 4, "acs_lines": 8, "split": list(SPLIT), "num_workers": 0}
     model = {
         "method": "image_skip_only",
@@ -71,12 +78,11 @@ def checkpoint(synthetic, tmp_path_factory) -> Path:
         "sens_pools": 2,
     }
     trainer = {"max_epochs": 1, "default_root_dir": str(run_dir), "accelerator": "cpu", "logger": False}
-    trainer |= {"enable_progress_bar": False, "limit_train_batches": 2, "limit_val_batches": 1}
+    trainer |= {"enable_progress_bar": False, "limit_train_batches": 2, "limit_val_batches": 1} | options
     content = {"model": model, "data": {"class_path": "CMRxReconData", "init_args": data}, "trainer": trainer}
     config = run_dir.with_suffix(".yaml")
     config.write_text(yaml.safe_dump(content))
     main(["fit", "--config", str(config)])
-    return run_dir / "checkpoints" / "best.ckpt"
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +119,21 @@ def test_all_methods_see_the_same_masks_and_none_of_the_training_subjects(record
     seen = torch.load(checkpoint, weights_only=True)["fm_unroll"]["subjects"]
     tested = set(records[records.anatomy == "cardiac"].subject)
     assert tested == set(seen["test"]) and not tested & {*seen["train"], *seen["val"]}
+
+
+def test_ssim_without_readout_oversampling_is_that_of_the_middle_rows_of_hearts(records, synthetic):
+    row = records[(records.method == "zero_filled") & (records.anatomy == "cardiac")].iloc[0]
+    (path,) = synthetic.glob(f"MultiCoil/*/TrainingSet/FullSample/{row.volume}.mat")
+    with h5py.File(path) as file:
+        stored = file["kspace_full"][row.frame, row.slice]  # coil, ky, kx
+    kspace = torch.from_numpy((stored["real"] + 1j * stored["imag"]).swapaxes(1, 2))
+    mask = UniformSampling(row.acceleration, ACS8.lines)(kspace.shape[-1], "any")
+    target, image = (rss(ifft2c(k))[None].numpy() for k in (kspace, kspace * mask.lines))
+    rows = slice(kspace.shape[1] // 4, kspace.shape[1] // 4 + kspace.shape[1] // 2)
+    expected = evaluate.ssim(target[:, rows], image[:, rows], maxval=row.data_range)
+    assert row.ssim_half == pytest.approx(float(expected[0]), abs=1e-5)
+    assert row.ssim == pytest.approx(float(evaluate.ssim(target, image, maxval=row.data_range)[0]), abs=1e-5)
+    assert records[records.anatomy != "cardiac"].ssim_half.isna().all()
 
 
 def test_volume_metrics_equal_fastmri_on_the_files_themselves(records, synthetic):
@@ -332,6 +353,37 @@ def test_provenance_says_what_was_run_and_counts_the_time_of_all_sessions(synthe
     earlier = facts["wall_time_s"]
     run(synthetic, tmp_path, checkpoints=[str(checkpoint)])
     assert json.loads((tmp_path / "provenance.json").read_text())["wall_time_s"] > earlier > 0
+
+
+def test_saved_epochs_are_evaluated_apart_and_all_of_them_stay(synthetic, tmp_path, capsys):
+    saved = [{"class_path": "fm_unroll.training.callbacks.EpochCheckpoints"}]
+    run_dir, output = tmp_path / "run", tmp_path / "results"
+    fit(synthetic, run_dir, max_epochs=3, callbacks=saved)
+    names = [f"epoch_00{number}.ckpt" for number in range(3)]
+    assert sorted(path.name for path in (run_dir / "epochs").iterdir()) == names
+    assert latest_checkpoint(run_dir) == run_dir / "checkpoints/last.ckpt", "those are for going on"
+    options = {"only": ["knee"], "centers": [TENTH], "accelerations": [4], "along_training": True}
+    chosen = {"checkpoints": [str(run_dir / "epochs/*.ckpt")], "test_sets": test_sets(synthetic)}
+    cross_domain(**chosen, **options, output=output, num_workers=0)
+    folder = output / "along_training"
+    records = read_records(folder / "records.csv")
+    trained = records[records.method == "image_skip_only"]
+    assert sorted(set(trained.epoch)) == [1, 2, 3] and set(trained.train_anatomy) == {"cardiac"}
+    untrained = records[records.method == "zero_filled"]
+    assert untrained.epoch.isna().all() and set(untrained.train_anatomy) == {""}
+    assert trained.groupby("epoch").size().tolist() == [len(untrained)] * 3
+    assert trained.groupby("epoch").ssim.mean().nunique() == 3
+    assert not (folder / "images").exists() and not (output / "records.csv").exists()
+    # another command keeps the rows of the same trainings' other epochs
+    cross_domain(
+        **chosen | {"checkpoints": [str(run_dir / "epochs" / names[0])]},
+        **options | {"centers": [FIFTH]},
+        output=output,
+        num_workers=0,
+    )
+    assert "left out of" not in capsys.readouterr().out
+    both = read_records(folder / "records.csv")
+    assert both.groupby("center", observed=True).epoch.nunique().to_dict() == {"0.10": 3, "0.20": 1}
 
 
 def test_rows_of_another_mask_or_of_other_metrics_are_not_taken(synthetic, checkpoint):

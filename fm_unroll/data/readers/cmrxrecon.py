@@ -10,12 +10,13 @@ dimensions of size 1, which are the leading ones here: 5 dimensions are [t, z, c
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import h5py
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fm_unroll.data.lines import find_lines, lines_of_mask, masks_beside
@@ -47,6 +48,7 @@ from fm_unroll.data.readers.registry import register_reader
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError, UnsupportedError
 from fm_unroll.files import reached_again, visible
+from fm_unroll.physics import crop_readout
 from fm_unroll.subjects.population import Population
 
 CATEGORIES = {"cine_sax": "Cine", "cine_lax": "Cine", "T1map": "Mapping", "T2map": "Mapping"}  # of 2023
@@ -72,11 +74,15 @@ class CMRxReconReader(HDF5Reader):
         subset: ``TrainingSet``, ``ValidationSet`` or ``TestSet``.
         sampling: ``FullSample``; the undersampled ``AccFactor04``, ``AccFactor08``, ``AccFactor10`` of 2023;
             or ``Uniform4``, ``Uniform8``, ... of 2024 and 2025.
+        readout_crop: share of the field of view along the readout that is read, about its middle. The scanner
+            sampled the readout twice as densely as the object needs, and files hold all of it: 0.5 keeps the
+            object's half.
     """
 
     contrasts: tuple[str, ...] = tuple(CATEGORIES)
     subset: str = "TrainingSet"
     sampling: str = "FullSample"
+    readout_crop: float = 1.0
 
     name: ClassVar[str] = "CMRxRecon"
     keys: ClassVar[str] = ", ".join(KSPACE_NAMES)
@@ -101,6 +107,15 @@ class CMRxReconReader(HDF5Reader):
                 f"unknown sampling {self.sampling!r}: choose from FullSample, AccFactor04, AccFactor08, "
                 "AccFactor10, Uniform4, Uniform8, ..."
             )
+        if not 0 < self.readout_crop <= 1:
+            raise InputError(
+                f"readout_crop is {self.readout_crop:g}: give the share of the readout's field of view that "
+                "is kept, above 0 and at most 1"
+            )
+
+    def with_readout_crop(self, share: float) -> Self:
+        """See :meth:`Reader.with_readout_crop`."""
+        return replace(self, readout_crop=share)
 
     def find(self, root: Path) -> tuple[list[Path], list[str]]:
         """The files of this part, sorted, and ``P007/T1map``, ... where a subject lacks a contrast.
@@ -239,7 +254,7 @@ class CMRxReconReader(HDF5Reader):
         fully_sampled = dataset.name.strip("/") in FULL_NAMES and not place.pattern
         return Volume.of_array(
             path,
-            (frames, slices, coils, readout, phase),
+            (frames, slices, coils, self._kept(readout), phase),
             _sampled_lines(path, file, dataset, fully_sampled),
             name=f"{place.subject}/{place.contrast}",
             subject=place.subject,
@@ -249,7 +264,19 @@ class CMRxReconReader(HDF5Reader):
 
     def read(self, file: h5py.File, volume: Volume, slice: int, frame: int) -> Images:
         """One slice of one frame. No reconstruction is stored."""
-        return _read_slice(get_kspace(file, KSPACE_NAMES, AXES), slice, frame), None
+        kspace = torch.from_numpy(_read_slice(get_kspace(file, KSPACE_NAMES, AXES), slice, frame))
+        return crop_readout(kspace, volume.readout).numpy(), None
+
+    def notes(self, file: h5py.File) -> tuple[str, ...]:
+        """What is left of the readout, where it is cropped."""
+        if self.readout_crop == 1:
+            return ()
+        rows = get_kspace(file, KSPACE_NAMES, AXES).shape[-1]
+        return (f"of the readout's field of view the middle {self._kept(rows)} of {rows} rows are read",)
+
+    def _kept(self, readout: int) -> int:
+        """How many of the readout's samples are kept."""
+        return max(1, round(self.readout_crop * readout))
 
     def _subjects(self, root: Path, contrasts: Sequence[str]) -> Iterator[tuple[str, Path]]:
         """The subjects of this part with their folders, one of each category of some contrasts, or of all."""

@@ -63,6 +63,7 @@ class Reader(ABC, Generic[Opened]):
         keys: what an HDF5 file of this layout holds, for messages.
         suffixes: endings of file names; files with one of them should be scans of a data set.
         misplaced: why :meth:`find` may overlook a scan, and what to do, for messages.
+        readout_crop: share of the field of view along the readout that is read, about its middle.
     """
 
     name: ClassVar[str]
@@ -70,6 +71,7 @@ class Reader(ABC, Generic[Opened]):
     keys: ClassVar[str] = ""
     suffixes: ClassVar[tuple[str, ...]] = ()
     misplaced: ClassVar[str] = "which is read alone, not as part of a data set"
+    readout_crop: float = 1.0
 
     @property
     def part(self) -> str:
@@ -94,6 +96,15 @@ class Reader(ABC, Generic[Opened]):
             InputError: files of this layout state the order of their axes.
         """
         raise InputError("is no NumPy file and states the order of its axes: leave out --axes")
+
+    def with_readout_crop(self, share: float) -> Self:
+        """The same reader for a network that was trained on scans of a cropped readout.
+
+        Args:
+            share: of the field of view along the readout that is kept; layouts that cannot be read so are
+                read whole.
+        """
+        return self
 
     @abstractmethod
     def open(self, path: Path) -> Opened:

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
+import torch
 
 from fm_unroll.curation.survey import survey
 from fm_unroll.data.dataset import SliceDataset
@@ -47,6 +48,37 @@ def test_every_slice_comes_in_the_order_coil_readout_phase(tmp_path: Path, shape
         np.testing.assert_array_equal(sample.kspace, np.moveaxis(kspace[..., slice_, frame], 2, 0))
         assert (sample.slice, sample.frame) == (slice_, frame) and sample.target is None
         assert sample.kspace.is_contiguous() and KSpaceBatch.collate([sample]).mask.all()
+
+
+@pytest.mark.parametrize(("share", "rows"), [(0.5, (4, 12)), (0.75, (2, 14)), (0.3, (6, 11)), (1.0, (0, 16))])
+def test_a_cropped_readout_holds_the_middle_rows_of_the_same_image(tmp_path: Path, share: float, rows: tuple):
+    write_cmrxrecon(tmp_path, "P007", "T1map", (16, 12, 2, 3, 4))
+    whole, cropped = (
+        SliceDataset(index.root, reader, index.volumes)
+        for reader in (CMRxReconReader(("T1map",)), CMRxReconReader(("T1map",), readout_crop=share))
+        # the second one must not find the first one's sizes in the cache, nor the other way round
+        for index in (build_index(tmp_path, reader),)
+    )
+    assert cropped.volumes[0].crop == (rows[1] - rows[0], 12) and whole.volumes[0].crop == (16, 12)
+    image = ifft2c(whole[5].kspace)[:, rows[0] : rows[1]]
+    torch.testing.assert_close(ifft2c(cropped[5].kspace), image, atol=1e-5, rtol=0)
+
+
+def test_a_cropped_readout_keeps_the_lines_that_were_sampled(tmp_path: Path):
+    lines = uniform_lines(64, 8, 24)
+    kspace = random_kspace(16, 64, 2, 1, 1) * lines[None, :, None, None, None]
+    folder = tmp_path / "MultiCoil" / "Cine" / "ValidationSet" / "AccFactor08" / "P003"
+    path = write_matlab(folder / "cine_lax.mat", kspace_sub08=kspace)
+    sample = read(path, reader=CMRxReconReader(("cine_lax",), "ValidationSet", "AccFactor08", 0.5))
+    assert sample.kspace.shape == (2, 8, 64)
+    np.testing.assert_array_equal(sample.kspace.abs().sum((0, 1)) > 0, lines)
+    np.testing.assert_array_equal(KSpaceBatch.collate([sample]).mask[0, 0, 0], lines)
+
+
+@pytest.mark.parametrize("share", [0, -0.5, 1.5, float("nan")])
+def test_no_more_is_kept_of_the_readout_than_there_is(share: float):
+    with pytest.raises(InputError, match=f"readout_crop is {share:g}: give the share"):
+        CMRxReconReader(readout_crop=share)
 
 
 def test_double_precision_becomes_complex64(tmp_path: Path):

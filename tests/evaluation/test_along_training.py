@@ -1,0 +1,148 @@
+"""SSIM out of domain at every saved epoch: numbers worked out by hand, their figure and their table."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fake_records import fake_records, write_run
+from fm_unroll.evaluation.along_training import courses, gains
+from fm_unroll.evaluation.arms import Arm
+from fm_unroll.evaluation.records import read_records
+from fm_unroll.report.along_training import along_training, gain_table
+from fm_unroll.report.page import write_report
+
+METHODS = ("varnet", "clip", "zero_filled")
+EPOCHS = 4
+
+
+def epochs_of(tmp_path, ssim, seeds: int = 2) -> pd.DataFrame:
+    """Records of networks of several epochs; SSIM of every slice is `ssim(method, anatomy, seed, epoch)`."""
+    some = fake_records(METHODS, subjects=3, seeds=seeds, accelerations=(8.0,))
+    trained = some.method != "zero_filled"
+    some.loc[trained, "train_anatomy"] = "cardiac"
+    parts = [some[~trained]]
+    for epoch in range(1, EPOCHS + 1):
+        part = some[trained].assign(epoch=float(epoch))
+        part["checkpoint_sha256"] += f"-{epoch}"
+        part["ssim"] = [ssim(r.method, r.anatomy, r.seed, epoch) for r in part.itertuples()]
+        parts.append(part)
+    path = tmp_path / "epochs.csv"
+    pd.concat(parts).to_csv(path, index=False)
+    return read_records(path)
+
+
+def rising(method, anatomy, seed, epoch) -> float:
+    """Both rise in domain; elsewhere CLIP falls behind after the second epoch."""
+    if anatomy == "cardiac":
+        return 0.8 + 0.02 * epoch + 0.001 * seed
+    return 0.7 + (0.01 * (2.5 - epoch) if method == "clip" else 0) + 0.002 * seed
+
+
+def test_every_network_has_its_means_in_and_out_of_domain(tmp_path):
+    records = epochs_of(tmp_path, rising)
+    chosen = records[(records.epoch == 3) | records.epoch.isna()]
+    found = courses(records, chosen)
+    assert set(found.anatomy) == {"knee", "brain"}
+    trained = found[found.epoch.notna()]
+    assert len(trained) == 2 * EPOCHS * 2 * 4  # methods, epochs, seeds, and two centers of two anatomies
+    for row in trained.itertuples():
+        assert row.ssim == pytest.approx(rising(row.arm.method, row.anatomy, row.seed, row.epoch))
+        assert row.in_domain == pytest.approx(rising(row.arm.method, "cardiac", row.seed, row.epoch))
+        assert row.subjects == 3
+    assert (trained.chosen == (trained.epoch == 3)).all()
+    floor = found[found.epoch.isna()]
+    assert set(floor.arm) == {Arm("zero_filled")} and len(floor) == 4
+    hearts = records[(records.method == "zero_filled") & (records.anatomy == "cardiac")]
+    by_subject = hearts.groupby("subject", observed=True).ssim.mean()
+    assert floor.in_domain.to_numpy() == pytest.approx(by_subject.mean())
+
+
+def test_subjects_count_alike_however_many_volumes_they_have(tmp_path):
+    records = epochs_of(tmp_path, rising)
+    knees = (records.anatomy == "knee") & (records.subject == "K000")
+    records["ssim"] = np.where(knees, 0.1, 0.4)
+    more = records[knees].assign(volume="K000/another", slice=7)
+    everything = pd.concat([records, more])
+    found = courses(everything, everything)
+    assert found[found.anatomy == "knee"].ssim.to_numpy() == pytest.approx(0.3)  # (0.1 + 0.4 + 0.4) / 3
+
+
+@pytest.mark.parametrize("spoil", ["failed", "missing"])
+def test_a_network_without_all_slices_has_no_mean(tmp_path, spoil):
+    records = epochs_of(tmp_path, rising)
+    one = (
+        (records.anatomy == "knee") & (records.epoch == 2) & (records.method == "clip") & (records.seed == 0)
+    )
+    where = records.index[one & (records.center == "0.08")][0]
+    if spoil == "failed":
+        records.loc[where, "ssim"] = np.nan
+    else:
+        records = records.drop(index=where)
+    found = courses(records, records)
+    unknown = found[found.ssim.isna()]
+    assert [(r.anatomy, r.center, r.arm.method, r.epoch, r.seed) for r in unknown.itertuples()] == [
+        ("knee", "0.08", "clip", 2, 0)
+    ]
+
+
+def test_the_gain_is_given_at_the_chosen_epoch_and_over_all(tmp_path):
+    records = epochs_of(tmp_path, rising)
+    # validation chose the first epoch of CLIP and the last one of the baseline
+    by_method = {"clip": 1, "varnet": EPOCHS}
+    chosen = records[records.epoch == records.method.map(by_method).astype(float)]
+    found = gains(courses(records, chosen))
+    assert len(found) == 4 and set(found.arm) == {Arm("clip", "clip", "pretrained")}
+    for row in found.itertuples():
+        assert (row.ahead, row.epochs) == (2, EPOCHS)
+        assert [row.at_chosen, row.low, row.high] == pytest.approx([0.015, -0.015, 0.015])
+    (table,) = gain_table(found)
+    assert [cell.text for cell in table.body[0][1:]] == [
+        "CLIP",
+        "E2E-VarNet",
+        "2 of 4",
+        "+0.0150",
+        "\N{MINUS SIGN}0.0150 to +0.0150",
+    ]
+
+
+def test_networks_of_other_training_data_are_not_compared(tmp_path):
+    records = epochs_of(tmp_path, rising)
+    records["training_data"] = np.where(records.method == "clip", "some", "others")
+    assert gains(courses(records, records)).empty and gain_table(gains(courses(records, records))) == []
+
+
+def test_without_another_anatomy_there_is_nothing_to_show(tmp_path):
+    records = epochs_of(tmp_path, rising)
+    assert courses(records[records.anatomy == "cardiac"], records).empty
+    assert courses(records[records.anatomy == "knee"], records).empty
+
+
+def test_the_figure_shows_every_network_and_rings_the_chosen(tmp_path):
+    records = epochs_of(tmp_path, rising)
+    chosen = records[records.epoch == 3]
+    figure = along_training(courses(records, chosen))
+    axes = [axis for axis in figure.axes if axis.get_visible()]
+    assert len(axes) == 4
+    for axis in axes:
+        points = np.concatenate([dots.get_offsets() for dots in axis.collections])
+        assert len(points) == 2 * 2 * EPOCHS
+        rings = [line for line in axis.lines if line.get_marker() == "o" and line.get_markersize() == 10]
+        at = sorted(line.get_xdata()[0] for line in rings)
+        assert at == pytest.approx([0.86, 0.86, 0.861, 0.861])
+        assert [line.get_marker() for line in axis.lines].count("x") == 1
+
+
+def test_the_report_holds_it_where_it_was_evaluated(tmp_path):
+    records = write_run(
+        tmp_path, fake_records(METHODS, subjects=3, seeds=1, accelerations=(8.0,)), stored=False
+    )
+    write_report(records, tmp_path / "without")
+    assert "Along training" not in (tmp_path / "without/report.html").read_text()
+    folder = tmp_path / "along_training"
+    folder.mkdir()
+    epochs_of(folder, rising, seeds=1).to_csv(folder / "records.csv", index=False)
+    write_report(records, tmp_path / "with")
+    page = (tmp_path / "with/report.html").read_text()
+    assert "Along training" in page and "2 of 4" in page
+    assert (tmp_path / "with/figures/along_training.png").is_file()
+    assert (tmp_path / "with/tables/along_training.csv").is_file()
