@@ -29,7 +29,9 @@ demo: $(INSTALLED)  ## synthesise data, train two small networks, evaluate them 
 	$(RUN) data synthesize --root $(DATA) --workers 2
 	$(call train,configs/demo/varnet.yaml)
 	$(call train,configs/demo/foundation.yaml)
-	$(RUN) cross-domain --config configs/demo/cross_domain.yaml --checkpoints '[$(DEMO)/*/checkpoints/best.ckpt]'
+	$(RUN) cross-domain --config configs/demo/cross_domain.yaml --checkpoints '$(DEMO)/*/checkpoints/best.ckpt'
+	$(RUN) cross-domain --config configs/demo/cross_domain.yaml --checkpoints '$(DEMO)/*/epochs/*.ckpt' \
+		--along_training true --only cardiac knee --centers 24 0.08 --accelerations 8 --baselines zero_filled cg_sense
 	$(RUN) report $(DEMO)/records.csv
 
 demo-controls: $(INSTALLED)  ## the demo's prior with trained (WEIGHTS=dinov2_small file), random and no encoder

@@ -16,7 +16,7 @@ from fm_unroll.cli import main
 from fm_unroll.data import CMRxReconData
 from fm_unroll.errors import InputError
 from fm_unroll.models.checkpoints import load_network
-from fm_unroll.physics import UniformSampling, ifft2c, rss
+from fm_unroll.physics import UniformSampling, fft2c, ifft2c, rss
 from fm_unroll.reconstruction.volume import in_chunks
 from fm_unroll.training.task import ReconstructionTask
 
@@ -156,6 +156,23 @@ def test_numpy_and_matlab_files_of_one_scan_give_one_image(synthetic, checkpoint
     assert "does not say what it shows" in capsys.readouterr().err
     np.testing.assert_array_equal(stored(tmp_path / "a.h5"), stored(tmp_path / "b.h5"))
     assert "--axes slice,coil,readout,phase" in error_line(capsys, array, *options, tmp_path / "c.h5")
+
+
+def test_a_scan_is_cropped_as_those_of_the_network_s_training(synthetic, tmp_path, capsys):
+    path = save_checkpoint(tmp_path / "half.ckpt", synthetic, readout_crop=0.5)
+    run(synthetic / HEART, "--checkpoint", path, "--output", tmp_path / "a.h5")
+    kspace = stored(synthetic / HEART, "kspace_full")
+    kspace = torch.from_numpy((kspace["real"] + 1j * kspace["imag"]).swapaxes(-1, -2).copy())
+    rows = kspace.shape[-2]
+    whole = ifft2c(kspace)[..., rows // 2 - rows // 4 : rows // 2 - rows // 4 + rows // 2, :]
+    mask = UniformSampling(4, 8)(kspace.shape[-1])
+    with torch.no_grad():
+        masked = (fft2c(whole) * mask.lines).flatten(0, 1)
+        expected = load_network(path)(masked, mask.lines[None, None, None], mask.num_acs).numpy()
+    image = stored(tmp_path / "a.h5")
+    assert image.shape == (2, 2, rows // 2, kspace.shape[-1])
+    np.testing.assert_allclose(image.reshape(expected.shape), expected, rtol=1e-3, atol=1e-5)
+    assert f"the middle {rows // 2} of {rows} rows" in capsys.readouterr().err
 
 
 def test_an_undersampled_file_is_taken_as_it_is(synthetic, checkpoint, tmp_path, capsys):
