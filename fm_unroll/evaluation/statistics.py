@@ -153,7 +153,8 @@ def compare(
 
     Returns:
         One row per comparison: the identity of the condition, the fields of :class:`Comparison`, ``p_holm``
-        (Holm's correction over one data set, metric and baseline) and ``clear`` (whether it is below 0.05).
+        (Holm's correction over one data set, metric and baseline; over methods without training apart, which
+        are no hypotheses of a study) and ``clear`` (whether it is below 0.05).
     """
     rows = [
         row
@@ -169,7 +170,8 @@ def compare(
         *Comparison.__dataclass_fields__,
     )
     table = pd.DataFrame(rows, columns=list(names))
-    family = table.groupby(["dataset", "anatomy", "metric"], sort=False).p_value
+    floor = table.arm.map(lambda arm: arm.kind == "classical").astype(bool)
+    family = table.groupby(["dataset", "anatomy", "metric", floor.rename("floor")], sort=False).p_value
     table["p_holm"] = family.transform(holm) if len(table) else np.empty(0)
     table["clear"] = table.p_holm < 0.05
     return table

@@ -27,7 +27,8 @@ class Analysis:
         baselines: those that others are compared with, where they were trained on the same data.
         means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
         contrasts: the same by contrast, of the data sets that have several.
-        comparisons: trained methods minus each baseline; empty without one.
+        comparisons: all other methods, those without training included, minus each baseline; empty without
+            one.
         controls: priors minus each of their controls (SSIM); empty without one.
         apart: pairs of a trained method and a baseline that differ in what they were trained on, and are not
             compared for that.
@@ -86,7 +87,7 @@ def analyse(
         means=_sized(describe(found, arms), sizes),
         contrasts=_by_contrast(volumes, arms),
         comparisons=_sized(
-            _join([compare(found, baseline, trained, metrics_of("main")) for baseline in baselines]), sizes
+            _join([compare(found, baseline, arms, metrics_of("main")) for baseline in baselines]), sizes
         ),
         controls=_sized(_controls(found, priors, arms), sizes),
         crossings=_join([crossings(found, baseline, trained) for baseline in baselines]),

@@ -52,7 +52,10 @@ def regime_map(comparisons: pd.DataFrame, means: pd.DataFrame) -> Figure:
     cells = sum(map(len, columns)) + 0.35 * len(panels)
     figure = Figure(figsize=(WIDTH, 0.36 * len(arms) + 1.4), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, width_ratios=[len(c) / cells for c in columns])[0]
-    limit = np.nanmax(np.abs(comparisons.difference), initial=1e-6)
+    # zero-filled images may be far below: shades are for telling networks apart
+    own = comparisons[[arm.kind != "classical" for arm in comparisons.arm]]
+    clipped = np.nanmax(np.abs(comparisons.difference), initial=1e-6)
+    limit = np.nanmax(np.abs(own.difference), initial=0) or clipped
     norm = TwoSlopeNorm(0, -limit, limit)
     colors = mpl.colormaps["PuOr" if metric.higher_is_better else "PuOr_r"]
     below = _below_zero_filled(means[means.metric == metric.name], metric.higher_is_better)
@@ -76,7 +79,12 @@ def regime_map(comparisons: pd.DataFrame, means: pd.DataFrame) -> Figure:
         axis.grid(False)
         axis.spines[:].set_visible(False)
     bar = figure.colorbar(
-        mpl.cm.ScalarMappable(norm, colors), ax=list(axes), fraction=0.025, pad=0.01, aspect=18
+        mpl.cm.ScalarMappable(norm, colors),
+        ax=list(axes),
+        fraction=0.025,
+        pad=0.01,
+        aspect=18,
+        extend="both" if clipped > limit else "neither",
     )
     bar.set_label(f"Δ {metric.label}")
     bar.outline.set_visible(False)

@@ -168,13 +168,14 @@ def _curves(analysis: Analysis, metric: str) -> Iterator[Drawing]:
         caption = f"{label} of each method minus that of {baseline.label}. Purple: the method wins."
         figure = figures.regime_map(compared, analysis.means)
         yield Drawing("regime", sentences.beside_baseline(f"regime_map_{metric}", baseline), figure, caption)
-        if metric == "ssim":
+        trained = compared[[arm.kind != "classical" for arm in compared.arm]]
+        if metric == "ssim" and trained.difference.notna().any():
             turns = analysis.crossings[analysis.crossings.baseline == baseline]
             caption = (
                 "The same differences over true acceleration, with 95 % intervals."
                 " Rings and bars: where a method clearly overtakes, with the interval of that acceleration."
             )
-            figure = figures.difference_curves(compared, turns)
+            figure = figures.difference_curves(trained, turns)
             yield Drawing(
                 "difference", sentences.beside_baseline("difference_ssim", baseline), figure, caption
             )

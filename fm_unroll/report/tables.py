@@ -144,12 +144,20 @@ def _comparison_table(dataset: str, anatomy: str, metric: str, data: pd.DataFram
             f"{label}: {convention}; {better} is better than {baseline.label}."
             " All figures are over subjects; interval and test hold the variance between subjects and"
             " between seeds, where both methods have several."
-            f" Holm over the {int(data.p_value.notna().sum())} tests of this table."
+            f" Holm over {_tests(data)}."
             " Coloured: p < 0.05, with several seeds.",
             SIZES if data["size"].any() else "",
         ),
         data=data,
     )
+
+
+def _tests(data: pd.DataFrame) -> str:
+    """How many tests a table holds, those of methods without training apart."""
+    tested = data[data.p_value.notna()]
+    floors = sum(arm.kind == "classical" for arm in tested.arm)
+    text = f"the {len(tested) - floors} tests of trained methods in this table"
+    return f"{text}, and apart over the {floors} of methods without training" if floors else text
 
 
 COURSES = {

@@ -232,3 +232,16 @@ def test_the_order_is_the_papers():
     places = [(c.anatomy, c.center, c.acceleration) for c in found]
     assert places[:4] == [("cardiac", "24 ACS lines", a) for a in (4, 8, 10)] + [("knee", "0.08", 4)]
     assert places[-1] == ("brain", "0.04", 10)
+
+
+def test_methods_without_training_stand_beside_and_cost_the_trained_ones_nothing():
+    methods, floors = ["clip", "dinov2"], ["zero_filled", "wavelet"]
+    records = fake_records(("varnet", *methods, *floors), anatomies=("knee",))
+    found = align(volume_table(records))
+    both, alone = (compare(found, "varnet", arms) for arms in (methods + floors, methods))
+    own = both[both.arm.isin(set(alone.arm))].reset_index(drop=True)
+    pd.testing.assert_frame_equal(own, alone)
+    beside = both[~both.arm.isin(set(alone.arm))]
+    assert len(beside) == 2 * 2 * 3 and (beside.difference < 0).all()
+    smallest = beside.loc[beside.p_value.idxmin()]
+    assert smallest.p_holm == pytest.approx(len(beside) * smallest.p_value)
