@@ -28,6 +28,11 @@ class Place(NamedTuple):
     slice: int
     frame: int
 
+    @property
+    def condition(self) -> tuple[str, str, str, float]:
+        """Data set, anatomy, center and acceleration."""
+        return self[:4]
+
 
 class Extreme(NamedTuple):
     """The slice where a method's SSIM minus the baseline's is largest (``best``) or smallest (``worst``)."""
@@ -105,6 +110,21 @@ def extremes(shown: pd.DataFrame) -> list[Extreme]:
             for kind, place in zip(("best", "worst"), places, strict=True):
                 found.append(Extreme(kind, arm, baseline, Place(*gain.index[place])))
     return found
+
+
+def best_classical(means: pd.DataFrame) -> dict[tuple[str, str, str, float], Arm]:
+    """Of every condition the method without training, other than zero-filling, with the highest mean SSIM.
+
+    Args:
+        means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
+
+    Returns:
+        Data set, anatomy, center and acceleration -> the method; conditions without one are left out.
+    """
+    ssim = means[(means.metric == "ssim") & means["mean"].notna() & (means.arm != ZERO_FILLED)]
+    classical = ssim[ssim.arm.map(lambda arm: arm.kind == "classical").astype(bool)]
+    best = classical.loc[classical.groupby(list(CONDITION))["mean"].idxmax()]
+    return dict(zip(best[list(CONDITION)].itertuples(index=False, name=None), best.arm, strict=True))
 
 
 def pictured(shown: pd.DataFrame) -> list[Place]:

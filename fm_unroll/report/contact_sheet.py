@@ -9,8 +9,12 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from fm_unroll.files import whole_file
+from fm_unroll.report.style import TYPE, WIDTH, styled, wrapped
 
 IMAGES_PER_ROW = 6
+WHITE_PERCENTILE = 98.5
+SPACE = 0.06  # inches between images
+LINE = 1.3 * TYPE / 72  # inches
 
 GrayImage = npt.NDArray[np.floating[Any]]
 
@@ -24,17 +28,39 @@ def draw_contact_sheet(rows: Mapping[str, Sequence[tuple[str, GrayImage]]], titl
         title: title of the page.
         path: the PNG to write.
     """
-    columns = max(3, *(len(images) for images in rows.values()))
-    figure = Figure(figsize=(2.6 * columns, 2.9 * len(rows) + 0.5), facecolor="black")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    top = 1 - 0.9 / figure.get_figheight()
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=top, wspace=0.03, hspace=0.3)
-    for row, (heading, images) in zip(axes, rows.items(), strict=True):
-        for axis in row:
-            axis.set_axis_off()
-        for axis, (label, image) in zip(row, images, strict=False):
-            axis.imshow(image, cmap="gray", vmin=0, vmax=np.percentile(image, 98.5))
-            axis.set_title(f"{heading}\n{label}", color="white", fontsize=8)
-    figure.suptitle(title, y=1 - 0.1 / figure.get_figheight(), color="white")
+    figure = contact_sheet(rows, title)
     with whole_file(path) as part:
-        figure.savefig(part, dpi=100, format="png")
+        figure.savefig(part, dpi=240, format="png")
+
+
+@styled
+def contact_sheet(rows: Mapping[str, Sequence[tuple[str, GrayImage]]], title: str) -> Figure:
+    """The page as a figure; see :func:`draw_contact_sheet`."""
+    columns = max(3, *(len(images) for images in rows.values()))
+    cell = WIDTH / columns
+    width = cell - SPACE
+    labels = {heading: [wrapped(label, width) for label, _ in images] for heading, images in rows.items()}
+    heights = {
+        heading: width * max(image.shape[0] / image.shape[1] for _, image in images)
+        for heading, images in rows.items()
+    }
+    lines = {heading: 1 + max(label.count("\n") for label in labels[heading]) for heading in rows}
+    total = 3.5 * LINE + sum(heights[heading] + (lines[heading] + 2.5) * LINE for heading in rows)
+    figure = Figure(figsize=(WIDTH, total), facecolor="black")
+    scale = f"White: from the {WHITE_PERCENTILE}th percentile of each image on"
+    figure.text(0.5, 1 - LINE / total, f"{title}\n{scale}", color="white", ha="center", va="top")
+    y = 3.5 * LINE  # inches from the top
+    for heading, images in rows.items():
+        name = heading.replace("\n", ", ")
+        figure.text(SPACE / 2 / WIDTH, 1 - y / total, name, color="white", va="top", fontweight="bold")
+        y += 1.5 * LINE
+        for column, (label, (_, image)) in enumerate(zip(labels[heading], images, strict=True)):
+            height = width * image.shape[0] / image.shape[1]
+            left = column * cell + SPACE / 2
+            place = (left / WIDTH, 1 - (y + height) / total, width / WIDTH, height / total)
+            axis = figure.add_axes(place)
+            axis.set_axis_off()
+            axis.imshow(image, cmap="gray", vmin=0, vmax=float(np.percentile(image, WHITE_PERCENTILE)))
+            figure.text(left / WIDTH, 1 - (y + height + 0.03) / total, label, color="white", va="top")
+        y += heights[heading] + (lines[heading] + 1) * LINE
+    return figure

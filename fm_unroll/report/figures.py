@@ -18,20 +18,29 @@ from fm_unroll.evaluation.metric_table import METRICS
 from fm_unroll.evaluation.records import CONDITION
 from fm_unroll.evaluation.selection import ZERO_FILLED
 from fm_unroll.report.formats import MISSING
-from fm_unroll.report.sentences import center_name, domain_name, signed, stars, times, two_lines
-from fm_unroll.report.style import WIDTH, footer, line_styles, styled
+from fm_unroll.report.sentences import center_name, domain_name, signed, stars, times
+from fm_unroll.report.style import GRAY, WIDTH, footer, ink_on, legend_columns, line_styles, styled, wrapped
 
 ONE_SEED = "\N{DEGREE SIGN}"
 MARKS = (
     f"* p < 0.05, ** p < 0.01, *** p < 0.001 after Holm's correction; {ONE_SEED} p < 0.05 for these two"
-    f" networks (one training seed);\nn/t: not tested (fewer than {MIN_SUBJECTS} subjects). Hatched: method"
+    f" networks (one training seed); n/t: not tested (fewer than {MIN_SUBJECTS} subjects). Hatched: method"
     " or baseline is worse than zero-filled. In brackets: true acceleration."
 )
+CELLS = 9  # of a regime map beside each other: as many as fit the width at the size of all type
 
 
-def _panels(data: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+def _panels(data: pd.DataFrame, inches: float) -> list[tuple[str, pd.DataFrame]]:
+    """Title, broken to fit a width, and rows of every data set and center."""
     groups = data.groupby(["dataset", "anatomy", "center"], sort=False)
-    return [(f"{domain_name(d, a)}\n{center_name(c)}", group) for (d, a, c), group in groups]
+    return [(wrapped(f"{domain_name(d, a)}\n{center_name(c)}", inches), group) for (d, a, c), group in groups]
+
+
+def _grid(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with axes row by row, as many as are asked for, and those that stay empty behind them."""
+    rows = -(-count // columns)
+    figure = Figure(figsize=(WIDTH, height * rows + 0.8), layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
 
 
 @styled
@@ -47,11 +56,10 @@ def regime_map(comparisons: pd.DataFrame, means: pd.DataFrame) -> Figure:
     """
     metric = METRICS[comparisons.metric.iloc[0]]
     arms, baseline = sorted(set(comparisons.arm)), comparisons.baseline.iloc[0]
-    panels = _panels(comparisons)
-    columns = [sorted(group.acceleration.unique()) for _, group in panels]
-    cells = sum(map(len, columns)) + 0.35 * len(panels)
-    figure = Figure(figsize=(WIDTH, 0.36 * len(arms) + 1.4), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False, width_ratios=[len(c) / cells for c in columns])[0]
+    most = comparisons.groupby(["dataset", "anatomy", "center"]).acceleration.nunique().max()
+    columns = min(comparisons.groupby(["dataset", "anatomy", "center"]).ngroups, max(1, CELLS // most))
+    panels = _panels(comparisons, 5 / columns)
+    figure, axes = _grid(len(panels), columns, 0.4 * len(arms) + 0.95)
     # zero-filled images may be far below: shades are for telling networks apart
     own = comparisons[[arm.kind != "classical" for arm in comparisons.arm]]
     clipped = np.nanmax(np.abs(comparisons.difference), initial=1e-6)
@@ -59,7 +67,8 @@ def regime_map(comparisons: pd.DataFrame, means: pd.DataFrame) -> Figure:
     norm = TwoSlopeNorm(0, -limit, limit)
     colors = mpl.colormaps["PuOr" if metric.higher_is_better else "PuOr_r"]
     below = _below_zero_filled(means[means.metric == metric.name], metric.higher_is_better)
-    for axis, (title, group), accelerations in zip(axes, panels, columns, strict=True):
+    for number, (axis, (title, group)) in enumerate(zip(axes, panels, strict=False)):
+        accelerations = sorted(group.acceleration.unique())
         found = group.set_index(["arm", "acceleration"])
         for y, arm in enumerate(arms):
             for x, acceleration in enumerate(accelerations):
@@ -67,25 +76,20 @@ def regime_map(comparisons: pd.DataFrame, means: pd.DataFrame) -> Figure:
                 place = tuple(group.iloc[0][list(CONDITION[:3])])
                 hatched = any((*place, acceleration, each) in below for each in (arm, baseline))
                 _regime_cell(axis, x, y, row, norm, colors, metric.digits, hatched)
-        heads = [
-            f"{times(a)}\n({group[group.acceleration == a].true_acceleration.iloc[0]:.1f})"
-            for a in accelerations
-        ]
+        true = group.drop_duplicates("acceleration").set_index("acceleration").true_acceleration
+        heads = [f"{times(a)}\n({true[a]:.1f})" for a in accelerations]
         axis.set_xticks(range(len(accelerations)), heads)
-        axis.set_yticks(range(len(arms)), [two_lines(arm.label) for arm in arms] if axis is axes[0] else [])
-        axis.set(xlim=(-0.5, len(accelerations) - 0.5), ylim=(len(arms) - 0.5, -0.5))
-        axis.set_title(two_lines(title).replace("center fraction", "center"), fontsize=6.5)
+        first = number % columns == 0
+        axis.set_yticks(range(len(arms)), [wrapped(arm.label, 1.3) for arm in arms] if first else [])
+        axis.set(xlim=(-0.5, len(accelerations) - 0.5), ylim=(len(arms) - 0.5, -0.5), title=title)
         axis.tick_params(length=0)
         axis.grid(False)
         axis.spines[:].set_visible(False)
-    bar = figure.colorbar(
-        mpl.cm.ScalarMappable(norm, colors),
-        ax=list(axes),
-        fraction=0.025,
-        pad=0.01,
-        aspect=18,
-        extend="both" if clipped > limit else "neither",
-    )
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    shades = mpl.cm.ScalarMappable(norm, colors)
+    extend = "both" if clipped > limit else "neither"
+    bar = figure.colorbar(shades, ax=axes, fraction=0.025, pad=0.01, aspect=30, extend=extend)
     bar.set_label(f"Δ {metric.label}")
     bar.outline.set_visible(False)
     footer(figure, comparisons.synthetic.any(), MARKS)
@@ -115,19 +119,21 @@ def _regime_cell(
     box: dict[str, Any] = {"xy": (x - 0.48, y - 0.46), "width": 0.96, "height": 0.92}
     if row is None or np.isnan(row.difference):
         axis.add_patch(Rectangle(**box, facecolor="white", edgecolor="#c8c8c8", hatch="////", linewidth=0))
-        axis.text(x, y, MISSING, ha="center", va="center", color="#777777")
+        ground = {"facecolor": "white", "linewidth": 0, "pad": 1}
+        axis.text(x, y, MISSING, ha="center", va="center", color=GRAY, bbox=ground)
         return
     face = colors(norm(row.difference))
     axis.add_patch(Rectangle(**box, facecolor=face, linewidth=0))
     if hatched:
         axis.add_patch(Rectangle(**box, fill=False, edgecolor="#8c8c8c", hatch="////", linewidth=0))
-    dark = np.dot(face[:3], (0.299, 0.587, 0.114)) < 0.6
     one_seed = ONE_SEED if row.clear else ""
     mark = "n/t" if np.isnan(row.p_holm) else stars(row.p_holm) if row.covers_seeds else one_seed
-    text = signed(row.difference, min(digits, 3))
-    color = "white" if dark else "#222222"
-    axis.text(x, y - (0.1 if mark else 0), text, ha="center", va="center", fontsize=5.5, color=color)
-    axis.text(x, y + 0.24, mark, ha="center", va="center", fontsize=5.5, color=color)
+    look: dict[str, Any] = {"ha": "center", "va": "center", "color": ink_on(face)}
+    if hatched:  # keep the lines off the letters
+        look["bbox"] = {"facecolor": face, "linewidth": 0, "pad": 1}
+    axis.text(x, y - (0.2 if mark else 0), signed(row.difference, min(digits, 3)), **look)
+    if mark:
+        axis.text(x, y + 0.22, mark, **look)
 
 
 @styled
@@ -168,12 +174,14 @@ def difference_curves(comparisons: pd.DataFrame, crossings: pd.DataFrame) -> Fig
 
 
 def _curves(data: pd.DataFrame, column: str, label: str) -> Figure:
-    panels = _panels(data)
+    groups = data.groupby(["dataset", "anatomy", "center"]).ngroups
+    columns = min(groups, 3)
+    panels = _panels(data, 6.3 / columns)
     styles = line_styles(data.arm)
-    rows = -(-len(panels) // 3)
-    figure = Figure(figsize=(WIDTH, 2.05 * rows + 0.55), layout="constrained")
-    columns = min(len(panels), 3)
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    figure, axes = _grid(len(panels), columns, 2.1)
+    for axis in axes[1:]:
+        axis.sharex(axes[0])
+        axis.sharey(axes[0])
     for axis, (title, group) in zip(axes, panels, strict=False):
         for arm in sorted(set(group.arm)):
             line = group[group.arm == arm].sort_values("true_acceleration")
@@ -182,7 +190,7 @@ def _curves(data: pd.DataFrame, column: str, label: str) -> Figure:
             axis.fill_between(
                 line.true_acceleration, line.low, line.high, color=style["color"], alpha=0.12, linewidth=0
             )
-        axis.set_title(title, fontsize=7)
+        axis.set_title(title)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     for i, axis in enumerate(axes[: len(panels)]):
@@ -196,12 +204,13 @@ def _curves(data: pd.DataFrame, column: str, label: str) -> Figure:
     }
     ordered = [arm.label for arm in sorted(set(data.arm))]
     spare = axes[len(panels)] if len(axes) > len(panels) else None
-    where = {"loc": "outside upper center", "ncols": 5} if spare is None else {"loc": "center"}
+    beside = legend_columns(ordered)
+    where = {"loc": "outside upper center", "ncols": beside} if spare is None else {"loc": "center"}
     if spare is not None:
         spare.set_visible(True)
         spare.set_axis_off()
     owner = figure if spare is None else spare
-    owner.legend([entries[text] for text in ordered], ordered, **where, handlelength=2.4, fontsize=7)
+    owner.legend([entries[text] for text in ordered], ordered, **where, handlelength=2.4)
     footer(figure, data.synthetic.any())
     return figure
 
@@ -217,8 +226,9 @@ def fusion_weights(priors: Mapping[Arm, Mapping[str, Any]]) -> Figure:
     fused = {arm: prior for arm, prior in priors.items() if prior.get("fusion")}
     stepped = {arm: prior for arm, prior in priors.items() if prior.get("step_sizes")}
     count = len(fused) + bool(stepped)
-    figure = Figure(figsize=(min(WIDTH, 2.3 * count + 0.6), 2.5), layout="constrained")
-    axes = figure.subplots(1, count, squeeze=False)[0]
+    columns = min(count, 4)
+    figure, axes = _grid(count, columns, 2.0)
+    figure.set_figwidth(min(WIDTH, 2.3 * columns + 0.6))
     highest = max((np.max(prior["fusion"]) for prior in fused.values()), default=1.0)
     for axis, (arm, prior) in zip(axes, fused.items(), strict=False):
         weights = np.asarray(prior["fusion"], float).T
@@ -226,19 +236,23 @@ def fusion_weights(priors: Mapping[Arm, Mapping[str, Any]]) -> Figure:
         axis.set_yticks(range(len(weights)), prior["blocks"])
         axis.set_xticks(range(0, weights.shape[1], 2 if weights.shape[1] > 6 else 1))
         axis.set_xticklabels([str(int(tick) + 1) for tick in axis.get_xticks()])
-        title = two_lines(arm.label)
-        axis.set(xlabel="cascade", ylabel="encoder block" if axis is axes[0] else None, title=title)
+        axis.set(xlabel="cascade", title=wrapped(arm.label, 1.4))
         axis.grid(False)
         axis.spines[:].set_visible(False)
+    for axis in axes[: len(fused) : columns]:
+        axis.set_ylabel("encoder block")
+    for axis in axes[count:]:
+        axis.set_axis_off()
     if fused:
         bar = figure.colorbar(picture, ax=list(axes[: len(fused)]), fraction=0.04, pad=0.02)
         bar.set_label("fusion weight")
         bar.outline.set_visible(False)
     if stepped:
-        styles = line_styles(stepped)
+        styles, steps = line_styles(stepped), axes[count - 1]
         for arm, prior in stepped.items():
-            axes[-1].plot(range(1, len(prior["step_sizes"]) + 1), prior["step_sizes"], **styles[arm])
-        axes[-1].set(xlabel="cascade", title="Step size μ")
-        axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-        figure.legend(loc="outside lower right", fontsize=6.5, ncols=3)
+            steps.plot(range(1, len(prior["step_sizes"]) + 1), prior["step_sizes"], **styles[arm])
+        steps.set(xlabel="cascade", title="Step size μ")
+        steps.xaxis.set_major_locator(MaxNLocator(integer=True))
+        labels = [arm.label for arm in stepped]
+        figure.legend(loc="outside lower right", ncols=legend_columns(labels, figure.get_figwidth()))
     return figure

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -19,7 +18,16 @@ from fm_unroll.evaluation.endpoint import Endpoint
 from fm_unroll.evaluation.metric_table import METRICS, metrics_of
 from fm_unroll.evaluation.records import read_records
 from fm_unroll.files import file_sha256, make_folder, read_json
-from fm_unroll.report import along_training, figures, mean_tables, pictures, published, sentences, tables
+from fm_unroll.report import (
+    along_training,
+    figures,
+    mean_tables,
+    panels,
+    pictures,
+    published,
+    sentences,
+    tables,
+)
 from fm_unroll.report.analysis import Analysis, analyse
 from fm_unroll.report.formats import Table
 from fm_unroll.report.style import save
@@ -59,10 +67,14 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure in the page: its picture as a data URI, and what it shows."""
+    """A figure in the page: its picture as a data URI, what it shows, and its width in CSS pixels.
+
+    At this width its type has the size it is printed in.
+    """
 
     source: str
     caption: str
+    width: int
 
 
 def write_report(records: Path, out: Path) -> tuple[int, int]:
@@ -96,7 +108,8 @@ def write_report(records: Path, out: Path) -> tuple[int, int]:
     drawn: defaultdict[str, list[Drawn]] = defaultdict(list)
     for drawing in (*_drawings(analysis, shown, priors), *_along_training(epochs)):
         source = save(drawing.figure, out / "figures", drawing.name)
-        drawn[drawing.section].append(Drawn(source, drawing.caption))
+        width = round(96 * drawing.figure.get_figwidth())
+        drawn[drawing.section].append(Drawn(source, drawing.caption, width))
     page = _page(analysis, shown, made, drawn, provenance, records)
     (out / "report.html").write_text(page, encoding="utf-8")
     return sum(map(len, made.values())), sum(map(len, drawn.values()))
@@ -141,18 +154,22 @@ def _tables(analysis: Analysis) -> dict[str, list[Table]]:
 def _drawings(analysis: Analysis, shown: Shown, priors: dict[Arm, Prior]) -> Iterator[Drawing]:
     for metric in metrics_of("main"):
         yield from _curves(analysis, metric)
+    classical = selection.best_classical(analysis.means)
     for arm, item in shown.typical:
         place = item.place
         where = (place.anatomy, place.dataset, place.center, f"x{place.acceleration:g}")
         caption = f"{item.title}: the median SSIM of {arm.label} at this condition"
-        yield Drawing("panels", sentences.file_name("panel", *where), pictures.panel(item), caption)
-    if shown.extremes:
+        figure = panels.panel(item, classical.get(place.condition))
+        yield Drawing("panels", sentences.file_name("panel", *where), figure, caption)
+    for first in range(0, len(shown.extremes), panels.CASES_PER_SHEET):
+        cases = shown.extremes[first : first + panels.CASES_PER_SHEET]
+        names = ", ".join(dict.fromkeys(case.arm.label for case, _ in cases))
         caption = (
-            f"Best and worst case of each trained method, by its SSIM minus that of {BASELINE.label},"
-            f" among all {shown.searched} slices."
+            f"{names}: best and worst case, by SSIM minus that of {BASELINE.label}, among all"
+            f" {shown.searched} slices."
         )
-        figure = pictures.extreme_cases(shown.extremes, shown.searched)
-        yield Drawing("extremes", "extreme_cases", figure, caption)
+        stem = f"extreme_cases_{first // panels.CASES_PER_SHEET + 1}"
+        yield Drawing("extremes", stem, panels.extreme_cases(cases, shown.searched), caption)
     if priors:
         caption = "Learned weights of the encoder's blocks and step sizes, over cascades."
         yield Drawing("priors", "priors", figures.fusion_weights(priors), caption)
@@ -214,6 +231,7 @@ def _page(
         tables=made,
         figures=drawn,
         wipe=[_wipe_slice(item) for item in shown.each_once()],
+        error_colors=pictures.error_colors(),
         provenance={
             "wall time": _duration(provenance.pop("wall_time_s", None)),
             "records": {
@@ -227,14 +245,27 @@ def _page(
 
 
 def _wipe_slice(item: pictures.StoredSlice) -> dict[str, Any]:
-    peak = pictures.display_maximum(item)
-    images = {"Target": pictures.picture(item.target, peak)}
-    scores = {}
-    for arm, image in item.images.items():
-        images[arm.label] = pictures.picture(image, peak)
-        scores[arm.label] = "failed" if np.isnan(item.ssim[arm]) else f"SSIM {item.ssim[arm]:.3f}"
+    """What the page's wipe shows of a slice: images, errors on one scale, and what is said of each."""
+    errors = {arm: item.error(arm) for arm in item.images}
+    brightest = pictures.brightest_error(errors[arm] for arm in item.trained)
     height, width = item.target.shape
-    return {"title": item.title, "height": height, "width": width, "pictures": images, "scores": scores}
+    views = [{"name": "Target", "image": pictures.gray_picture(item.target, item.white)}]
+    for arm, image in item.images.items():
+        view = {
+            "name": arm.label,
+            "image": pictures.gray_picture(image, item.white),
+            "error": pictures.error_picture(errors[arm], brightest),
+            "score": sentences.score(item.ssim[arm]),
+            "clipped": sentences.percent(pictures.clipped(errors[arm], brightest)),
+        }
+        views.append(view)
+    return {
+        "title": item.title,
+        "height": height,
+        "width": width,
+        "brightest": f"{brightest:.2g}",
+        "views": views,
+    }
 
 
 def _duration(seconds: float | None) -> str:

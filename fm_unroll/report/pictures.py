@@ -1,31 +1,26 @@
-"""Pictures of slices: what a run stored, panels and extreme cases, and images for the page."""
+"""Slices that a run stored: their images and errors, the scales they are shown on, pictures for the page."""
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from pandas.api.typing import DataFrameGroupBy
 from PIL import Image
-from scipy.ndimage import uniform_filter
 
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation.arms import BASELINE, Arm
-from fm_unroll.evaluation.selection import PLACE, ZERO_FILLED, Extreme, Place
+from fm_unroll.evaluation.arms import Arm
+from fm_unroll.evaluation.selection import PLACE, Place
 from fm_unroll.files import visible
-from fm_unroll.report.sentences import SYNTHETIC, center_name, signed, times, two_lines
-from fm_unroll.report.style import WARNING, WIDTH, data_uri, styled
+from fm_unroll.report.sentences import center_name, times
+from fm_unroll.report.style import data_uri
 
-HEAD, FOOT, LABEL, GAP = 0.45, 0.65, 0.42, 0.03  # inches: margins of a sheet of pictures, space between them
+WHITE_PERCENTILE = 99.8  # of the target: the gray value that is shown as white
+BRIGHTEST_PERCENTILE = 99.5  # of the errors of the arm for which it is largest: shown in the brightest colour
+ERROR_COLORS = "inferno"
 
 
 @dataclass(frozen=True)
@@ -55,6 +50,25 @@ class StoredSlice:
         condition = f"{place.anatomy}, {center_name(place.center)}, {times(place.acceleration)}"
         frame = f", frame {place.frame}" if place.frame else ""
         return f"{condition}: {place.volume}, slice {place.slice}{frame} ({self.contrast})"
+
+    @property
+    def trained(self) -> list[Arm]:
+        """The arms that were trained; all of them if none was."""
+        return [arm for arm in self.images if arm.kind != "classical"] or list(self.images)
+
+    @property
+    def white(self) -> float:
+        """The gray value that is shown as white; all images of a slice share it."""
+        return float(np.percentile(self.target, WHITE_PERCENTILE)) or 1.0
+
+    def error(self, arm: Arm) -> NDArray[np.float32]:
+        """The absolute difference of an arm's image to the target in units of :attr:`white`.
+
+        It is infinite where the image is not finite, so that a failure shows as the largest error.
+        """
+        difference = np.abs(self.images[arm] - self.target) / np.float32(self.white)
+        error: NDArray[np.float32] = np.nan_to_num(difference, nan=np.inf, posinf=np.inf)
+        return error
 
 
 def read_slices(folder: Path, shown: pd.DataFrame) -> dict[Place, StoredSlice]:
@@ -106,175 +120,37 @@ def _read_slice(path: Path, rows_at: DataFrameGroupBy) -> StoredSlice:
     )
 
 
-def _zoom_box(item: StoredSlice) -> tuple[int, int, int]:
-    """Row, column and side of the square in which the reconstructions disagree most (mean variance)."""
-    trained = [image for arm, image in item.images.items() if arm != ZERO_FILLED] or [item.target]
-    side = max(8, min(item.target.shape) // 4)
-    spread = uniform_filter(np.nan_to_num(np.var([item.target, *trained], axis=0)), side, mode="constant")
-    half = side // 2
-    inner = spread[half : -half or None, half : -half or None]
-    row, column = np.unravel_index(inner.argmax(), inner.shape)
-    return int(row), int(column), side
-
-
-def _scales(items: Sequence[StoredSlice], arms: Sequence[Arm]) -> tuple[list[float], float]:
-    """The display maximum of every slice, and one maximum for all error maps, in units of it."""
-    peaks = [float(np.percentile(item.target, 99.8)) or 1.0 for item in items]
-    errors = [
-        np.percentile(np.abs(item.images[arm] - item.target), 99.5) / peak
-        for item, peak in zip(items, peaks, strict=True)
-        for arm in arms
-        if arm in item.images and np.isfinite(item.images[arm]).all()
-    ]
-    return peaks, float(max(errors, default=1.0)) or 1.0
-
-
-@styled
-def panel(item: StoredSlice) -> Figure:
-    """The paper's layout: rows are methods; columns are target, reconstruction, error map, zero-filled.
-
-    Gray values share one scale and error maps another; the box is where the reconstructions disagree most.
-    """
-    arms = [arm for arm in item.images if arm != ZERO_FILLED] or list(item.images)
-    (peak,), worst = _scales([item], arms)
-    height, width = item.target.shape
-    cell = min((WIDTH - LABEL) / 4, 11 * width / (len(arms) * height))  # inches; the figure fits a page
-    figure, axis = _sheet(LABEL + 4 * cell, HEAD + len(arms) * cell * height / width + FOOT)
-    box = _zoom_box(item)
-    for x, title in enumerate(("Target", "Reconstruction", "Error", "Zero-filled")):
-        axis.text(LABEL + (x + 0.5) * cell, HEAD - 0.06, title, ha="center", fontweight="bold")
-    for i, arm in enumerate(arms):
-        y = HEAD + i * cell * height / width
-        middle = y + cell * height / width / 2
-        label = two_lines(arm.label)
-        axis.text(LABEL - 0.06, middle, label, rotation=90, ha="right", va="center", multialignment="center")
-        _paste(axis, item.target, LABEL, y, cell, box, peak)
-        _paste(axis, item.images[arm], LABEL + cell, y, cell, box, peak, item.ssim[arm])
-        error = np.abs(item.images[arm] - item.target) / peak
-        _paste(axis, error, LABEL + 2 * cell, y, cell, box, worst, cmap="inferno")
-        if ZERO_FILLED in item.images:
-            score = item.ssim[ZERO_FILLED]
-            _paste(axis, item.images[ZERO_FILLED], LABEL + 3 * cell, y, cell, box, peak, score)
-    _finish_sheet(figure, axis, item.title, worst, LABEL + 2 * cell, cell, item.synthetic)
-    return figure
-
-
-@styled
-def extreme_cases(cases: Sequence[tuple[Extreme, StoredSlice]], searched: int) -> Figure:
-    """Best and worst cases: target, baseline, method, and both error maps on one scale.
+def brightest_error(errors: Iterable[NDArray[np.float32]]) -> float:
+    """The error that is shown in the brightest colour, where several errors share one scale.
 
     Args:
-        cases: extremes and their pictures.
-        searched: number of slices they were chosen from.
+        errors: as :meth:`StoredSlice.error` returns them. One that is not finite has no say.
     """
-    items = [item for _, item in cases]
-    peaks, worst = _scales(items, [arm for case, _ in cases for arm in (case.baseline, case.arm)])
-    label = 1.25
-    cell = (WIDTH - label) / 5
-    heights = [cell * item.target.shape[0] / item.target.shape[1] for item in items]
-    figure, axis = _sheet(WIDTH, HEAD + sum(heights) + FOOT)
-    baseline = BASELINE.label
-    for x, title in enumerate(("Target", baseline, "Method", f"Error, {baseline}", "Error, method")):
-        axis.text(label + (x + 0.5) * cell, HEAD - 0.06, title, ha="center", fontweight="bold")
-    y = HEAD
-    for (case, item), peak, height in zip(cases, peaks, heights, strict=True):
-        box = _zoom_box(item)
-        gain = signed(item.ssim[case.arm] - item.ssim[case.baseline], 3)
-        place = (
-            f"{item.place.anatomy}, {times(item.place.acceleration)}\n"
-            f"{center_name(item.place.center).replace(' fraction', '')}\n"
-            f"{item.place.volume}\nslice {item.place.slice}, {item.contrast}"
-        )
-        text = f"{two_lines(case.arm.label)}\n{case.kind}: {gain}\n{place}"
-        axis.text(0.05, y + height / 2, text, va="center", fontsize=6.5, linespacing=1.5)
-        _paste(axis, item.target, label, y, cell, box, peak)
-        for column, name in ((1, case.baseline), (2, case.arm)):
-            image = item.images[name]
-            _paste(axis, image, label + column * cell, y, cell, box, peak, item.ssim[name])
-            error = np.abs(image - item.target) / peak
-            _paste(axis, error, label + (column + 2) * cell, y, cell, box, worst, cmap="inferno")
-        y += height
-    title = f"Largest differences in SSIM to {baseline} among {searched} slices"
-    length = 2 * cell - 0.12  # leaves room for half of the scale's last number
-    _finish_sheet(figure, axis, title, worst, label + 3 * cell, length, any(item.synthetic for item in items))
-    return figure
+    tops = [float(np.percentile(error, BRIGHTEST_PERCENTILE)) for error in errors if np.isfinite(error).all()]
+    return max(tops, default=1.0) or 1.0
 
 
-def _sheet(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure with one axis over all of it, in inches from the upper left corner."""
-    figure = Figure(figsize=(width, height))
-    axis = figure.add_axes((0, 0, 1, 1))
-    axis.set(xlim=(0, width), ylim=(height, 0))
-    axis.set_axis_off()
-    return figure, axis
+def clipped(image: NDArray[np.float32], top: float) -> float:
+    """The share of an image's pixels that are larger than the end of their scale."""
+    return float((image > top).mean())
 
 
-def _paste(
-    axis: Axes,
-    image: NDArray[np.float32],
-    x: float,
-    y: float,
-    cell: float,
-    box: tuple[int, int, int],
-    peak: float,
-    ssim: float | None = None,
-    cmap: str = "gray",
-) -> None:
-    """Put an image of ``cell`` inches width, with its zoomed box in a lower corner, onto a sheet."""
-    rows, columns = image.shape
-    scale = (cell - GAP) / columns
-    width, height = cell - GAP, rows * scale
-    look: dict[str, Any] = {
-        "cmap": cmap,
-        "vmin": 0,
-        "vmax": peak,
-        "interpolation": "nearest",
-        "aspect": "auto",
-    }
-    row, column, side = box
-    zoom = 0.42 * min(width, height)
-    in_right_half = column + side / 2 > columns / 2
-    corner = (x if in_right_half else x + width - zoom, y + height - zoom)
-    frame: dict[str, Any] = {"fill": False, "edgecolor": "#F0E442", "linewidth": 0.7}
-    axis.imshow(image, extent=(x, x + width, y + height, y), **look)
-    axis.add_patch(
-        Rectangle((x + column * scale, y + row * height / rows), side * scale, side * height / rows, **frame)
-    )
-    detail = image[row : row + side, column : column + side]
-    axis.imshow(detail, extent=(corner[0], corner[0] + zoom, corner[1] + zoom, corner[1]), **look, zorder=2)
-    axis.add_patch(Rectangle(corner, zoom, zoom, **frame, zorder=3))
-    if ssim is not None:
-        text = "failed" if np.isnan(ssim) else f"SSIM {ssim:.3f}"
-        back = {"facecolor": "black", "alpha": 0.55, "linewidth": 0, "pad": 1}
-        axis.text(x + 0.05, y + 0.05, text, va="top", color="white", fontsize=6, bbox=back)
+def gray_picture(image: NDArray[np.float32], white: float) -> str:
+    """An image in 256 grays as a data URI; 0 is black, ``white`` and what is larger is white."""
+    return data_uri(Image.fromarray(_eight_bit(image, white)))
 
 
-def _finish_sheet(
-    figure: Figure, axis: Axes, title: str, worst: float, x: float, length: float, synthetic: bool
-) -> None:
-    """Title, scale of the error maps (below them), and the notice; restore the limits that images change."""
-    width, height = figure.get_size_inches()
-    axis.set(xlim=(0, width), ylim=(height, 0))
-    axis.text(0.05, 0.14, title, fontsize=7, va="center")
-    place = (x / width, (FOOT - 0.14) / height, (length - GAP) / width, 0.06 / height)
-    scalar = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, worst), "inferno")
-    bar = figure.colorbar(scalar, cax=figure.add_axes(place), orientation="horizontal")
-    bar.ax.xaxis.set_major_locator(MaxNLocator(4))
-    bar.ax.tick_params(labelsize=6, length=2)
-    bar.set_label("|error| / display maximum", fontsize=6)
-    bar.outline.set_visible(False)
-    if synthetic:
-        axis.text(0.05, height - 0.08, SYNTHETIC, fontsize=6, color=WARNING)
+def error_picture(error: NDArray[np.float32], brightest: float) -> str:
+    """An error in 256 steps of its scale as a data URI, in the colours of the panels."""
+    colors = mpl.colormaps[ERROR_COLORS](_eight_bit(error, brightest), bytes=True)
+    return data_uri(Image.fromarray(colors))
 
 
-def picture(image: NDArray[np.float32], peak: float) -> str:
-    """An image as an 8-bit gray PNG in a data URI; 0 is black, ``peak`` is white."""
-    gray = np.rint(255 * np.clip(np.nan_to_num(image) / peak, 0, 1)).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(gray).save(buffer, format="png", optimize=True)
-    return data_uri(buffer.getvalue())
+def error_colors() -> list[str]:
+    """The colours of errors from 0 to the brightest, evenly spaced, as style sheets name them."""
+    return [mpl.colors.to_hex(color) for color in mpl.colormaps[ERROR_COLORS](np.linspace(0, 1, 17))]
 
 
-def display_maximum(item: StoredSlice) -> float:
-    """The gray value that is shown as white: the 99.8th percentile of the target."""
-    return _scales([item], ())[0][0]
+def _eight_bit(image: NDArray[np.float32], top: float) -> NDArray[np.uint8]:
+    steps: NDArray[np.uint8] = np.rint(255 * np.clip(np.nan_to_num(image / top), 0, 1)).astype(np.uint8)
+    return steps

@@ -55,6 +55,18 @@ def difference(value: float, metric: str) -> str:
     return signed(value, METRICS[metric].digits)
 
 
+def percent(share: float) -> str:
+    """A share in percent with two digits, and never 0 % where it is not 0."""
+    if 0 < share < 0.0005:
+        return "< 0.1 %"
+    return f"{100 * share:.0f} %" if share == 0 or share >= 0.0995 else f"{100 * share:.1f} %"
+
+
+def score(ssim: float) -> str:
+    """The SSIM of one picture, or that its reconstruction failed."""
+    return "failed" if np.isnan(ssim) else f"SSIM {ssim:.3f}"
+
+
 def differs(row: Any) -> str:
     """Whether a comparison is clear: ``better``, ``worse``, or empty where it is not, or not tested."""
     if not row.clear:

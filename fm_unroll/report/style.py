@@ -3,39 +3,49 @@
 import base64
 import functools
 import io
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from PIL import Image
 
 from fm_unroll.evaluation.arms import LOOKS, Arm
 from fm_unroll.report.sentences import SYNTHETIC
 
 Arguments = ParamSpec("Arguments")
 
+WIDTH = 7.2  # inches: the text width of a two-column page
+HEIGHT = 9.2  # inches: the largest height that a printed page shows whole, so that its type stays as large
+TYPE = 8  # points: no text is smaller
+GRAY, WARNING = "#444444", "#9c2f1f"  # of text; both stand clear of white
+
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 7.5,
-    "axes.titlesize": 8,
+    "font.size": TYPE,
+    "axes.titlesize": TYPE,
     "figure.constrained_layout.h_pad": 0.06,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.labelsize": 7.5,
+    "axes.labelsize": TYPE,
+    "xtick.labelsize": TYPE,
+    "ytick.labelsize": TYPE,
+    "legend.fontsize": TYPE,
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": "#444444",
+    "axes.edgecolor": GRAY,
     "axes.grid": True,
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.5,
     "axes.axisbelow": True,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
-    "xtick.color": "#444444",
-    "ytick.color": "#444444",
+    "xtick.color": GRAY,
+    "ytick.color": GRAY,
     "legend.frameon": False,
     "lines.linewidth": 1.3,
     "lines.markersize": 4,
@@ -47,8 +57,6 @@ STYLE: dict[Any, Any] = {
 SETTINGS: dict[Any, Any] = mpl.rcParamsDefault | STYLE
 # for arms without a look of their own, such as encoders registered elsewhere
 SPARE = (("#8E44AD", "*"), ("#B03A2E", "h"), ("#1F618D", "<"), ("#7D6608", ">"), ("#117A65", "p"))
-WIDTH = 7.2  # inches: the text width of a two-column page
-WARNING = "#9c2f1f"
 
 
 def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
@@ -63,28 +71,57 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
 
 
 def save(figure: Figure, folder: Path, name: str) -> str:
-    """Write ``name.png`` and ``name.pdf`` into a folder; return the PNG as a data URI."""
+    """Write ``name.png`` and ``name.pdf`` into a folder; return the picture as a data URI."""
     buffer = io.BytesIO()
     with mpl.rc_context(SETTINGS):
         figure.savefig(buffer, format="png", metadata={"Software": None})
         figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     (folder / f"{name}.png").write_bytes(buffer.getvalue())
-    return data_uri(buffer.getvalue())
+    with Image.open(buffer) as picture:
+        return data_uri(picture)
 
 
-def data_uri(png: bytes) -> str:
-    """A PNG as an address that holds it."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def data_uri(picture: Image.Image) -> str:
+    """A picture as an address that holds it: lossless WebP, half as large as PNG."""
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, format="webp", lossless=True)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def wrapped(text: str, inches: float) -> str:
+    """A text broken into lines that fit a width at the size of all type; its own line breaks stay."""
+    characters = max(8, int(inches * 72 / (0.56 * TYPE)))  # a wide letter of DejaVu Sans, on average
+    return "\n".join(textwrap.fill(line, characters) for line in text.splitlines())
 
 
 def footer(figure: Figure, synthetic: bool, legend: str = "") -> None:
-    """A line of explanation below the figure and, where it applies, the notice below that."""
+    """Lines of explanation below the figure and, where it applies, the notice below them."""
+    legend = wrapped(legend, figure.get_figwidth())
     if legend or synthetic:
         figure.supxlabel(
-            f"{legend}\n " if synthetic else legend, x=0.01, ha="left", fontsize=6, color="#444444"
+            f"{legend}\n " if synthetic else legend, x=0.01, ha="left", fontsize=TYPE, color=GRAY
         )
     if synthetic:
-        figure.text(0.01, 0.08 / figure.get_figheight(), SYNTHETIC, fontsize=6, color=WARNING)
+        figure.text(0.01, 0.08 / figure.get_figheight(), SYNTHETIC, fontsize=TYPE, color=WARNING)
+
+
+def legend_columns(labels: Iterable[str], inches: float = WIDTH) -> int:
+    """How many entries of a legend fit beside each other at the size of all type."""
+    widest = (
+        0.56 * TYPE * (max(map(len, labels)) + 8) / 72
+    )  # the line and the space between take eight letters
+    return max(1, int(inches / widest))
+
+
+def ink_on(ground: tuple[float, ...]) -> str:
+    """White or black, whichever has the larger contrast on a ground (WCAG 2.2; 4.6 at least on any).
+
+    Args:
+        ground: red, green and blue, 0..1, sRGB.
+    """
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in ground[:3]]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
 
 
 def line_styles(arms: Iterable[Arm]) -> dict[Arm, dict[str, Any]]:

@@ -1,12 +1,20 @@
+import base64
+import io
+from dataclasses import replace
+from itertools import combinations
+
+import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from fake_records import arm, fake_records, write_run
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.records import read_records
-from fm_unroll.evaluation.selection import extremes, shown_runs
-from fm_unroll.report import figures, pictures
+from fm_unroll.evaluation.selection import best_classical, extremes, shown_runs
+from fm_unroll.report import figures, panels, pictures
 from fm_unroll.report.analysis import analyse
 from fm_unroll.report.formats import MINUS, MISSING
 from fm_unroll.report.sentences import SYNTHETIC
@@ -58,7 +66,8 @@ def test_with_one_seed_the_regime_map_has_no_stars():
     texts = [text.get_text() for axis in figure.axes for text in axis.texts]
     assert texts.count(figures.ONE_SEED) == ssim.clear.sum() > 0
     assert not any(text and set(text) == {"*"} for text in texts)
-    assert "for these two networks (one training seed)" in " ".join(t.get_text() for t in figure.texts)
+    below = " ".join(word for text in figure.texts for word in text.get_text().split())
+    assert "for these two networks (one training seed)" in below
 
 
 def test_cells_of_what_is_worse_than_zero_filled_are_hatched():
@@ -109,8 +118,8 @@ def test_figures_of_phantoms_say_so(analysis, slices, cases):
         figures.regime_map(ssim, analysis.means),
         figures.degradation_curves(analysis.means, "ssim"),
         figures.difference_curves(ssim, analysis.crossings),
-        pictures.panel(slices[0]),
-        pictures.extreme_cases(cases, 100),
+        panels.panel(slices[0]),
+        panels.extreme_cases(cases[:4], 100),
     ]
     for figure in drawn:
         texts = [*figure.texts, *(text for axis in figure.axes for text in axis.texts)]
@@ -139,33 +148,106 @@ def test_pictures_name_other_weights_than_the_pretrained_ones(tmp_path):
     shown = shown_runs(read_records(path))
     item, *_ = pictures.read_slices(path.parent / "images", shown).values()
     assert [str(arm) for arm in item.images] == ["varnet", "clip [file:tiny.pt]"]
-    texts = [text.get_text() for text in pictures.panel(item).axes[0].texts]
-    assert "CLIP\n(tiny.pt weights)" in texts
+    texts = [text.get_text() for text in panels.panel(item).axes[0].texts]
+    assert "CLIP (tiny.pt\nweights)" in texts
     assert {case.arm for case in extremes(shown)} == {arm("clip", "file:tiny.pt")}
 
 
 def test_a_panel_has_one_gray_scale_and_one_error_scale(slices):
-    figure = pictures.panel(slices[0])
+    figure = panels.panel(slices[0])
     scales = {(image.get_cmap().name, image.get_clim()) for image in figure.axes[0].images}
     assert len(scales) == 2 and {name for name, _ in scales} == {"gray", "inferno"}
-    assert len(figure.axes[0].images) == 4 * 4 * 2  # four methods, four columns, each with its zoomed box
+    assert len(figure.axes[0].images) == 2 + 5 * 4  # the target and its detail; five methods, four columns
+
+
+def test_nothing_is_drawn_over_a_picture(slices, cases):
+    for figure in (panels.panel(slices[0]), panels.extreme_cases(cases[:4], 100)):
+        FigureCanvasAgg(figure).draw()
+        axis = figure.axes[0]
+        drawn = [image.get_window_extent() for image in axis.images]
+        drawn += [text.get_window_extent() for text in axis.texts if text.get_text()]
+        drawn += [figure.axes[1].get_tightbbox()]
+        for first, second in combinations(drawn, 2):
+            overlap = Bbox.intersection(first, second)
+            assert overlap is None or min(overlap.width, overlap.height) < 1, (first, second)
+
+
+def plain_slice(item, **images):
+    """Two gray values, 0 and 4, and images that differ from them by known amounts."""
+    target = np.zeros((96, 80), np.float32)
+    target[20:60, 20:60] = 4
+    return replace(
+        item, target=target, images={name: images.get(str(name), target + 0.5) for name in item.images}
+    )
+
+
+def test_clipped_errors_are_counted_and_the_scale_says_that_it_goes_on(slices):
+    """The trained methods are off by 0.5 / 4 everywhere, zero-filling by twice that in 77 of 7680 pixels."""
+    item = plain_slice(slices[0])
+    zero = item.target.copy()
+    zero.flat[:77] += 1
+    for shown, lines, extend in (
+        (item, [], "neither"),
+        (plain_slice(slices[0], zero_filled=zero), ["error: 1.0 % clipped"], "max"),
+    ):
+        figure = panels.panel(shown)
+        axis, scale = figure.axes
+        errors = [image for image in axis.images if image.get_cmap().name == "inferno"]
+        assert {image.get_clim() for image in errors} == {(0, 0.125)}
+        texts = [line for text in axis.texts for line in text.get_text().splitlines()]
+        assert [line for line in texts if line.endswith("% clipped")] == lines
+        assert scale._colorbar.extend == extend
+        white = next(text for text in texts if "white too" in text)
+        assert (
+            "at most 21 %" in " ".join(texts) and white
+        )  # the bright square of the target plus 0.5 is above it
+
+
+def test_the_best_method_without_training_is_shown_beside_the_zero_filled_image(tmp_path):
+    methods = ("varnet", "zero_filled", "cg_sense", "wavelet")
+    records = fake_records(methods, anatomies=("knee",), subjects=4, seeds=1, accelerations=(4.0, 8.0))
+    records.loc[(records.method == "cg_sense") & (records.acceleration == 8), "ssim"] = 0.99
+    best = best_classical(analyse(records).means)
+    assert {(place[2], place[3]): str(name) for place, name in best.items()} == {
+        (center, acceleration): "cg_sense" if acceleration == 8 else "wavelet"
+        for center in ("0.08", "0.04")
+        for acceleration in (4, 8)
+    }
+    path = write_run(tmp_path, records)
+    for item in pictures.read_slices(path.parent / "images", shown_runs(read_records(path))).values():
+        chosen = best[item.place.condition]
+        texts = [text.get_text() for text in panels.panel(item, chosen).axes[0].texts]
+        rows = [
+            text
+            for text in texts
+            if text in ("Target", "E2E-VarNet", "Zero-filled", "CG-SENSE", "L1-wavelet")
+        ]
+        assert rows == ["Target", "Zero-filled", chosen.label, "E2E-VarNet"]
+    assert best_classical(analyse(records[records.method.isin(["varnet", "zero_filled"])]).means) == {}
 
 
 def test_a_failed_reconstruction_is_shown_as_failed(slices):
     item = slices[0]
     images = item.images | {arm("clip"): np.full_like(item.target, np.nan)}
-    failed = pictures.StoredSlice(
-        **{**vars(item), "images": images, "ssim": item.ssim | {arm("clip"): np.nan}}
-    )
-    texts = [text.get_text() for text in pictures.panel(failed).axes[0].texts]
-    assert texts.count("failed") == 1
+    failed = replace(item, images=images, ssim=item.ssim | {arm("clip"): np.nan})
+    axis = panels.panel(failed).axes[0]
+    lines = [line for text in axis.texts for line in text.get_text().splitlines()]
+    assert lines.count("failed") == 1 and "error: 100 % clipped" in lines
+    errors = [image for image in axis.images if image.get_cmap().name == "inferno"]
+    brightest = [image for image in errors if (image.get_array() >= image.get_clim()[1]).all()]
+    assert len(brightest) == 2  # the error and its detail show no black, which would mean no error
+    picture = pictures.error_picture(failed.error(arm("clip")), 0.1)
+    with Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2]))) as shown:
+        np.testing.assert_array_equal(
+            np.unique(np.reshape(shown, (-1, 3)), axis=0), [mpl.colormaps["inferno"](255, bytes=True)[:3]]
+        )
 
 
 def test_the_zoomed_box_is_where_reconstructions_disagree(slices):
     item = slices[0]
     images = {name: item.target.copy() for name in item.images}
     images[arm("clip")][60:70, 20:30] += 1
-    row, column, side = pictures._zoom_box(pictures.StoredSlice(**{**vars(item), "images": images}))
+    row, column, side = panels._detail_box(replace(item, images=images))
     assert row <= 60 and row + side >= 70 and column <= 20 and column + side >= 30
 
 
