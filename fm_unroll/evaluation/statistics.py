@@ -213,6 +213,27 @@ def differences(condition: AlignedVolumes, arm: Arm, baseline: Arm, metric: str)
     return method.mean(axis="index") - reference.mean(axis="index")
 
 
+def subject_differences(
+    found: Iterable[AlignedVolumes], baseline: Arm, arms: Sequence[Arm], metric: str = "ssim"
+) -> pd.DataFrame:
+    """What every subject adds to the comparisons that :func:`compare` makes of the same arguments.
+
+    Returns:
+        One row per comparison and subject: the identity of the condition, ``baseline``, ``arm``, ``metric``,
+        ``subject``, ``difference`` (over its volumes in which neither failed; seeds averaged).
+    """
+    rows = [
+        condition.identity
+        | {"baseline": baseline, "arm": arm, "metric": metric, "subject": subject, "difference": value}
+        for condition in found
+        for arm in arms
+        if arm != baseline and condition.comparable(arm, baseline)
+        for subject, value in differences(condition, arm, baseline, metric).items()
+    ]
+    names = (*CONDITION, "true_acceleration", "train_acceleration", "synthetic")
+    return pd.DataFrame(rows, columns=[*names, "baseline", "arm", "metric", "subject", "difference"])
+
+
 def _both(condition: AlignedVolumes, arm: Arm, baseline: Arm, metric: str) -> list[pd.DataFrame]:
     """Runs x subjects of both."""
     keep = condition.succeeded(arm) & condition.succeeded(baseline)

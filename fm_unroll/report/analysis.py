@@ -12,7 +12,8 @@ from fm_unroll.evaluation.crossings import crossings
 from fm_unroll.evaluation.endpoint import Answer, Endpoint, answer, interactions
 from fm_unroll.evaluation.metric_table import metrics_of
 from fm_unroll.evaluation.records import volume_table
-from fm_unroll.evaluation.statistics import compare, describe
+from fm_unroll.evaluation.statistics import compare, describe, subject_differences
+from fm_unroll.evaluation.worst_slices import worst_slices
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class Analysis:
         contrasts: the same by contrast, of the data sets that have several.
         comparisons: all other methods, those without training included, minus each baseline; empty without
             one.
+        subjects: what every subject adds to the comparisons in SSIM.
+        worst: the worst slices of every arm, as :func:`fm_unroll.evaluation.worst_slices.worst_slices`
+            returns them.
         controls: priors minus each of their controls (SSIM); empty without one.
         apart: pairs of a trained method and a baseline that differ in what they were trained on, and are not
             compared for that.
@@ -46,6 +50,8 @@ class Analysis:
     means: pd.DataFrame
     contrasts: pd.DataFrame
     comparisons: pd.DataFrame
+    subjects: pd.DataFrame
+    worst: pd.DataFrame
     controls: pd.DataFrame
     crossings: pd.DataFrame
     interactions: pd.DataFrame
@@ -89,6 +95,8 @@ def analyse(
         comparisons=_sized(
             _join([compare(found, baseline, arms, metrics_of("main")) for baseline in baselines]), sizes
         ),
+        subjects=_join([subject_differences(found, baseline, arms) for baseline in baselines]),
+        worst=worst_slices(records, found, arms),
         controls=_sized(_controls(found, priors, arms), sizes),
         crossings=_join([crossings(found, baseline, trained) for baseline in baselines]),
         interactions=_join([interactions(found, baseline, trained) for baseline in baselines]),

@@ -11,6 +11,7 @@ from matplotlib.colors import Colormap, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.inference import MIN_SUBJECTS
@@ -18,7 +19,7 @@ from fm_unroll.evaluation.metric_table import METRICS
 from fm_unroll.evaluation.records import CONDITION
 from fm_unroll.evaluation.selection import ZERO_FILLED
 from fm_unroll.report.formats import MISSING
-from fm_unroll.report.sentences import center_name, domain_name, signed, stars, times
+from fm_unroll.report.sentences import center_name, domain_name, signed, span, stars, times
 from fm_unroll.report.style import GRAY, WIDTH, footer, ink_on, legend_columns, line_styles, styled, wrapped
 
 ONE_SEED = "\N{DEGREE SIGN}"
@@ -26,6 +27,10 @@ MARKS = (
     f"* p < 0.05, ** p < 0.01, *** p < 0.001 after Holm's correction; {ONE_SEED} p < 0.05 for these two"
     f" networks (one training seed); n/t: not tested (fewer than {MIN_SUBJECTS} subjects). Hatched: method"
     " or baseline is worse than zero-filled. In brackets: true acceleration."
+)
+DOTS = (
+    "Dots: subjects, each the mean of its volumes and of all seeds. Ticks and bars: their mean and its"
+    " 95 % interval, as in the tables."
 )
 CELLS = 9  # of a regime map beside each other: as many as fit the width at the size of all type
 
@@ -36,11 +41,21 @@ def _panels(data: pd.DataFrame, inches: float) -> list[tuple[str, pd.DataFrame]]
     return [(wrapped(f"{domain_name(d, a)}\n{center_name(c)}", inches), group) for (d, a, c), group in groups]
 
 
-def _grid(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with axes row by row, as many as are asked for, and those that stay empty behind them."""
+def _grid(
+    count: int, columns: int, height: float, sharex: bool = False, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure with axes row by row, as many as are asked for, and those that stay empty behind them.
+
+    Args:
+        count: number of axes that are drawn into.
+        columns: of them beside each other.
+        height: of one row, in inches.
+        sharex: whether all have the same limits of x.
+        sharey: likewise, of y.
+    """
     rows = -(-count // columns)
     figure = Figure(figsize=(WIDTH, height * rows + 0.8), layout="constrained")
-    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
+    return figure, list(figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).ravel())
 
 
 @styled
@@ -178,10 +193,7 @@ def _curves(data: pd.DataFrame, column: str, label: str) -> Figure:
     columns = min(groups, 3)
     panels = _panels(data, 6.3 / columns)
     styles = line_styles(data.arm)
-    figure, axes = _grid(len(panels), columns, 2.1)
-    for axis in axes[1:]:
-        axis.sharex(axes[0])
-        axis.sharey(axes[0])
+    figure, axes = _grid(len(panels), columns, 2.1, sharex=True, sharey=True)
     for axis, (title, group) in zip(axes, panels, strict=False):
         for arm in sorted(set(group.arm)):
             line = group[group.arm == arm].sort_values("true_acceleration")
@@ -213,6 +225,56 @@ def _curves(data: pd.DataFrame, column: str, label: str) -> Figure:
     owner.legend([entries[text] for text in ordered], ordered, **where, handlelength=2.4)
     footer(figure, data.synthetic.any())
     return figure
+
+
+@styled
+def paired_differences(comparisons: pd.DataFrame, subjects: pd.DataFrame) -> Figure:
+    """Difference of every subject to the baseline as a dot, with mean and interval; one panel per condition.
+
+    Args:
+        comparisons: as :func:`fm_unroll.evaluation.statistics.compare` returns them, of one data set, metric
+            and baseline: mean and interval are theirs.
+        subjects: as :func:`fm_unroll.evaluation.statistics.subject_differences` returns them, of the same.
+    """
+    metric, baseline = METRICS[comparisons.metric.iloc[0]], comparisons.baseline.iloc[0]
+    arms, styles = sorted(set(comparisons.arm)), line_styles(comparisons.arm)
+    panels = list(comparisons.groupby(["center", "acceleration"], sort=False))
+    columns = min(4, comparisons.groupby("center").acceleration.nunique().max())
+    figure, axes = _grid(len(panels), columns, 0.42 * len(arms) + 0.85, sharex=True)
+    dots = subjects.set_index(["center", "acceleration", "arm"]).sort_index()
+    for number, (axis, (place, group)) in enumerate(zip(axes, panels, strict=False)):
+        found = group.set_index("arm")
+        for y, arm in enumerate(arms):
+            if arm in found.index and (*place, arm) in dots.index:
+                values = dots.loc[[(*place, arm)]].sort_values("subject").difference.to_numpy()
+                _paired_row(axis, y, values, found.loc[arm], styles[arm]["color"])
+            else:
+                ground = {"facecolor": "white", "linewidth": 0, "pad": 1}
+                axis.text(0, y, "missing", ha="center", va="center", color=GRAY, bbox=ground)
+        axis.axvline(0, color="#000000", linewidth=0.8, zorder=1)
+        head = f"{center_name(place[0])}, {times(place[1])}\n{span(group.subjects)} subjects"
+        axis.set_title(wrapped(head.replace("center fraction", "center"), 5.4 / columns))
+        names = [wrapped(arm.label, 1.3) for arm in arms] if number % columns == 0 else []
+        axis.set_yticks(range(len(arms)), names)
+        axis.set_ylim(len(arms) - 0.5, -0.5)
+        axis.tick_params(axis="y", length=0)
+        axis.tick_params(axis="x", labelbottom=True)
+        axis.xaxis.set_major_locator(MaxNLocator(3))
+        if number + columns >= len(panels):
+            axis.set_xlabel(f"Δ {metric.label} to {baseline.label}" if columns < 4 else f"Δ {metric.label}")
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    footer(figure, comparisons.synthetic.any(), DOTS)
+    return figure
+
+
+def _paired_row(axis: Axes, y: int, values: NDArray[np.float64], row: pd.Series, color: str) -> None:
+    """The subjects of one comparison, spread over the upper part of its row, and their mean below them."""
+    spread = (np.arange(len(values)) * 0.618) % 1  # the golden ratio keeps neighbours apart
+    size = 3.5 if len(values) <= 30 else 2
+    axis.plot(values, y - 0.38 + 0.5 * spread, "o", color=color, markersize=size, alpha=0.6, mew=0)
+    axis.plot([row.low, row.high], [y + 0.27] * 2, color=GRAY, linewidth=3.5, solid_capstyle="butt")
+    axis.plot(row.difference, y + 0.27, "|", color="#000000", markersize=9, markeredgewidth=1.4)
 
 
 @styled

@@ -26,6 +26,11 @@ CHALLENGE_CONVENTION = (
     " Not comparable with any other table here."
 )
 
+WORST = (
+    "SSIM: as in the results, over subjects. Worst 5 %: mean SSIM of the worst one in twenty slices, rounded"
+    " up, of each method by itself; of several seeds the mean. Where a slice failed there is none."
+)
+
 
 def result_tables(means: pd.DataFrame) -> list[Table]:
     """Means in the paper's layout, one table per data set: best in bold, second best underlined.
@@ -81,6 +86,75 @@ def contrast_tables(means: pd.DataFrame) -> list[Table]:
         )
         for dataset, anatomy, group in domains(means)
     ]
+
+
+def worst_tables(worst: pd.DataFrame, means: pd.DataFrame) -> list[Table]:
+    """SSIM of the worst slices beside the mean, one table per data set.
+
+    Args:
+        worst: as :func:`fm_unroll.evaluation.worst_slices.worst_slices` returns them.
+        means: as :func:`fm_unroll.evaluation.statistics.describe` returns them; the mean is theirs.
+    """
+    ssim = means[means.metric == "ssim"]
+    places = [*CONDITION, "arm"]
+    return [
+        _worst_table(dataset, anatomy, group, ssim.merge(group[places], on=places))
+        for dataset, anatomy, group in domains(worst)
+    ]
+
+
+def _worst_table(dataset: str, anatomy: str, worst: pd.DataFrame, means: pd.DataFrame) -> Table:
+    centers, heading = list(dict.fromkeys(worst.center)), METRICS["ssim"].heading
+    places = ["center", "acceleration", "arm"]
+    kinds = {"mean": means, "worst": worst.assign(metric="ssim", mean=worst.worst)}
+    marks = {
+        (kind, center, acceleration, arm): mark
+        for kind, table in kinds.items()
+        for (center, acceleration), group in table.groupby(["center", "acceleration"])
+        for mark, arm in _ranking(group)
+    }
+    rows = {
+        (kind, *(getattr(row, name) for name in places)): row
+        for kind, table in kinds.items()
+        for _, row in table.iterrows()
+    }
+    body = []
+    for acceleration in sorted(worst.acceleration.unique()):
+        at = worst[(worst.acceleration == acceleration) & (worst.slices > 0)]
+        counts = f"{span(at.worst_slices)} of {span(at.slices)} slices"
+        first = Cell(times(acceleration), small=f"{_acceleration_note(at, centers)}; worst {counts}")
+        for arm in sorted(set(worst.arm)):
+            keys = [(kind, center, acceleration, arm) for center in centers for kind in kinds]
+            cells = [CELLS[key[0]](rows.get(key), marks.get(key, "")) for key in keys]
+            body.append((first, Cell(arm.label), *cells))
+            first = Cell("")
+    pairs = [(text, 1) for _ in centers for text in (heading, f"{heading[:-2]}, worst 5 % {heading[-1]}")]
+    return Table(
+        name=file_name("worst", anatomy, dataset),
+        caption=f"{domain_name(dataset, anatomy)}: the worst 5 % of the slices of each method.",
+        header=(
+            (("", 1), ("", 1), *((center_name(center), 2) for center in centers)),
+            (("Acceleration", 1), ("Method", 1), *pairs),
+        ),
+        body=tuple(body),
+        notes=notes_of(worst, WORST),
+        data=worst.merge(means[[*places, "mean"]], on=places),
+    )
+
+
+def _plain_mean_cell(row: pd.Series | None, mark: str) -> Cell:
+    return _mean_cell(row, "ssim", mark, leads=False)
+
+
+def _worst_cell(row: pd.Series | None, mark: str) -> Cell:
+    if row is None or row.status == "missing":
+        return Cell(MISSING)
+    if row.status == "failed":
+        return Cell("failed", small=f"{row.failed} slice{'s' * (row.failed > 1)}")
+    return Cell(number(row.worst, "ssim"), mark)
+
+
+CELLS = {"mean": _plain_mean_cell, "worst": _worst_cell}
 
 
 def _mean_table(name: str, caption: str, blocks: list[tuple[str, pd.DataFrame]], convention: str) -> Table:

@@ -142,6 +142,7 @@ def _tables(analysis: Analysis) -> dict[str, list[Table]]:
         "results": mean_tables.result_tables(analysis.means),
         "contrasts": mean_tables.contrast_tables(analysis.contrasts),
         "challenge": mean_tables.challenge_tables(analysis.means),
+        "worst": mean_tables.worst_tables(analysis.worst, analysis.means),
         "comparisons": tables.comparison_tables(analysis.comparisons),
         "controls": tables.comparison_tables(analysis.controls),
         "crossings": tables.crossing_tables(analysis.crossings),
@@ -154,6 +155,7 @@ def _tables(analysis: Analysis) -> dict[str, list[Table]]:
 def _drawings(analysis: Analysis, shown: Shown, priors: dict[Arm, Prior]) -> Iterator[Drawing]:
     for metric in metrics_of("main"):
         yield from _curves(analysis, metric)
+    yield from _subjects(analysis)
     classical = selection.best_classical(analysis.means)
     for arm, item in shown.typical:
         place = item.place
@@ -173,6 +175,24 @@ def _drawings(analysis: Analysis, shown: Shown, priors: dict[Arm, Prior]) -> Ite
     if priors:
         caption = "Learned weights of the encoder's blocks and step sizes, over cascades."
         yield Drawing("priors", "priors", figures.fusion_weights(priors), caption)
+
+
+def _subjects(analysis: Analysis) -> Iterator[Drawing]:
+    ssim = analysis.comparisons[analysis.comparisons.metric == "ssim"]
+    keys = ["baseline", "dataset", "anatomy"]
+    of_subjects = dict(list(analysis.subjects.groupby(keys, sort=False)))
+    # zero-filled images are so far below that no other difference could be read beside theirs
+    ssim = ssim[ssim.arm != selection.ZERO_FILLED]
+    for (baseline, dataset, anatomy), compared in ssim.groupby(keys, sort=False):
+        if not compared.difference.notna().any():
+            continue
+        caption = (
+            f"{sentences.domain_name(dataset, anatomy)}: SSIM of each method minus that of {baseline.label},"
+            " subject by subject. Right of zero: the method is better."
+        )
+        figure = figures.paired_differences(compared, of_subjects[baseline, dataset, anatomy])
+        stem = sentences.file_name("subjects_ssim", anatomy, dataset)
+        yield Drawing("subjects", sentences.beside_baseline(stem, baseline), figure, caption)
 
 
 def _curves(analysis: Analysis, metric: str) -> Iterator[Drawing]:

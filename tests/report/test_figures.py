@@ -112,12 +112,41 @@ def test_curves_run_over_true_acceleration(analysis):
     assert sorted(np.concatenate([line.get_ydata() for line in drawn])) == sorted(expected["mean"])
 
 
+@pytest.mark.parametrize("subjects", [3, 200])
+def test_every_subject_is_a_dot_and_mean_and_interval_are_those_of_the_table(subjects):
+    methods = ("varnet", "clip", "dinov2", "zero_filled")
+    records = fake_records(methods, anatomies=("knee",), subjects=subjects, slices=1, seeds=2)
+    records = records[~((records.method == "clip") & (records.acceleration == 10))]
+    found = analyse(records)
+    ssim = found.comparisons[found.comparisons.metric == "ssim"]
+    figure = figures.paired_differences(ssim, found.subjects)
+    shown = ssim.groupby(["center", "acceleration"], sort=False)
+    for axis, ((center, acceleration), group) in zip(figure.axes, shown, strict=True):
+        here = records[(records.center == center) & (records.acceleration == acceleration)]
+        means = here.pivot_table(index="subject", columns="method", values="ssim", aggfunc="mean")
+        dots = [line for line in axis.lines if line.get_marker() == "o"]
+        for line, row in zip(dots, group.itertuples(), strict=True):
+            expected = means[row.arm.method] - means.varnet
+            np.testing.assert_allclose(sorted(line.get_xdata()), sorted(expected), rtol=0, atol=1e-12)
+        ticks = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == "|"]
+        bars = [tuple(line.get_xdata()) for line in axis.lines if line.get_linewidth() == 3.5]
+        assert ticks == list(group.difference)
+        assert bars == list(zip(group.low, group.high, strict=True))
+        low, high = axis.get_xlim()
+        assert all(low < x < high for line in dots for x in line.get_xdata())
+        missing = [text.get_text() for text in axis.texts].count("missing")
+        assert missing == (acceleration == 10)
+
+
 def test_figures_of_phantoms_say_so(analysis, slices, cases):
     ssim = analysis.comparisons[analysis.comparisons.metric == "ssim"]
     drawn = [
         figures.regime_map(ssim, analysis.means),
         figures.degradation_curves(analysis.means, "ssim"),
         figures.difference_curves(ssim, analysis.crossings),
+        figures.paired_differences(
+            ssim[ssim.anatomy == "knee"], analysis.subjects[analysis.subjects.anatomy == "knee"]
+        ),
         panels.panel(slices[0]),
         panels.extreme_cases(cases[:4], 100),
     ]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -29,11 +30,13 @@ def made(run, tmp_path_factory) -> Path:
 
 def test_everything_is_written(made):
     names = {path.name for path in (made / "tables").iterdir()}
-    for stem in ("results_knee_Phantom_knee", "crossings", "runs", "published_cardiac_Phantom_heart"):
+    stems = ("results_knee_Phantom_knee", "worst_knee_Phantom_knee", "published_cardiac_Phantom_heart")
+    for stem in (*stems, "crossings", "runs"):
         assert {f"{stem}.csv", f"{stem}.md", f"{stem}.tex"} <= names
     assert {"comparison_ssim_to_random_knee_Phantom_knee.csv", "challenge_knee_Phantom_knee.csv"} <= names
     pictures = {path.stem for path in (made / "figures").glob("*.pdf")}
     assert {"regime_map_ssim", "degradation_ssim", "difference_ssim", "extreme_cases_1", "priors"} <= pictures
+    assert {"subjects_ssim_knee_Phantom_knee", "subjects_ssim_cardiac_Phantom_heart"} <= pictures
     assert "panel_knee_Phantom_knee_0.04_x10" in pictures and pictures == {
         path.stem for path in (made / "figures").glob("*.png")
     }
@@ -193,5 +196,91 @@ def test_the_slider_wipes_and_nothing_is_fetched(browser, made):
     sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
     asked = [request["request"]["url"] for request in sent if request["documentURL"] == address]
     assert asked and {url.partition(":")[0] for url in asked} <= {"file", "data"}
-    overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    assert browser.execute_script(overflow) <= 0
+
+
+@contextlib.contextmanager
+def viewport(browser, width: int):
+    """A window of some CSS pixels width, which headless Chromium has not below 500."""
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    yield
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+OPEN = "document.querySelectorAll('details').forEach((element) => { element.open = true; });"
+
+
+CELLS = """
+return [...document.querySelectorAll("td")].filter((cell) => cell.offsetHeight).map((cell) => {
+  const { left, right } = cell.getBoundingClientRect();
+  const heading = getComputedStyle(cell, "::before").content;
+  return [cell.textContent.trim(), heading, left, right, cell.scrollWidth - cell.clientWidth];
+});
+"""
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_the_page_never_scrolls_sideways(browser, made, width):
+    with viewport(browser, width):
+        browser.get((made / "report.html").as_uri())
+        beyond = f"{OPEN} return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert browser.execute_script(beyond) <= 0
+
+
+def test_tables_are_stacked_on_a_narrow_screen(browser, made):
+    """Each cell is a line of its own with its heading, whole within the screen; figures keep their type."""
+    with viewport(browser, 400):
+        browser.get((made / "report.html").as_uri())
+        cells = browser.execute_script(OPEN + CELLS)
+        assert len(cells) > 500
+        assert all(0 <= left < right <= 400 and hidden <= 0 for _, _, left, right, hidden in cells)
+        first = [before.strip('"') for _, before, *_ in cells[:5]]
+        assert first[:3] == ["Acceleration", "Method", "24 ACS lines, SSIM ↑"]
+        assert "center fraction 0.04, PSNR ↑" in {before.strip('"') for _, before, *_ in cells}
+        assert all(text for text, *_ in cells)  # what is empty takes no line
+        figures = "[...document.querySelectorAll('figure:not(.table) img')]"
+        widths = browser.execute_script(f"return {figures}.map((img) => [img.width, img.naturalWidth])")
+        # 200 pixels of the file are an inch, and 96 of the page: 8 points stay 8 points
+        assert widths and all(shown == pytest.approx(96 * own / 200, abs=1) for shown, own in widths)
+    with viewport(browser, 1280):
+        browser.get((made / "report.html").as_uri())
+        heads = "return getComputedStyle(document.querySelector('td')).display"
+        assert browser.execute_script(heads) == "table-cell"
+
+
+# Every text of the page with its colour and the grounds behind it, from the text to the page.
+COLORS = """
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+while (walker.nextNode()) {
+  const node = walker.currentNode, element = node.parentElement;
+  if (!node.textContent.trim() || ["SCRIPT", "STYLE"].includes(element.tagName)) continue;
+  const grounds = [];
+  for (let up = element; up; up = up.parentElement) grounds.push(getComputedStyle(up).backgroundColor);
+  found.push([node.textContent.trim().slice(0, 40), getComputedStyle(element).color, grounds]);
+}
+return found;
+"""
+
+
+def rgba(color: str) -> np.ndarray:
+    numbers = [float(number) for number in re.findall(r"[\d.]+", color)]
+    return np.array([*(n / 255 for n in numbers[:3]), *(numbers[3:] or [1.0])])
+
+
+def luminance(color: np.ndarray) -> float:
+    linear = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_all_text_of_the_page_stands_clear_of_its_ground(browser, made, width):
+    with viewport(browser, width):
+        browser.get((made / "report.html").as_uri())
+        texts = browser.execute_script(OPEN + COLORS)
+    assert len(texts) > 1000
+    for text, color, grounds in texts:
+        behind = np.ones(3)
+        for ground in map(rgba, reversed(grounds)):
+            behind = ground[3] * ground[:3] + (1 - ground[3]) * behind
+        high, low = sorted((luminance(rgba(color)[:3]), luminance(behind)), reverse=True)
+        assert (high + 0.05) / (low + 0.05) >= 4.5, (text, color, grounds)

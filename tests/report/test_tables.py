@@ -38,16 +38,47 @@ def test_best_and_second_are_those_of_the_numbers(analysis):
         assert sorted(texts(table, "second")) == sorted(expected[1])
 
 
+def test_the_worst_slices_stand_beside_the_mean_of_the_results(analysis):
+    for table, results in zip(
+        mean_tables.worst_tables(analysis.worst, analysis.means),
+        mean_tables.result_tables(analysis.means),
+        strict=True,
+    ):
+        same = [results.one_header.index(heading) for heading in table.one_header[2::2]]
+        printed = [[row[column].text for column in same] for row in results.body]
+        assert [[cell.text for cell in row[2::2]] for row in table.body] == printed
+        pairs = [pair for row in table.body for pair in zip(row[2::2], row[3::2], strict=True)]
+        assert all(float(worst.text) < float(mean.text) for mean, worst in pairs)
+        assert "worst 2 of 24 slices" in table.body[0][0].small
+        assert set(pd.read_csv(io.StringIO(table.csv())).slices) == {24}
+
+
+def test_failed_and_missing_methods_have_no_worst_slices():
+    records = fake_records(("varnet", "clip", "zero_filled"), anatomies=("knee",), subjects=4, seeds=1)
+    failed = records.index[
+        (records.method == "clip") & (records.acceleration == 4) & (records.center == "0.08")
+    ]
+    scores = ["ssim", "psnr", "nmse", "squared_error", "challenge_ssim", "challenge_psnr", "challenge_nmse"]
+    records.loc[failed[:1], scores] = np.nan
+    records.loc[failed[:1], "status"] = "failed"
+    found = analyse(records[~((records.method == "clip") & (records.acceleration == 10))])
+    (table,) = mean_tables.worst_tables(found.worst, found.means)
+    clip = [row for row in table.body if row[1].text == "CLIP"]
+    assert clip[0][3] == Cell("failed", small="1 slice")
+    assert clip[0][5].text not in ("failed", MISSING) and clip[2][3].text == MISSING
+
+
 def test_every_table_made_of_phantoms_says_so_in_every_format(analysis):
     made = [
         *mean_tables.result_tables(analysis.means),
         *mean_tables.challenge_tables(analysis.means),
+        *mean_tables.worst_tables(analysis.worst, analysis.means),
         *tables.comparison_tables(analysis.comparisons),
         *published.published_tables(analysis.means, published.read_published()),
         *tables.crossing_tables(analysis.crossings),
         tables.run_table(analysis.volumes, analysis.records),
     ]
-    assert len(made) == 2 + 2 + 6 + 2 + 1 + 1
+    assert len(made) == 2 + 2 + 2 + 6 + 2 + 1 + 1
     for table in made:
         assert sentences.SYNTHETIC in table.markdown() and sentences.SYNTHETIC in table.latex()
         assert pd.read_csv(io.StringIO(table.csv())).synthetic.all()
