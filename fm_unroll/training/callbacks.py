@@ -29,6 +29,8 @@ from fm_unroll.training.run_folder import ORIGIN, require_same_origin
 from fm_unroll.training.task import ReconstructionTask, data_of, gather
 
 ERROR_GAIN = 5
+RED = torch.tensor([1.0, 0.0, 0.0])
+CAPTION = f"target, reconstruction, error x {ERROR_GAIN}, zero-filled; white: target's maximum, red: more"
 
 # Images of one volume, ``(row, column)``, by frame and slice.
 Images = dict[tuple[int, int], npt.NDArray[np.float32]]
@@ -99,7 +101,10 @@ class EpochCheckpoints(ModelCheckpoint):
 
 
 class ImagePanels(Callback):
-    """Pictures of a few validation slices: target, reconstruction, brightened error and zero-filled image."""
+    """Pictures of a few validation slices: target, reconstruction, error times 5 and zero-filled image.
+
+    White is the target's maximum; red is what is larger, or not finite, so that no error hides in white.
+    """
 
     def __init__(self, num_slices: int = 4) -> None:
         """Choose how many slices, spread over the validation set, are shown."""
@@ -119,7 +124,7 @@ class ImagePanels(Callback):
         batches = trainer.num_val_batches[dataloader_idx]
         stride = max(int(batches) // self.num_slices, 1)
         if batch_idx % stride == 0 and len(self.rows) < self.num_slices:
-            self.rows.append(panel(cast(Tensor, outputs), batch).cpu())
+            self.rows.append(panel(cast(Tensor, outputs), batch))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the panel and save it beside the run's metrics."""
@@ -128,12 +133,13 @@ class ImagePanels(Callback):
             return
         # slices of several sizes: smaller ones get a black border
         size = [max(row.shape[axis] for row in rows) for axis in (-2, -1)]
-        image = make_grid(torch.cat([center_crop(row, size) for row in rows])[:, None], nrow=4)
+        image = make_grid(torch.cat([center_crop(row, size) for row in rows]), nrow=4)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("val/panel", image, trainer.global_step)
             elif isinstance(logger, WandbLogger):
-                logger.log_image("val/panel", [image.movedim(0, -1).numpy()], step=trainer.global_step)
+                pictures = [image.movedim(0, -1).numpy()]
+                logger.log_image("val/panel", pictures, step=trainer.global_step, caption=[CAPTION])
         if trainer.loggers:
             # not log_dir, which all processes would have to ask for together
             folder = Path(trainer.default_root_dir, "panels")
@@ -145,13 +151,15 @@ def panel(reconstruction: Tensor, batch: KSpaceBatch) -> Tensor:
     """Picture the first slice of a batch.
 
     Returns:
-        Target, reconstruction, error times ``ERROR_GAIN`` and zero-filled image: ``(4, row, column)``, 0..1.
+        Target, reconstruction, error times ``ERROR_GAIN`` and zero-filled image, on the CPU: ``(4, 3, row,
+        column)``, red, green and blue, 0..1. Grays are in units of the target's maximum; red is above it.
     """
     zero_filled = rss_image(batch.kspace[:1], batch.crop)
     target, prediction = require_target(batch)[:1], reconstruction[:1].detach()
     error = ERROR_GAIN * (prediction - target).abs()
     row = torch.cat([target, prediction, error, zero_filled])
-    return (row / target.max()).clamp(0, 1).float()
+    gray = (row / target.max()).float().cpu()[:, None]
+    return torch.where(gray <= 1, gray, RED[:, None, None])
 
 
 class ReconstructionWriter(BasePredictionWriter):
