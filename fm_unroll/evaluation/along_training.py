@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fm_unroll.evaluation.alignment import nearest_training
-from fm_unroll.evaluation.records import CONDITION, SLICE, TRAINING, VOLUME, record_arms
+from fm_unroll.evaluation.alignment import center_order, nearest_training
+from fm_unroll.evaluation.records import ANATOMIES, CONDITION, SLICE, TRAINING, VOLUME, record_arms
 
 ALONG_TRAINING = "along_training"  # of the rows, within the folder of an evaluation
 
@@ -45,7 +45,12 @@ def courses(records: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     outside = means[(means.anatomy != means.train_anatomy) & (means.train_anatomy != "")]
     key = [*NETWORK, "acceleration"]
     in_domain = inside.groupby(key, dropna=False).ssim.mean(skipna=False).rename("in_domain")
-    return outside.merge(in_domain.reset_index(), on=key, how="inner")
+    found = outside.merge(in_domain.reset_index(), on=key, how="inner")
+    order = [
+        (ANATOMIES.index(row.anatomy), row.dataset, center_order(row.center), row.acceleration)
+        for row in found.itertuples()
+    ]
+    return found.iloc[sorted(range(len(found)), key=order.__getitem__)].reset_index(drop=True)
 
 
 def _with_networks(records: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:

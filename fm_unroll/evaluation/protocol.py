@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -104,6 +105,15 @@ class Protocol:
             )
         return work
 
+    def facts(
+        self, work: Sequence[tuple[Entrant, Condition]], paths: Sequence[Path], output: Path
+    ) -> dict[str, Any]:
+        """What is evaluated, for ``provenance.json``."""
+        facts = describe(work, paths)
+        if not self.along_training:
+            facts["primary"] = settle_endpoint(self.primary, output)
+        return facts
+
 
 def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int) -> pd.DataFrame | None:
     """Evaluate every method on every test set, centre and acceleration; write one row per slice.
@@ -134,15 +144,10 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
     work = protocol.work(entrants)
     share = Share.of_this_process()
     absent = obstacles()
-    parts = Parts(
-        output, tuple(measure for measure in measures() if absent.keys().isdisjoint(measure.columns))
-    )
+    parts = Parts(output, tuple(each for each in measures() if absent.keys().isdisjoint(each.columns)))
     if share.leads:
         announce(absent, EarlierRows(parts, protocol.test_sets, work, protocol.along_training))
-    protocol_facts = describe(work, paths)
-    if not protocol.along_training:
-        protocol_facts["primary"] = settle_endpoint(protocol.primary, output)
-    facts = provenance() | {"protocol": protocol_facts, "left_out": absent}
+    facts = provenance() | {"protocol": protocol.facts(work, paths, output), "left_out": absent}
     stopwatch = Stopwatch(output / "provenance.json", facts)
     run = Run(work, parts, share)
     run.score(batch_size, num_workers, stopwatch)

@@ -8,12 +8,13 @@ from matplotlib.figure import Figure
 
 from fm_unroll.report.formats import Cell, Table
 from fm_unroll.report.sentences import center_name, difference, domain_name, times
-from fm_unroll.report.style import WIDTH, footer, line_styles, styled
+from fm_unroll.report.style import GRAY, WIDTH, footer, legend_columns, line_styles, styled, wrapped
 from fm_unroll.report.tables import notes_of, plain_header
 
 MARKS = (
     "Each line is one training, each point the network after an epoch, larger towards the last; rings: the"
-    " epoch that validation chose.\nCrosses: methods without training. Means over test subjects."
+    " epoch that validation chose. Crosses: methods without training, by their two figures where they lie"
+    " outside. Means over test subjects."
 )
 
 
@@ -37,32 +38,45 @@ def along_training(courses: pd.DataFrame) -> Figure:
         zip(axes, panels, strict=False)
     ):
         _lines(axis, group, styles)
-        axis.set_title(f"{domain_name(dataset, anatomy)}\n{center_name(center)}, {times(acceleration)}")
+        title = f"{domain_name(dataset, anatomy)}\n{center_name(center)}, {times(acceleration)}"
+        axis.set_title(wrapped(title, 5.6 / columns))
         axis.set_xlabel("SSIM in domain")
         if i % columns == 0:
             axis.set_ylabel("SSIM out of domain")
     entries = {
         text: line for axis in axes for line, text in zip(*axis.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=4, handlelength=2.4)
+    figure.legend(
+        entries.values(),
+        entries.keys(),
+        loc="outside upper center",
+        ncols=legend_columns(entries),
+        handlelength=2.4,
+    )
     footer(figure, courses.synthetic.any(), MARKS)
     return figure
 
 
 def _lines(axis: Axes, group: pd.DataFrame, styles: dict[Any, dict[str, Any]]) -> None:
-    """The trainings at one condition; what was not trained is a cross."""
-    for (arm, _, _), line in group.groupby(["arm", "train_acceleration", "seed"], dropna=False, sort=True):
-        style = styles[arm]
-        if line.epoch.isna().all():
-            look = {"color": style["color"], "marker": "x", "linestyle": "none", "label": style["label"]}
-            axis.plot(line.in_domain, line.ssim, **look, markersize=6, markeredgewidth=1.5)
-            continue
-        line = line.sort_values("epoch")
-        axis.plot(line.in_domain, line.ssim, **style | {"marker": None}, linewidth=0.8, alpha=0.7)
+    """The trainings at one condition; methods without training are crosses, or text where far off."""
+    trained, others = group[group.epoch.notna()], group[group.epoch.isna()]
+    for (arm, _, _), line in trained.groupby(["arm", "train_acceleration", "seed"], sort=True):
+        style, line = styles[arm], line.sort_values("epoch")
+        axis.plot([], [], **style)  # in the legend
+        axis.plot(line.in_domain, line.ssim, color=style["color"], linewidth=0.8, alpha=0.7)
         size = 4 + 26 * (line.epoch / line.epoch.max()) ** 2
         axis.scatter(line.in_domain, line.ssim, s=size, color=style["color"], marker=style["marker"])
         chosen = line[line.chosen]
         axis.plot(chosen.in_domain, chosen.ssim, "o", markersize=10, mfc="none", mec=style["color"], mew=1.2)
+    axis.margins(0.15)
+    (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+    axis.autoscale(False)  # what is far below all networks does not decide how they are told apart
+    for row in others.itertuples():
+        look = {"color": styles[row.arm]["color"], "marker": "x", "linestyle": "none", "label": row.arm.label}
+        axis.plot(row.in_domain, row.ssim, **look, markersize=6, markeredgewidth=1.5)
+    far = [r for r in others.itertuples() if not (left < r.in_domain < right and bottom < r.ssim < top)]
+    text = "\n".join(f"{r.arm.label}: {r.in_domain:.2f}, {r.ssim:.2f}" for r in far)
+    axis.text(0.98, 0.02, text, transform=axis.transAxes, ha="right", va="bottom", color=GRAY)
 
 
 def gain_table(gains: pd.DataFrame) -> list[Table]:
