@@ -7,6 +7,8 @@ import os
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import get_origin
 
 from fm_unroll import __version__
 from fm_unroll.errors import InputError
@@ -183,7 +185,7 @@ def call(function: Callable[..., None], args: list[str], prog: str) -> None:
     if "config" not in parameters:
         parser.add_argument("--config", action="config", help="a YAML file with these options")
     if not positionals:
-        args = join_values(args)
+        args = join_values(args, parameters)
     options = parser.instantiate(parser.parse_args(spell_out(args, parameters)))
     function(**{name: options[name] for name in parameters})
 
@@ -206,14 +208,21 @@ def spell_out(args: list[str], parameters: Mapping[str, inspect.Parameter]) -> l
     return spelled_out
 
 
-def join_values(args: Sequence[str]) -> list[str]:
-    """Let ``--weights A B`` stand for ``--weights [A,B]``, where every value belongs to an option."""
+def join_values(args: Sequence[str], parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    """Let ``--weights A B`` stand for ``--weights [A,B]``, where every value belongs to an option.
+
+    Of options that take several values, a single one stands for a list of it: ``--accelerations 8``.
+    """
     joined: list[str] = []
     for arg in args:
         if arg.startswith("--") or not joined or joined[-1].startswith("--"):
             joined.append(arg)
         else:
             joined[-1] = f"[{joined[-1].removeprefix('[').removesuffix(']')},{arg}]"
+    several = {name for name, p in parameters.items() if get_origin(p.annotation) is Sequence}
+    for place, (option, value) in enumerate(pairwise(joined), start=1):
+        if option.removeprefix("--").replace("-", "_") in several and value[0] not in "[-":
+            joined[place] = f"[{value}]"
     return joined
 
 

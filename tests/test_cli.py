@@ -1,3 +1,4 @@
+import inspect
 import json
 import subprocess
 import sys
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fm_unroll.cli import VERBS, join_values, main
+from fm_unroll.commands.cross_domain import cross_domain
 
 ROOT = Path(__file__).parents[1]
 
@@ -146,5 +148,10 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path, capsys):
 
 
 def test_several_values_of_an_option_are_a_list() -> None:
-    joined = join_values(["--weights", "a.pt", "b.pt", "--only", "[knee]", "--matched", "--output", "x"])
+    parameters = inspect.signature(cross_domain).parameters
+    joined = join_values(
+        ["--weights", "a.pt", "b.pt", "--only", "[knee]", "--matched", "--output", "x"], parameters
+    )
     assert joined == ["--weights", "[a.pt,b.pt]", "--only", "[knee]", "--matched", "--output", "x"]
+    single = join_values(["--only", "knee", "--accelerations", "8", "--weights", "a.pt"], parameters)
+    assert single == ["--only", "[knee]", "--accelerations", "[8]", "--weights", "a.pt"]
