@@ -12,21 +12,15 @@ from fm_unroll.errors import InputError
 from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.physics import Center, SamplingPattern
 from fm_unroll.reconstruction.domain import ScanFacts, choose_sampling, outside_training
+from fm_unroll.reconstruction.trust import WORTH
 from fm_unroll.reconstruction.volume import Reconstruction, as_volume, reconstruct_scan
 from fm_unroll.reconstruction.writers import WRITERS, Format, Picture, planned_files, remark
 from fm_unroll.report.trust_files import write_trust
 
-# the trust maps, and what the number of each is a share of
-MEANINGS = {
-    "residual": "of the measured signal is contradicted; noise removed rightly counts too",
-    "prior": "of the energy lies in lines nobody measured: supported by the prior alone",
-    "spread": "of the image differs between reconstructions that should agree; no error bar",
-}
-
 
 def reconstruct(
     file: Path,
-    checkpoint: list[Path] | Path | None = None,
+    checkpoint: Path | None = None,
     output: Path = Path("reconstructions"),
     formats: Sequence[Format] = ("h5", "png"),
     weights: Path | None = None,
@@ -35,8 +29,6 @@ def reconstruct(
     center: Center | None = None,
     sampling: SamplingPattern | None = None,
     trust: bool = False,
-    subsets: int = 8,
-    seed: int = 0,
     batch_size: int = 4,
     device: str = "auto",
 ) -> None:
@@ -47,8 +39,7 @@ def reconstruct(
 
     Args:
         file: the file; its kind is recognised by its content.
-        checkpoint: a checkpoint of ``fit``; with --trust several ([a.ckpt,b.ckpt]), of which the first
-            reconstructs and all enter the spread.
+        checkpoint: a checkpoint of ``fit``.
         output: a file ending in .h5, .mat, .nii, .nii.gz or .png, or a folder for all --formats.
         formats: what to write into a folder. h5: fastMRI's submission layout; mat: the CMRxRecon challenge's,
             whole images of its TestSet, of others central slices and region only; nii: NIfTI, compressed;
@@ -58,52 +49,44 @@ def reconstruct(
         acceleration: nominal acceleration of the mask put on a fully sampled file, in place of the pattern's.
         center: its ACS lines (24) or center fraction (0.08), in place of the pattern's.
         sampling: its pattern, such as RandomSampling. Default: the training's.
-        trust: also write maps of data-consistency residual, prior's part and spread, with a picture.
-        subsets: further reconstructions, from subsets of the lines, for the spread of one checkpoint.
-        seed: seed of those subsets.
+        trust: also write a map of where to look, with a picture: the change of the image when it is sampled
+            again. On anatomy as in training alone it is reliably worth more than edges (docs/trust.md).
         batch_size: slices at once; halved whenever the device's memory does not suffice.
         device: cpu, cuda, cuda:1, ...; auto: a GPU if there is one.
     """
-    checkpoints = check_options(checkpoint, trust, subsets, batch_size)
-    trained = check_checkpoints(checkpoints, weights)
-    scan = open_scan(file, axes, trained[0].get("readout_crop", 1.0))
+    checkpoint = check_options(checkpoint, batch_size)
+    trained = check_checkpoint(checkpoint, weights)
+    scan = open_scan(file, axes, trained.get("readout_crop", 1.0))
     files = planned_files(output, formats, scan.volume, file)
-    pattern = choose_sampling(scan, trained[0], acceleration, center, sampling)
+    pattern = choose_sampling(scan, trained, acceleration, center, sampling)
     place = choose_device(device)
-    networks = [load_network(path, weights).to(place) for path in checkpoints]
+    network = load_network(checkpoint, weights).to(place)
     announce(scan, pattern, trained)
-    result = reconstruct_scan(scan, networks, pattern, place, batch_size, subsets if trust else 0, seed)
+    result = reconstruct_scan(scan, network, pattern, place, batch_size, trust)
     write(result, scan, files)
 
 
-def check_options(
-    checkpoint: list[Path] | Path | None, trust: bool, subsets: int, batch_size: int
-) -> list[Path]:
-    """The checkpoints, one or several, once the options are known to suit each other.
+def check_options(checkpoint: Path | None, batch_size: int) -> Path:
+    """The checkpoint, once the options can be used.
 
     Raises:
-        InputError: an option is missing, too small, or needs another one.
+        InputError: it is missing, or the batch size is too small.
     """
-    checkpoints = [checkpoint] if isinstance(checkpoint, Path) else list(checkpoint or [])
-    if not checkpoints:
+    if checkpoint is None:
         raise InputError("--checkpoint is missing: give a checkpoint of `fit`, such as runs/.../best.ckpt")
-    if len(checkpoints) > 1 and not trust:
-        raise InputError(f"{len(checkpoints)} checkpoints are given: several need --trust")
-    if trust and subsets < 2 and len(checkpoints) == 1:
-        raise InputError(f"subsets is {subsets}: a spread needs 2 or more")
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}: give 1 or more")
-    return checkpoints
+    return checkpoint
 
 
-def check_checkpoints(paths: Sequence[Path], weights: Path | None) -> list[dict[str, Any]]:
-    """The facts that checkpoints hold about their training, ``checkpoint["fm_unroll"]`` of each.
+def check_checkpoint(path: Path, weights: Path | None) -> dict[str, Any]:
+    """The facts that a checkpoint holds about its training, ``checkpoint["fm_unroll"]``.
 
     Raises:
-        InputError: one cannot be read, or weights are given for an encoder that it does not have.
+        InputError: it cannot be read, or weights are given for an encoder that it does not have.
     """
-    facts: list[dict[str, Any]] = [read_checkpoint(path)["fm_unroll"] for path in paths]
-    if weights and not all(fact["encoder"]["name"] for fact in facts):
+    facts: dict[str, Any] = read_checkpoint(path)["fm_unroll"]
+    if weights and not facts["encoder"]["name"]:
         raise InputError(f"--weights {weights}: the checkpoint has no frozen encoder that needs them")
     return facts
 
@@ -122,7 +105,7 @@ def choose_device(name: str) -> torch.device:
         raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
 
 
-def announce(scan: Scan, pattern: SamplingPattern | None, trained: Sequence[dict[str, Any]]) -> None:
+def announce(scan: Scan, pattern: SamplingPattern | None, trained: dict[str, Any]) -> None:
     """Print what the file holds and how it is masked; warn of whatever training did not see."""
     volume, seen = scan.volume, ScanFacts.of(scan, pattern)
     kind = f"{scan.kind}, synthetic" if volume.synthetic else scan.kind
@@ -132,13 +115,13 @@ def announce(scan: Scan, pattern: SamplingPattern | None, trained: Sequence[dict
         f"{volume.num_coils} coils x {volume.readout} readout x {volume.phase} phase\n"
         f"{sampled}: true acceleration {seen.true_acceleration:.3g}, {seen.acs_lines} ACS lines"
     )
-    outside = dict.fromkeys(line for facts in trained for line in outside_training(seen, facts))
+    outside = outside_training(seen, trained)
     for line in [*scan.notes, *volume.contradictions, *volume.remarks, *outside]:
         print(f"warning: {line}", file=sys.stderr)
 
 
 def write(result: Reconstruction, scan: Scan, files: Sequence[tuple[Format, Path]]) -> None:
-    """Print the metrics, write the files and, where they were asked for, the trust maps."""
+    """Print the metrics, write the files and, where it was asked for, the trust map."""
     if metrics := result.metrics():
         print_metrics(metrics)
     if result.target is not None and not scan.volume.contradictions:
@@ -148,12 +131,12 @@ def write(result: Reconstruction, scan: Scan, files: Sequence[tuple[Format, Path
     for format, path in files:
         WRITERS[format](path, picture)
         print(f"written: {path}{remark(format, picture)}")
-    if result.trust is not None:
-        numbers = result.trust.numbers()
-        for name, meaning in MEANINGS.items():
-            print(f"{name:34}{100 * numbers[name]:8.3g} %  {meaning}")
-        for path in write_trust(files[0][1], scan.volume, picture.image, result.trust):
+    if result.change is not None:
+        for path in write_trust(
+            files[0][1], scan.volume, picture.image, as_volume(result.change, scan.volume)
+        ):
             print(f"written: {path}")
+        print(f"about the trust map: {WORTH}")
 
 
 def print_metrics(metrics: dict[str, dict[str, float]]) -> None:

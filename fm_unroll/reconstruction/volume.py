@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
@@ -18,8 +18,8 @@ from fm_unroll.metrics import score_slices, volume_metrics
 from fm_unroll.models import UnrolledNetwork
 from fm_unroll.models.classical import ZeroFilled
 from fm_unroll.physics import SamplingPattern
-from fm_unroll.reconstruction.engine import accelerate, in_float32, reconstruct
-from fm_unroll.reconstruction.trust import TrustMaps, leave_lines_out, trust_maps
+from fm_unroll.reconstruction.engine import accelerate, reconstruct
+from fm_unroll.reconstruction.trust import change_map
 
 Item = TypeVar("Item", covariant=True)
 Result = TypeVar("Result")
@@ -43,24 +43,24 @@ class Reconstruction:
         image: float32, ``(slices, *crop)``.
         zero_filled: the image without a network, of the same shape.
         target: float32, ``(slices, *crop)``; None for an undersampled scan.
-        trust: the trust maps; None where they were not asked for.
+        change: the trust map, of the same shape; None where it was not asked for.
     """
 
     image: Tensor
     zero_filled: Tensor
     target: Tensor | None
-    trust: TrustMaps | None
+    change: Tensor | None
 
     @classmethod
     def join(cls, parts: Sequence["Reconstruction"]) -> "Reconstruction":
         """The slices of several parts, one after the other."""
         targets = [part.target for part in parts if part.target is not None]
-        trust = [part.trust for part in parts if part.trust is not None]
+        changes = [part.change for part in parts if part.change is not None]
         return cls(
             image=torch.cat([part.image for part in parts]),
             zero_filled=torch.cat([part.zero_filled for part in parts]),
             target=torch.cat(targets) if targets else None,
-            trust=TrustMaps.join(trust) if trust else None,
+            change=torch.cat(changes) if changes else None,
         )
 
     def metrics(self) -> dict[str, dict[str, float]]:
@@ -81,24 +81,21 @@ class Reconstruction:
 
 def reconstruct_scan(
     scan: Scan,
-    networks: Sequence[UnrolledNetwork],
+    network: UnrolledNetwork,
     sampling: SamplingPattern | None,
     device: torch.device,
     batch_size: int = 4,
-    subsets: int = 0,
-    seed: int = 0,
+    trust: bool = False,
 ) -> Reconstruction:
     """Reconstruct every slice under a progress bar.
 
     Args:
         scan: the scan.
-        networks: the first one reconstructs; several give the spread of the trust maps.
+        network: the network, in evaluation mode.
         sampling: masks a fully sampled scan; None for undersampled ones.
-        device: where the networks are.
+        device: where the network is.
         batch_size: slices at once; halved whenever the device's memory does not suffice.
-        subsets: number of reconstructions from subsets of the acquired lines, for the spread of one network;
-            0 with a single network: no trust maps.
-        seed: seed of those subsets.
+        trust: whether to make the trust map too.
 
     Raises:
         InputError: a slice cannot be used, its reconstruction holds NaN, or not even one fits into memory.
@@ -106,7 +103,7 @@ def reconstruct_scan(
 
     def process(samples: list[KSpaceSample]) -> Reconstruction:
         batch = accelerate(KSpaceBatch.collate(samples).to(device), sampling)
-        return reconstruct_batch(batch, networks, subsets, seed)
+        return reconstruct_batch(batch, network, trust)
 
     parts = []
     with tqdm(total=len(scan), unit="slice", desc=scan.volume.name, delay=1) as progress:
@@ -116,49 +113,27 @@ def reconstruct_scan(
     return Reconstruction.join(parts)
 
 
-def reconstruct_batch(
-    batch: KSpaceBatch, networks: Sequence[UnrolledNetwork], subsets: int = 0, seed: int = 0
-) -> Reconstruction:
+def reconstruct_batch(batch: KSpaceBatch, network: UnrolledNetwork, trust: bool = False) -> Reconstruction:
     """Reconstruct some undersampled slices of one volume; see :func:`reconstruct_scan`."""
-    image = finite_image(networks[0], batch)
     return Reconstruction(
-        image=image.cpu(),
+        image=finite(reconstruct(network, batch), batch, "reconstruction"),
         zero_filled=reconstruct(ZeroFilled(), batch).cpu(),
         target=None if batch.target is None else batch.target.cpu(),
-        trust=measure_trust(image, batch, networks, subsets, seed) if subsets or len(networks) > 1 else None,
+        change=finite(change_map(network, batch), batch, "trust map") if trust else None,
     )
 
 
-@torch.inference_mode()
-def measure_trust(
-    image: Tensor, batch: KSpaceBatch, networks: Sequence[UnrolledNetwork], subsets: int, seed: int
-) -> TrustMaps:
-    """Compare an image with the data, and with reconstructions that should agree with it.
-
-    These are the images of all networks or, with a single network, those of subsets of the lines.
-    """
-    if len(networks) > 1:
-        images = [image, *(finite_image(network, batch) for network in networks[1:])]
-    else:
-        fewer = (leave_lines_out(batch, seed + index) for index in range(subsets))
-        images = [finite_image(networks[0], part) for part in fewer]
-    with in_float32(networks[0], batch):
-        coil_images = networks[0].coil_images(batch.kspace, batch.mask, batch.num_acs)
-    return TrustMaps.join([trust_maps(coil_images, batch, images)])
-
-
-def finite_image(network: nn.Module, batch: KSpaceBatch) -> Tensor:
-    """The image of a batch: float32, ``(batch, *crop)``.
+def finite(images: Tensor, batch: KSpaceBatch, what: str) -> Tensor:
+    """Images of a batch, ``(batch, *crop)``, on the CPU.
 
     Raises:
-        InputError: it holds NaN or Inf.
+        InputError: one holds NaN or Inf.
     """
-    image = reconstruct(network, batch)
-    failed = (~image.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
+    failed = (~images.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
     if failed:
         where = f"slice {batch.slice[failed[0]]}, frame {batch.frame[failed[0]]}"
-        raise InputError(f"{batch.volume[0]}: the reconstruction of {where} holds NaN or Inf")
-    return image
+        raise InputError(f"{batch.volume[0]}: the {what} of {where} holds NaN or Inf")
+    return images.cpu()
 
 
 def in_chunks(items: Indexed[Item], process: Callable[[list[Item]], Result], size: int) -> Iterator[Result]:

@@ -113,12 +113,7 @@ def planned_files(
     return paths
 
 
-def write_h5(
-    path: Path,
-    image: np.ndarray,
-    extra: Mapping[str, np.ndarray] | None = None,
-    attributes: Mapping[str, float] | None = None,
-) -> None:
+def write_h5(path: Path, image: np.ndarray, extra: Mapping[str, np.ndarray] | None = None) -> None:
     """FastMRI's submission layout: one data set ``reconstruction``, ``(slice, row, column)``.
 
     ``(frame, slice, row, column)`` where there are several frames.
@@ -127,15 +122,12 @@ def write_h5(
         path: the file.
         image: float32, ``(frame, slice, row, column)``.
         extra: further arrays of the same shape, each a data set of its own.
-        attributes: numbers, as attributes of the data sets of the same names.
     """
     # made in memory: on a full disk HDF5 could not close a file, which ends the whole process
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         for name, values in {"reconstruction": image, **(extra or {})}.items():
             file[name] = values[0] if len(values) == 1 else values
-        for name, value in (attributes or {}).items():
-            file[name].attrs["overall"] = value
     with whole_file(path) as part:
         part.write_bytes(content.getbuffer())
 
