@@ -27,8 +27,8 @@ from fm_unroll.reconstruction.engine import in_float32
 WORTH = (
     "A hint where to look, no error bar. Rank correlation with the true error, means of 7 x 7 pixels, "
     "phantoms, a demo network: on hearts as in training 0.79 (x4) and 0.76 (x8), edges of the image alone "
-    "0.45 and 0.49. It was worse than these edges on knees, better on brains at x4 alone, and no better "
-    "on five real scans."
+    "0.45 and 0.49. It was worse than these edges on knees, better on brains at x4 alone, and not clearly "
+    "better on five real scans."
 )
 SAMPLINGS = 3  # further ones for a map: every place between the lines of a scan with x4, some of x8
 
