@@ -72,7 +72,7 @@ def regime_map(comparisons: pd.DataFrame, means: pd.DataFrame) -> Figure:
     metric = METRICS[comparisons.metric.iloc[0]]
     arms, baseline = sorted(set(comparisons.arm)), comparisons.baseline.iloc[0]
     most = comparisons.groupby(["dataset", "anatomy", "center"]).acceleration.nunique().max()
-    columns = min(comparisons.groupby(["dataset", "anatomy", "center"]).ngroups, max(1, CELLS // most))
+    columns = min(comparisons.groupby(["dataset", "anatomy", "center"]).ngroups, 3, max(1, CELLS // most))
     panels = _panels(comparisons, 5 / columns)
     figure, axes = _grid(len(panels), columns, 0.4 * len(arms) + 0.95)
     # zero-filled images may be far below: shades are for telling networks apart
@@ -215,14 +215,15 @@ def _curves(data: pd.DataFrame, column: str, label: str) -> Figure:
         text: line for axis in axes for line, text in zip(*axis.get_legend_handles_labels(), strict=True)
     }
     ordered = [arm.label for arm in sorted(set(data.arm))]
-    spare = axes[len(panels)] if len(axes) > len(panels) else None
-    beside = legend_columns(ordered)
-    where = {"loc": "outside upper center", "ncols": beside} if spare is None else {"loc": "center"}
-    if spare is not None:
+    lines, short = [entries[text] for text in ordered], [wrapped(text, 1.5) for text in ordered]
+    if len(axes) > len(panels) and "\n".join(short).count("\n") < 12:  # as many as an empty panel holds
+        spare = axes[len(panels)]
         spare.set_visible(True)
         spare.set_axis_off()
-    owner = figure if spare is None else spare
-    owner.legend([entries[text] for text in ordered], ordered, **where, handlelength=2.4)
+        spare.legend(lines, short, loc="center", handlelength=2.4)
+    else:
+        beside = legend_columns(ordered)
+        figure.legend(lines, ordered, loc="outside upper center", ncols=beside, handlelength=2.4)
     footer(figure, data.synthetic.any())
     return figure
 

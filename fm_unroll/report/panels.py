@@ -38,7 +38,8 @@ Box = tuple[int, int, int]
 def panel(item: StoredSlice, classical: Arm | None = None) -> Figure:
     """All methods at one slice: rows are methods, columns are image, error, and a detail of both.
 
-    Images share one gray scale and errors another. The detail is where the trained methods disagree most.
+    Images share one gray scale and errors another. The detail is where trained methods and target differ
+    most.
 
     Args:
         item: the slice.
@@ -69,7 +70,7 @@ def panel(item: StoredSlice, classical: Arm | None = None) -> Figure:
             _paste(axis, _cut(error, box), lefts[3], y, height, brightest, ERROR_COLORS)
         y += height
     shown = [item.error(arm) for arm in arms]
-    notes = [_gray_note((item, arm) for arm in arms), _error_note("the trained method")]
+    notes = [_gray_note((item, arm) for arm in arms), _error_note("a trained method")]
     bar = (lefts[1], lefts[3] + height)
     _finish_sheet(figure, axis, item.title, bar, brightest, shown, notes, item.synthetic)
     return figure
@@ -115,7 +116,7 @@ def extreme_cases(cases: Sequence[tuple[Extreme, StoredSlice]], searched: int) -
         y += height
     notes = [
         _gray_note((item, arm) for case, item in cases for arm in _case_arms(case, item).values()),
-        _error_note("the image"),
+        _error_note("an error shown"),
     ]
     title = f"Largest differences in SSIM to {baseline} among {searched} slices"
     bar = (LABEL + 2 * cell, LABEL + 6 * cell)
@@ -166,7 +167,7 @@ def _clipped_text(error: NDArray[np.float32], brightest: float) -> str:
 
 
 def _detail_box(item: StoredSlice) -> Box:
-    """Row, column and side of the square in which the trained methods disagree most (mean variance)."""
+    """Row, column and side of the square where trained methods and target differ most (mean variance)."""
     side = max(8, min(item.target.shape) // 4)
     images = [item.target, *(item.images[arm] for arm in item.trained)]
     finite = [image for image in images if np.isfinite(image).all()]
@@ -238,8 +239,8 @@ def _gray_note(shown: Iterable[tuple[StoredSlice, Arm]]) -> str:
 
 def _error_note(whose: str) -> str:
     return (
-        f"Errors: absolute, in units of that white. The scale ends at the {BRIGHTEST_PERCENTILE}th percentile"
-        f" of {whose} with the largest; clipped is what lies beyond."
+        f"Errors: absolute, in units of that white. The scale ends at the largest"
+        f" {BRIGHTEST_PERCENTILE}th percentile of {whose}; clipped is what lies beyond."
     )
 
 
