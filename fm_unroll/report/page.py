@@ -33,6 +33,7 @@ from fm_unroll.report.formats import Table
 from fm_unroll.report.style import save
 
 Prior = dict[str, Any]
+WIPE_BYTES = 10_000_000  # of the pictures that the wipe holds
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,10 @@ class Shown:
     searched: int
 
     def each_once(self) -> list[pictures.StoredSlice]:
-        """Typical slices, then the extreme ones among the others."""
-        items = [item for _, item in (*self.typical, *self.extremes)]
+        """Typical slices of the highest accelerations, extreme ones, then the other typical ones."""
+        typical = [item for _, item in self.typical]
+        highest = {item.place[:3]: item for item in sorted(typical, key=lambda item: item.place.acceleration)}
+        items = [*highest.values(), *(item for _, item in self.extremes), *typical]
         return list({item.place: item for item in items}.values())
 
 
@@ -250,7 +253,8 @@ def _page(
         },
         tables=made,
         figures=drawn,
-        wipe=[_wipe_slice(item) for item in shown.each_once()],
+        wipe=_wipe(shown.each_once()),
+        stored=len(shown.each_once()),
         error_colors=pictures.error_colors(),
         provenance={
             "wall time": _duration(provenance.pop("wall_time_s", None)),
@@ -262,6 +266,19 @@ def _page(
         }
         | provenance,
     )
+
+
+def _wipe(items: list[pictures.StoredSlice]) -> list[dict[str, Any]]:
+    """What the page's wipe shows: as many slices, at least one, as let the page be mailed."""
+    made: list[dict[str, Any]] = []
+    size = 0
+    for item in items:
+        shown = _wipe_slice(item)
+        size += sum(len(text) for view in shown["views"] for text in view.values())
+        if made and size > WIPE_BYTES:
+            break
+        made.append(shown)
+    return made
 
 
 def _wipe_slice(item: pictures.StoredSlice) -> dict[str, Any]:
