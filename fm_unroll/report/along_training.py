@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from fm_unroll.report.formats import Cell, Table
 from fm_unroll.report.sentences import center_name, difference, domain_name, times
-from fm_unroll.report.style import GRAY, WIDTH, footer, legend_columns, line_styles, styled, wrapped
+from fm_unroll.report.style import WIDTH, footer, legend_columns, line_styles, styled, wrapped
 from fm_unroll.report.tables import notes_of, plain_header
 
 MARKS = (
@@ -29,7 +29,7 @@ def along_training(courses: pd.DataFrame) -> Figure:
     panels = list(known.groupby(["dataset", "anatomy", "center", "acceleration"], sort=False))
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(WIDTH, 2.4 * rows + 0.9), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.8 * rows + 0.9), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     styles = line_styles(known.arm)
     for axis in axes[len(panels) :]:
@@ -37,10 +37,10 @@ def along_training(courses: pd.DataFrame) -> Figure:
     for i, (axis, ((dataset, anatomy, center, acceleration), group)) in enumerate(
         zip(axes, panels, strict=False)
     ):
-        _lines(axis, group, styles)
+        far = _lines(axis, group, styles)
         title = f"{domain_name(dataset, anatomy)}\n{center_name(center)}, {times(acceleration)}"
         axis.set_title(wrapped(title, 5.6 / columns))
-        axis.set_xlabel("SSIM in domain")
+        axis.set_xlabel(wrapped("\n".join(["SSIM in domain", *far]), 6.3 / columns))
         if i % columns == 0:
             axis.set_ylabel("SSIM out of domain")
     entries = {
@@ -57,8 +57,8 @@ def along_training(courses: pd.DataFrame) -> Figure:
     return figure
 
 
-def _lines(axis: Axes, group: pd.DataFrame, styles: dict[Any, dict[str, Any]]) -> None:
-    """The trainings at one condition; methods without training are crosses, or text where far off."""
+def _lines(axis: Axes, group: pd.DataFrame, styles: dict[Any, dict[str, Any]]) -> list[str]:
+    """Draw the trainings at one condition, and crosses for methods without; name those that are far off."""
     trained, others = group[group.epoch.notna()], group[group.epoch.isna()]
     for (arm, _, _), line in trained.groupby(["arm", "train_acceleration", "seed"], sort=True):
         style, line = styles[arm], line.sort_values("epoch")
@@ -75,8 +75,7 @@ def _lines(axis: Axes, group: pd.DataFrame, styles: dict[Any, dict[str, Any]]) -
         look = {"color": styles[row.arm]["color"], "marker": "x", "linestyle": "none", "label": row.arm.label}
         axis.plot(row.in_domain, row.ssim, **look, markersize=6, markeredgewidth=1.5)
     far = [r for r in others.itertuples() if not (left < r.in_domain < right and bottom < r.ssim < top)]
-    text = "\n".join(f"{r.arm.label}: {r.in_domain:.2f}, {r.ssim:.2f}" for r in far)
-    axis.text(0.98, 0.02, text, transform=axis.transAxes, ha="right", va="bottom", color=GRAY)
+    return [f"{row.arm.label}: {row.in_domain:.2f}, {row.ssim:.2f}" for row in far]
 
 
 def gain_table(gains: pd.DataFrame) -> list[Table]:
