@@ -38,17 +38,35 @@ def result_tables(means: pd.DataFrame) -> list[Table]:
     Args:
         means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
     """
+    return [
+        _mean_table(
+            name=file_name("results", anatomy, dataset),
+            caption=f"{domain_name(dataset, anatomy)}: mean over subjects and seeds.",
+            blocks=[("", group[group.metric.isin(metrics_of("main"))])],
+            convention=CONVENTION,
+        )
+        for dataset, anatomy, group in domains(means)
+    ]
+
+
+def further_tables(means: pd.DataFrame) -> list[Table]:
+    """Means of the metrics inside the body and of the perceptual ones beside SSIM, where they were computed.
+
+    Args:
+        means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
+    """
     made = []
     for dataset, anatomy, group in domains(means):
-        extra = [
-            m for m in metrics_of("body", "perceptual") if group[group.metric == m]["mean"].notna().any()
-        ]
+        of_metric = {metric: rows for metric, rows in group.groupby("metric") if rows["mean"].notna().any()}
+        further = [m for kind in ("body", "perceptual") for m in metrics_of(kind) if m in of_metric]
+        if not further or "ssim" not in of_metric:
+            continue
         made.append(
             _mean_table(
-                name=file_name("results", anatomy, dataset),
-                caption=f"{domain_name(dataset, anatomy)}: mean over volumes and seeds.",
-                blocks=[("", group[group.metric.isin([*metrics_of("main"), *extra])])],
-                convention=CONVENTION,
+                name=file_name("further", anatomy, dataset),
+                caption=f"{domain_name(dataset, anatomy)}, other metrics: mean over subjects and seeds.",
+                blocks=[("", pd.concat([of_metric[metric] for metric in ("ssim", *further)]))],
+                convention="; ".join(f"{METRICS[m].label}: {METRICS[m].convention}" for m in further) + ".",
             )
         )
     return made
@@ -63,7 +81,7 @@ def challenge_tables(means: pd.DataFrame) -> list[Table]:
     return [
         _mean_table(
             name=file_name("challenge", anatomy, dataset),
-            caption=f"{domain_name(dataset, anatomy)}: mean over volumes and seeds, challenge convention.",
+            caption=f"{domain_name(dataset, anatomy)}: mean over subjects and seeds, challenge convention.",
             blocks=[("", group[group.metric.isin(metrics_of("challenge"))])],
             convention=CHALLENGE_CONVENTION,
         )
@@ -80,7 +98,7 @@ def contrast_tables(means: pd.DataFrame) -> list[Table]:
     return [
         _mean_table(
             name=file_name("contrasts", anatomy, dataset),
-            caption=f"{domain_name(dataset, anatomy)}, by contrast: mean over volumes and seeds.",
+            caption=f"{domain_name(dataset, anatomy)}, by contrast: mean over subjects and seeds.",
             blocks=list(group.groupby("contrast", sort=True)),
             convention=CONVENTION,
         )

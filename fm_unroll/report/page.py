@@ -143,6 +143,7 @@ def _along_training(epochs: pd.DataFrame) -> Iterator[Drawing]:
 def _tables(analysis: Analysis) -> dict[str, list[Table]]:
     return {
         "results": mean_tables.result_tables(analysis.means),
+        "further": mean_tables.further_tables(analysis.means),
         "contrasts": mean_tables.contrast_tables(analysis.contrasts),
         "challenge": mean_tables.challenge_tables(analysis.means),
         "worst": mean_tables.worst_tables(analysis.worst, analysis.means),

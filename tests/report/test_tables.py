@@ -178,6 +178,23 @@ def test_published_figures_that_are_not_there_are_named(tmp_path):
         published.read_published(tmp_path / "absent.csv")
 
 
+def test_other_metrics_stand_beside_ssim_where_they_were_computed():
+    records = fake_records(("varnet", "zero_filled"), anatomies=("cardiac", "knee"), subjects=3, seeds=1)
+    assert mean_tables.further_tables(analyse(records).means) == []
+    hearts = records.anatomy == "cardiac"
+    records.loc[hearts, "ssim_half"] = records.ssim[hearts] - 0.1
+    records["haarpsi"], records["ssim_body"] = 0.5, records.ssim - 0.05
+    found = analyse(records)
+    of_hearts, of_knees = mean_tables.further_tables(found.means)
+    labels = ["SSIM", "SSIM (body)", "SSIM (half readout)", "HaarPSI"]
+    assert [text for text, _ in of_hearts.header[1]][2:] == [f"{label} ↑" for label in labels]
+    assert "half readout" not in of_knees.markdown() and of_knees.width == 2 + 2 * 3
+    for row in of_hearts.body:
+        whole, body, half, perceptual = (float(cell.text) for cell in row[2:])
+        assert [body, half, perceptual] == pytest.approx([whole - 0.05, whole - 0.1, 0.5], abs=2e-4)
+    assert "inside the body, mean over slices" in of_hearts.notes[2]
+
+
 def test_missing_and_failed_are_shown_as_such():
     records = fake_records(("varnet", "clip", "dinov2"), anatomies=("cardiac",), subjects=6, seeds=1)
     records = records[~((records.method == "dinov2") & (records.acceleration == 4))]
