@@ -15,6 +15,7 @@ from fm_unroll.subjects.population import Population
 SAMPLING = {"class_path": "UniformSampling", "init_args": {"acceleration": 4, "acs_lines": 24}}
 AT_EIGHT = {"acceleration": 8, "acs_lines": 24}
 CONTENT = {
+    "epoch": 4,
     "hyper_parameters": {"method": "clip", "weights": "/here/clip.pt", "learning_rate": 1e-3},
     "state_dict": {},
     "fm_unroll": {
