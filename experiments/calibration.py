@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_unroll.cli import call
 from fm_unroll.evaluation.inference import Paired, estimates, holm
 
 SUBJECTS = (3, 5, 10, 40)
@@ -82,6 +83,15 @@ def table(studies: int) -> Iterator[str]:
         yield f"| {subjects} subjects | {' | '.join(cells)} |"
 
 
-if __name__ == "__main__":
-    for line in table(int(sys.argv[1]) if len(sys.argv) > 1 else STUDIES):
+def calibration(studies: int = STUDIES) -> None:
+    """Print how often intervals hold the truth, and how often a table without effects shows one.
+
+    Args:
+        studies: simulated studies for each cell; a tenth of it for tables.
+    """
+    for line in table(studies):
         print(line, flush=True)
+
+
+if __name__ == "__main__":
+    call(calibration, sys.argv[1:], prog="calibration.py")

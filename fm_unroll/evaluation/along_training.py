@@ -5,6 +5,7 @@ So one epoch alone says little: the saved ones are compared all along. These num
 tested.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,15 +13,14 @@ import numpy as np
 import pandas as pd
 
 from fm_unroll.evaluation.alignment import center_order, nearest_training
-from fm_unroll.evaluation.records import ANATOMIES, CONDITION, SLICE, TRAINING, VOLUME, record_arms
+from fm_unroll.evaluation.records import ANATOMIES, CONDITION, SLICE, VOLUME, record_arms
 
 ALONG_TRAINING = "along_training"  # of the rows, within the folder of an evaluation
 
-ARM_COLUMNS = ["method", "encoder", "encoder_weights", *TRAINING]
 NETWORK = ["arm", "train_acceleration", "training_data", "train_anatomy", "seed", "epoch", "chosen"]
 
 
-def courses(records: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+def courses(records: pd.DataFrame) -> pd.DataFrame:
     """SSIM of every saved network out of domain, beside its SSIM in domain.
 
     In domain is the anatomy that a network was trained on, at the same nominal acceleration: the mean over
@@ -29,15 +29,14 @@ def courses(records: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         records: of the saved epochs, as :func:`fm_unroll.evaluation.records.read_records` returns them.
-        chosen: those of the evaluation, of the one epoch that was chosen in each training.
 
     Returns:
         One row per network and condition out of domain: ``CONDITION``, ``true_acceleration``, ``synthetic``,
         ``arm``, ``train_acceleration``, ``training_data``, ``seed``, ``epoch``, ``chosen`` (whether it is the
-        epoch of the evaluation), ``subjects``, ``ssim`` and ``in_domain`` (means over subjects; NaN where a
-        slice failed or is not there).
+        epoch of the run's best checkpoint), ``subjects``, ``ssim`` and ``in_domain`` (means over subjects;
+        NaN where a slice failed or is not there).
     """
-    means = _means(_with_networks(records, chosen))
+    means = _means(_with_networks(records))
     trained_on = set(means.train_anatomy) - {""}
     if len(trained_on) == 1:
         means = means.assign(train_anatomy=next(iter(trained_on)))
@@ -53,12 +52,9 @@ def courses(records: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     return found.iloc[sorted(range(len(found)), key=order.__getitem__)].reset_index(drop=True)
 
 
-def _with_networks(records: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+def _with_networks(records: pd.DataFrame) -> pd.DataFrame:
     """The rows of the networks that are taken at each condition, with arms, and whether they are chosen."""
-    training = [*ARM_COLUMNS, "train_acceleration", "seed", "epoch"]
-    of_best = set(chosen[training].astype(str).itertuples(index=False, name=None))
-    own = records[training].astype(str).itertuples(index=False, name=None)
-    rows = records.assign(arm=record_arms(records), chosen=[network in of_best for network in own])
+    rows = records.assign(arm=record_arms(records), chosen=records.epoch == records.chosen_epoch)
     taken = []
     for (*_, acceleration), group in rows.groupby(list(CONDITION), sort=False):
         nearest = nearest_training(group.train_acceleration, acceleration)
@@ -95,9 +91,9 @@ def gains(found: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per condition, baseline and other trained method that saw the same training data and saved
         some of the same epochs: ``CONDITION``, ``true_acceleration``, ``synthetic``, ``arm``, ``baseline``,
-        ``epochs`` (that both saved), ``ahead`` (in how many of them the method is), ``at_chosen`` (the gain
-        at the chosen epochs, NaN where they were not saved), ``low`` and ``high`` (least and greatest gain).
-        Seeds are averaged first.
+        ``epochs`` (that all seeds of both saved), ``ahead`` (in how many of them the method is),
+        ``at_chosen`` (the gain with every network at its own chosen epoch, NaN where one was not saved),
+        ``low`` and ``high`` (least and greatest gain at one epoch). Seeds are averaged first.
     """
     if found.empty:
         return found
@@ -113,8 +109,7 @@ def _gains(group: pd.DataFrame) -> Iterator[dict[str, Any]]:
         base = group[group.arm == baseline]
         for arm in (arm for arm in arms if arm.kind != "baseline"):
             own = group[(group.arm == arm) & group.training_data.isin({*base.training_data})]
-            gain = own.groupby("epoch").ssim.mean() - base.groupby("epoch").ssim.mean()
-            gain = gain.dropna()
+            gain = (_by_epoch(own) - _by_epoch(base)).dropna()
             if gain.empty:
                 continue
             first = own.iloc[0]
@@ -124,7 +119,19 @@ def _gains(group: pd.DataFrame) -> Iterator[dict[str, Any]]:
                 "baseline": baseline,
                 "epochs": len(gain),
                 "ahead": int((gain > 0).sum()),
-                "at_chosen": own[own.chosen].ssim.mean() - base[base.chosen].ssim.mean(),
+                "at_chosen": _at_chosen(own) - _at_chosen(base),
                 "low": gain.min(),
                 "high": gain.max(),
             }
+
+
+def _by_epoch(networks: pd.DataFrame) -> "pd.Series[float]":
+    """Mean over the seeds at every epoch that all of them saved."""
+    by_epoch = networks.groupby("epoch").ssim
+    return by_epoch.mean()[by_epoch.size() == networks.seed.nunique()]
+
+
+def _at_chosen(networks: pd.DataFrame) -> float:
+    """Mean over the seeds, each at its chosen epoch; NaN if one did not save it."""
+    chosen = networks[networks.chosen]
+    return float(chosen.ssim.mean()) if len(chosen) == networks.seed.nunique() else math.nan

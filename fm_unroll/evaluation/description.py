@@ -53,7 +53,7 @@ def settings_of(test_set: TestSet) -> dict[str, Any]:
     """What of a test set decides its volumes and masks, beside their centre and acceleration."""
     data = test_set.data
     return {
-        "name": test_set.name,
+        "name": test_set.label,
         "root": str(data.root),
         "reader": repr(data.reader),
         "split": repr(data.splitting),

@@ -68,7 +68,7 @@ class EarlierRows:
         self.along_training = along_training
         self.parts = parts
         self.path = parts.output / "records.csv"
-        self.test_sets = {(t.name, t.data.anatomy): t for t in test_sets}
+        self.test_sets = {(t.label, t.data.anatomy): t for t in test_sets}
         self.work = work
         self.chosen = {condition.identity[:2] for _, condition in work}
         self._known: dict[tuple[str, bool], str] = {}

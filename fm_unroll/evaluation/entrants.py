@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Entrant:
         train_anatomy: what it was trained on; empty for classical methods.
         seed: of the training; NaN for classical methods.
         epoch: number of epochs after which the checkpoint was written; NaN for classical methods.
+        chosen_epoch: that of the run's best checkpoint, where this is one of its saved epochs; else NaN.
         sha256: of the checkpoint file; empty for classical methods.
         training_data: hash of what it was trained on; empty for classical methods.
         hyper_parameters: hash of everything else that makes its training, but the seed; likewise.
@@ -50,6 +51,7 @@ class Entrant:
     train_anatomy: str = ""
     seed: float = float("nan")
     epoch: float = float("nan")
+    chosen_epoch: float = float("nan")
     sha256: str = ""
     training_data: str = ""
     hyper_parameters: str = ""
@@ -169,14 +171,36 @@ def _training_data(facts: dict[str, Any]) -> list[Any]:
     return [*seen, facts.get("contrasts"), pattern["class_path"], sampling, *cropped]
 
 
-def _hyper_parameters(checkpoint: dict[str, Any]) -> list[Any]:
+def saved_epoch(path: Path, weights: Path | None = None) -> Entrant:
+    """A checkpoint in the folder ``epochs`` of a run: the same training whatever the run's last epoch is.
+
+    Args:
+        path: the checkpoint.
+        weights: as in :func:`trained`.
+
+    Raises:
+        InputError: as there.
+    """
+    checkpoint = read_checkpoint(path)
+    best = path.parent.with_name("checkpoints") / "best.ckpt"
+    return replace(
+        trained(path, weights),
+        hyper_parameters=_short_hash(_hyper_parameters(checkpoint, without=("max_epochs", "max_steps"))),
+        chosen_epoch=read_checkpoint(best)["epoch"] + 1 if best.is_file() else float("nan"),
+    )
+
+
+def _hyper_parameters(checkpoint: dict[str, Any], without: Sequence[str] = ()) -> list[Any]:
     """The network's options and the recipe, without what changes speed or memory only.
 
     Nor is the path of the encoder's weights part of it: which weights they are tells the arm.
     """
     left_out = {"weights", "any_encoder", "compile", "checkpoint_cascades", "encoder_seed"}
     options = {name: value for name, value in checkpoint["hyper_parameters"].items() if name not in left_out}
-    return [options, checkpoint["fm_unroll"].get("recipe")]
+    recipe = checkpoint["fm_unroll"].get("recipe")
+    if recipe is not None:
+        recipe = {name: value for name, value in recipe.items() if name not in without}
+    return [options, recipe]
 
 
 def _short_hash(content: list[Any]) -> str:
@@ -185,8 +209,12 @@ def _short_hash(content: list[Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def refuse_twins(entrants: Sequence[Entrant]) -> None:
+def refuse_twins(entrants: Sequence[Entrant], along_training: bool = False) -> None:
     """Refuse two checkpoints of one training: they are no two seeds.
+
+    Args:
+        entrants: all that take part.
+        along_training: whether a training may have one checkpoint for each epoch.
 
     Raises:
         InputError: two that differ in nothing that makes an arm, in seed and in acceleration.
@@ -194,7 +222,7 @@ def refuse_twins(entrants: Sequence[Entrant]) -> None:
     first: dict[tuple[Any, ...], Entrant] = {}
     for entrant in entrants:
         training = (entrant.arm, entrant.training_data, entrant.hyper_parameters)
-        key = (*training, entrant.train_acceleration, entrant.seed)
+        key = (*training, entrant.train_acceleration, entrant.seed, entrant.epoch if along_training else 0)
         other = first.setdefault(key, entrant)
         if entrant.seen and other.seen and other.sha256 != entrant.sha256:
             raise InputError(

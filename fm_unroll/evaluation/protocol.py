@@ -13,7 +13,7 @@ from fm_unroll.evaluation.along_training import ALONG_TRAINING
 from fm_unroll.evaluation.description import describe, learned_priors, settle_endpoint
 from fm_unroll.evaluation.earlier import EarlierRows
 from fm_unroll.evaluation.endpoint import Endpoint
-from fm_unroll.evaluation.entrants import Entrant, classical, refuse_twins, trained
+from fm_unroll.evaluation.entrants import Entrant, classical, refuse_twins, saved_epoch, trained
 from fm_unroll.evaluation.metric_table import measures, obstacles
 from fm_unroll.evaluation.parts import Parts
 from fm_unroll.evaluation.run import Run, Share, Stopwatch
@@ -70,9 +70,9 @@ class Protocol:
             InputError: one is not there or cannot be used, or two checkpoints are of one training.
         """
         moved = find_moved_weights(paths, self.weights)
-        found = [*map(classical, self.baselines), *(trained(path, moved.get(path)) for path in paths)]
-        if not self.along_training:
-            refuse_twins(found)
+        read = saved_epoch if self.along_training else trained
+        found = [*map(classical, self.baselines), *(read(path, moved.get(path)) for path in paths)]
+        refuse_twins(found, self.along_training)
         return found
 
     def work(self, entrants: Sequence[Entrant]) -> list[tuple[Entrant, Condition]]:

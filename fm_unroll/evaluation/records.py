@@ -31,10 +31,11 @@ RUN = ("method", "train_acceleration", "seed", "checkpoint_sha256")
 CONDITION = ("dataset", "anatomy", "center", "acceleration")
 VOLUME = ("subject", "volume")
 SLICE = ("slice", "frame")
+CROPPED = ", readout x "  # between a data set's name and the share of the readout, where that is not all
 KEY = (*RUN, *CONDITION, *VOLUME, *SLICE)
 ORIGIN = ("code", "commit", "device", "precision")
 TRAINING = ("training_data", "hyper_parameters")
-NETWORK = ("train_anatomy", "epoch")
+NETWORK = ("train_anatomy", "epoch", "chosen_epoch")
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class SliceRecord:
         hyper_parameters: hash of the network's options and of the recipe; likewise.
         train_anatomy: anatomy that the model was trained on; empty for untrained methods.
         epoch: number of epochs after which the checkpoint was written; NaN for untrained methods.
+        chosen_epoch: that of the best checkpoint of its run, where all saved epochs are evaluated; else NaN.
     """
 
     protocol_version: int
@@ -113,6 +115,7 @@ class SliceRecord:
     hyper_parameters: str = ""
     train_anatomy: str = ""
     epoch: float = math.nan
+    chosen_epoch: float = math.nan
 
     def row(self) -> dict[str, Any]:
         """The row of ``records.csv``: column -> value, NaN where a metric was not computed."""

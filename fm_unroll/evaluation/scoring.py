@@ -17,7 +17,7 @@ from fm_unroll.data.undersampling import center_crop
 from fm_unroll.data.volume import Volume
 from fm_unroll.evaluation.entrants import Entrant
 from fm_unroll.evaluation.metric_table import OF_THE_TARGET, Measure, measures
-from fm_unroll.evaluation.records import SliceRecord
+from fm_unroll.evaluation.records import CROPPED, SliceRecord
 from fm_unroll.physics import Center, SamplingPattern
 from fm_unroll.provenance import commit, source_sha256
 from fm_unroll.reconstruction.engine import accelerate, reconstruct, require_target
@@ -85,6 +85,12 @@ class TestSet:
     data: KSpaceData
     centers: list[Center]
 
+    @property
+    def label(self) -> str:
+        """Its name in records, which says so where the readout is cropped: these are other figures."""
+        share = self.data.reader.readout_crop
+        return self.name if share == 1 else f"{self.name}{CROPPED}{share:g}"
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -97,13 +103,13 @@ class Condition:
     def identity(self) -> tuple[str, str, str, float]:
         """Data set, anatomy, center and acceleration, as the records name them."""
         data, pattern = self.test_set.data, self.pattern
-        return self.test_set.name, data.anatomy, str(pattern.center), pattern.acceleration
+        return self.test_set.label, data.anatomy, str(pattern.center), pattern.acceleration
 
     @property
     def folder(self) -> Path:
         """A folder name for what belongs to this condition."""
         place = f"{self.pattern.center}_x{self.pattern.acceleration:g}"
-        return Path(self.test_set.name, self.test_set.data.anatomy, place)
+        return Path(self.test_set.label, self.test_set.data.anatomy, place)
 
 
 @dataclass(frozen=True)
@@ -204,7 +210,7 @@ class Scorer:
                 encoder_sha256=entrant.encoder_sha256,
                 encoder_weights=entrant.arm.weights,
                 trained_on_synthetic=entrant.trained_on_synthetic,
-                dataset=condition.test_set.name,
+                dataset=condition.test_set.label,
                 anatomy=condition.test_set.data.anatomy,
                 synthetic=volume.synthetic,
                 subject=volume.subject,
@@ -223,5 +229,6 @@ class Scorer:
                 hyper_parameters=entrant.hyper_parameters,
                 train_anatomy=entrant.train_anatomy,
                 epoch=entrant.epoch,
+                chosen_epoch=entrant.chosen_epoch,
                 **origin,
             )

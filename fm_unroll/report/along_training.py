@@ -1,5 +1,7 @@
 """Out of domain against in domain while networks are trained: the figure, and the table of gains."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -53,7 +55,7 @@ def along_training(courses: pd.DataFrame) -> Figure:
         ncols=legend_columns(entries),
         handlelength=2.4,
     )
-    footer(figure, courses.synthetic.any(), MARKS)
+    footer(figure, courses.synthetic, MARKS)
     return figure
 
 
@@ -78,11 +80,12 @@ def _lines(axis: Axes, group: pd.DataFrame, styles: dict[Any, dict[str, Any]]) -
     return [f"{row.arm.label}: {row.in_domain:.2f}, {row.ssim:.2f}" for row in far]
 
 
-def gain_table(gains: pd.DataFrame) -> list[Table]:
+def gain_table(gains: pd.DataFrame, sizes: Mapping[str, str] = MappingProxyType({})) -> list[Table]:
     """How steady the gains out of domain are, along training: one table, none where nothing is compared.
 
     Args:
         gains: as :func:`fm_unroll.evaluation.along_training.gains` returns them.
+        sizes: how large the networks of an arm are, in words, by its text.
     """
     if gains.empty:
         return []
@@ -95,7 +98,7 @@ def gain_table(gains: pd.DataFrame) -> list[Table]:
         body.append(
             (
                 Cell(place if place != previous else ""),
-                Cell(row.arm.label),
+                Cell(row.arm.label, small=sizes.get(str(row.arm), "")),
                 Cell(row.baseline.label),
                 Cell(f"{row.ahead} of {row.epochs}"),
                 Cell(difference(row.at_chosen, "ssim")),
@@ -104,8 +107,9 @@ def gain_table(gains: pd.DataFrame) -> list[Table]:
         )
         previous = place
     note = (
-        "Gain in SSIM over test subjects, seeds averaged, at every epoch that both methods saved. Nothing is"
-        " tested here; a gain that changes its sign with the epoch says nothing about the prior."
+        "Gain in SSIM over test subjects, seeds averaged, at every epoch that all networks of both methods"
+        " saved; at the chosen: each network at its own. Nothing is tested here; a gain that changes its sign"
+        " with the epoch says nothing about the prior."
     )
     caption = "Out of domain along training: is the gain the same at every saved epoch?"
     return [

@@ -91,15 +91,15 @@ def analyse(
         priors=priors,
         baselines=baselines,
         means=_sized(describe(found, arms), sizes),
-        contrasts=_by_contrast(volumes, arms),
+        contrasts=_sized(_by_contrast(volumes, arms), sizes),
         comparisons=_sized(
             _join([compare(found, baseline, arms, metrics_of("main")) for baseline in baselines]), sizes
         ),
         subjects=_join([subject_differences(found, baseline, arms) for baseline in baselines]),
         worst=worst_slices(records, found, arms),
         controls=_sized(_controls(found, priors, arms), sizes),
-        crossings=_join([crossings(found, baseline, trained) for baseline in baselines]),
-        interactions=_join([interactions(found, baseline, trained) for baseline in baselines]),
+        crossings=_sized(_join([crossings(found, baseline, trained) for baseline in baselines]), sizes),
+        interactions=_sized(_join([interactions(found, baseline, trained) for baseline in baselines]), sizes),
         endpoint=endpoint,
         answers=answer(endpoint, found, arms) if endpoint else [],
         apart=[
@@ -137,12 +137,12 @@ def _join(tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 def _by_contrast(volumes: pd.DataFrame, arms: list[Arm]) -> pd.DataFrame:
     means = [
-        describe(align(group), arms, metrics_of("main")).assign(contrast=contrast, size="")
+        describe(align(group), arms, metrics_of("main")).assign(contrast=contrast)
         for _, domain in volumes.groupby(["anatomy", "dataset"])
         if domain.contrast.nunique() > 1
         for contrast, group in domain.groupby("contrast")
     ]
-    return pd.concat(means) if means else pd.DataFrame(columns=["dataset", "anatomy"])
+    return pd.concat(means) if means else pd.DataFrame(columns=["dataset", "anatomy", "arm"])
 
 
 def main_means(records: pd.DataFrame) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from fm_unroll.report.style import GRAY, WIDTH, footer, ink_on, legend_columns, 
 
 ONE_SEED = "\N{DEGREE SIGN}"
 MARKS = (
-    f"* p < 0.05, ** p < 0.01, *** p < 0.001 after Holm's correction; {ONE_SEED} p < 0.05 for these two"
+    f"* p < 0.05, ** p < 0.01, *** p < 0.001 after Holm's correction; {ONE_SEED} p < 0.05 for these"
     f" networks (one training seed); n/t: not tested (fewer than {MIN_SUBJECTS} subjects). Hatched: method"
     " or baseline is worse than zero-filled. In brackets: true acceleration."
 )
@@ -77,8 +77,8 @@ def regime_map(comparisons: pd.DataFrame, means: pd.DataFrame) -> Figure:
     figure, axes = _grid(len(panels), columns, 0.4 * len(arms) + 0.95)
     # zero-filled images may be far below: shades are for telling networks apart
     own = comparisons[[arm.kind != "classical" for arm in comparisons.arm]]
-    clipped = np.nanmax(np.abs(comparisons.difference), initial=1e-6)
-    limit = np.nanmax(np.abs(own.difference), initial=0) or clipped
+    largest = [table.difference.abs().max() for table in (own, comparisons)]
+    limit = next((value for value in largest if value > 0), 1e-6)
     norm = TwoSlopeNorm(0, -limit, limit)
     colors = mpl.colormaps["PuOr" if metric.higher_is_better else "PuOr_r"]
     below = _below_zero_filled(means[means.metric == metric.name], metric.higher_is_better)
@@ -103,11 +103,11 @@ def regime_map(comparisons: pd.DataFrame, means: pd.DataFrame) -> Figure:
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     shades = mpl.cm.ScalarMappable(norm, colors)
-    extend = "both" if clipped > limit else "neither"
+    extend = "both" if largest[1] > limit else "neither"
     bar = figure.colorbar(shades, ax=axes, fraction=0.025, pad=0.01, aspect=30, extend=extend)
     bar.set_label(f"Δ {metric.label}")
     bar.outline.set_visible(False)
-    footer(figure, comparisons.synthetic.any(), MARKS)
+    footer(figure, comparisons.synthetic, MARKS)
     return figure
 
 
@@ -224,7 +224,7 @@ def _curves(data: pd.DataFrame, column: str, label: str) -> Figure:
     else:
         beside = legend_columns(ordered)
         figure.legend(lines, ordered, loc="outside upper center", ncols=beside, handlelength=2.4)
-    footer(figure, data.synthetic.any())
+    footer(figure, data.synthetic)
     return figure
 
 
@@ -265,7 +265,7 @@ def paired_differences(comparisons: pd.DataFrame, subjects: pd.DataFrame) -> Fig
             axis.set_xlabel(f"Δ {metric.label} to {baseline.label}" if columns < 4 else f"Δ {metric.label}")
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
-    footer(figure, comparisons.synthetic.any(), DOTS)
+    footer(figure, comparisons.synthetic, DOTS)
     return figure
 
 

@@ -11,6 +11,7 @@ from fm_unroll.report.formats import MISSING, Cell, Table
 from fm_unroll.report.sentences import (
     SIZES,
     center_name,
+    counted,
     domain_name,
     file_name,
     interval,
@@ -41,7 +42,7 @@ def result_tables(means: pd.DataFrame) -> list[Table]:
     return [
         _mean_table(
             name=file_name("results", anatomy, dataset),
-            caption=f"{domain_name(dataset, anatomy)}: mean over subjects and seeds.",
+            caption=f"{domain_name(dataset, anatomy)}: mean over subjects.",
             blocks=[("", group[group.metric.isin(metrics_of("main"))])],
             convention=CONVENTION,
         )
@@ -64,7 +65,7 @@ def further_tables(means: pd.DataFrame) -> list[Table]:
         made.append(
             _mean_table(
                 name=file_name("further", anatomy, dataset),
-                caption=f"{domain_name(dataset, anatomy)}, other metrics: mean over subjects and seeds.",
+                caption=f"{domain_name(dataset, anatomy)}, other metrics: mean over subjects.",
                 blocks=[("", pd.concat([of_metric[metric] for metric in ("ssim", *further)]))],
                 convention="; ".join(f"{METRICS[m].label}: {METRICS[m].convention}" for m in further) + ".",
             )
@@ -81,7 +82,7 @@ def challenge_tables(means: pd.DataFrame) -> list[Table]:
     return [
         _mean_table(
             name=file_name("challenge", anatomy, dataset),
-            caption=f"{domain_name(dataset, anatomy)}: mean over subjects and seeds, challenge convention.",
+            caption=f"{domain_name(dataset, anatomy)}: mean over subjects, challenge convention.",
             blocks=[("", group[group.metric.isin(metrics_of("challenge"))])],
             convention=CHALLENGE_CONVENTION,
         )
@@ -98,7 +99,7 @@ def contrast_tables(means: pd.DataFrame) -> list[Table]:
     return [
         _mean_table(
             name=file_name("contrasts", anatomy, dataset),
-            caption=f"{domain_name(dataset, anatomy)}, by contrast: mean over subjects and seeds.",
+            caption=f"{domain_name(dataset, anatomy)}, by contrast: mean over subjects.",
             blocks=list(group.groupby("contrast", sort=True)),
             convention=CONVENTION,
         )
@@ -136,7 +137,7 @@ def _worst_table(dataset: str, anatomy: str, worst: pd.DataFrame, means: pd.Data
         for kind, table in kinds.items()
         for _, row in table.iterrows()
     }
-    body = []
+    body, sizes = [], dict(zip(means.arm, means["size"], strict=True))
     for acceleration in sorted(worst.acceleration.unique()):
         at = worst[(worst.acceleration == acceleration) & (worst.slices > 0)]
         counts = f"{span(at.worst_slices)} of {span(at.slices)} slices"
@@ -144,7 +145,7 @@ def _worst_table(dataset: str, anatomy: str, worst: pd.DataFrame, means: pd.Data
         for arm in sorted(set(worst.arm)):
             keys = [(kind, center, acceleration, arm) for center in centers for kind in kinds]
             cells = [CELLS[key[0]](rows.get(key), marks.get(key, "")) for key in keys]
-            body.append((first, Cell(arm.label), *cells))
+            body.append((first, Cell(arm.label, small=sizes.get(arm, "")), *cells))
             first = Cell("")
     pairs = [(text, 1) for _ in centers for text in (heading, f"{heading[:-2]}, worst 5 % {heading[-1]}")]
     return Table(
@@ -155,7 +156,7 @@ def _worst_table(dataset: str, anatomy: str, worst: pd.DataFrame, means: pd.Data
             (("Acceleration", 1), ("Method", 1), *pairs),
         ),
         body=tuple(body),
-        notes=notes_of(worst, WORST),
+        notes=notes_of(worst, WORST, SIZES if any(sizes.values()) else ""),
         data=worst.merge(means[[*places, "mean"]], on=places),
     )
 
@@ -188,7 +189,7 @@ def _mean_table(name: str, caption: str, blocks: list[tuple[str, pd.DataFrame]],
         notes=notes_of(
             means,
             *notes,
-            convention + " Second line: 95 % interval.",
+            convention + (" Second line: 95 % interval." if means.low.notna().any() else ""),
             SIZES if means["size"].any() else "",
         ),
         data=means,
@@ -245,7 +246,7 @@ def _acceleration_note(at: pd.DataFrame, centers: Sequence[str]) -> str:
 def _sample_notes(means: pd.DataFrame, heading: str) -> list[str]:
     one = means.drop_duplicates([*CONDITION, "arm"])
     sizes = one.drop_duplicates(list(CONDITION))
-    counts = f"{span(sizes.subjects)} subjects, {span(sizes.volumes)} volumes per condition"
+    counts = f"{counted(sizes.subjects, 'subject')}, {counted(sizes.volumes, 'volume')} per condition"
     counts = f"{heading}: {counts}" if heading else counts
     out = sizes[sizes.excluded > 0]
     excluded = "; ".join(f"{r.center}, {times(r.acceleration)}: {r.excluded}" for r in out.itertuples())

@@ -1,7 +1,7 @@
 """Rebuild every table, every figure and the page from ``records.csv``: assembly only, no GPU, no torch."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,23 +60,37 @@ class Shown:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure on its way into the page: the section it belongs to, its file's stem, what it shows."""
+    """A figure on its way into the page.
+
+    Attributes:
+        section: of the page.
+        name: its file's stem.
+        figure: the figure.
+        caption: what it shows.
+        synthetic: of what it shows, whether it is of phantoms.
+    """
 
     section: str
     name: str
     figure: Figure
     caption: str
+    synthetic: Iterable[bool]
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure in the page: its picture as a data URI, what it shows, and its width in CSS pixels.
+    """A figure in the page.
 
-    At this width its type has the size it is printed in.
+    Attributes:
+        source: its picture as a data URI.
+        caption: what it shows.
+        notice: what stands beside pictures of phantoms.
+        width: in CSS pixels, at which its type has the size it is printed in.
     """
 
     source: str
     caption: str
+    notice: str
     width: int
 
 
@@ -94,17 +108,21 @@ def write_report(records: Path, out: Path) -> tuple[int, int]:
     Raises:
         InputError: records, pictures or one of the json files cannot be used.
     """
+    if records.parent.name == ALONG_TRAINING:
+        whole = records.parent.parent / records.name
+        raise InputError(f"{records}: networks of all epochs, which the report of {whole} shows")
     provenance = read_json(records.parent / "provenance.json")
     primary = (provenance.get("protocol") or {}).get("primary")
     learned = read_json(records.parent / "priors.json")
     endpoint = Endpoint.of(primary) if primary else None
-    analysis = analyse(read_records(records), endpoint, sentences.sizes(learned))
+    sizes = sentences.sizes(learned)
+    analysis = analyse(read_records(records), endpoint, sizes)
     shown = _shown(analysis.records, records.parent / "images")
-    epochs = _epochs(records.parent / ALONG_TRAINING / "records.csv", analysis.records)
+    epochs = _epochs(records.parent / ALONG_TRAINING / "records.csv")
     priors = _read_priors(records.parent / "priors.json", analysis.arms)
     for folder in (out / "tables", out / "figures"):
         make_folder(folder)
-    made = _tables(analysis) | {"along_training": along_training.gain_table(gains(epochs))}
+    made = _tables(analysis, sizes) | {"along_training": along_training.gain_table(gains(epochs), sizes)}
     for table in (table for group in made.values() for table in group):
         for suffix, text in ((".csv", table.csv()), (".md", table.markdown()), (".tex", table.latex())):
             (out / "tables" / f"{table.name}{suffix}").write_text(text, encoding="utf-8")
@@ -112,7 +130,8 @@ def write_report(records: Path, out: Path) -> tuple[int, int]:
     for drawing in (*_drawings(analysis, shown, priors), *_along_training(epochs)):
         source = save(drawing.figure, out / "figures", drawing.name)
         width = round(96 * drawing.figure.get_figwidth())
-        drawn[drawing.section].append(Drawn(source, drawing.caption, width))
+        notice = sentences.synthetic_notice(drawing.synthetic)
+        drawn[drawing.section].append(Drawn(source, drawing.caption, notice, width))
     page = _page(analysis, shown, made, drawn, provenance, records)
     (out / "report.html").write_text(page, encoding="utf-8")
     return sum(map(len, made.values())), sum(map(len, drawn.values()))
@@ -128,19 +147,19 @@ def _shown(records: pd.DataFrame, images: Path) -> Shown:
     )
 
 
-def _epochs(records: Path, chosen: pd.DataFrame) -> pd.DataFrame:
+def _epochs(records: Path) -> pd.DataFrame:
     """What was evaluated along training, if anything was."""
-    return courses(read_records(records), chosen) if records.is_file() else pd.DataFrame()
+    return courses(read_records(records)) if records.is_file() else pd.DataFrame()
 
 
 def _along_training(epochs: pd.DataFrame) -> Iterator[Drawing]:
-    if len(epochs):
+    if len(epochs) and epochs.dropna(subset=["ssim", "in_domain"]).epoch.notna().any():
         caption = "SSIM out of domain against SSIM on the anatomy of training, while networks are trained."
         figure = along_training.along_training(epochs)
-        yield Drawing("along_training", "along_training", figure, caption)
+        yield Drawing("along_training", "along_training", figure, caption, epochs.synthetic)
 
 
-def _tables(analysis: Analysis) -> dict[str, list[Table]]:
+def _tables(analysis: Analysis, sizes: Mapping[str, str]) -> dict[str, list[Table]]:
     return {
         "results": mean_tables.result_tables(analysis.means),
         "further": mean_tables.further_tables(analysis.means),
@@ -152,7 +171,7 @@ def _tables(analysis: Analysis) -> dict[str, list[Table]]:
         "crossings": tables.crossing_tables(analysis.crossings),
         "interactions": tables.interaction_tables(analysis.interactions),
         "published": published.published_tables(analysis.means, published.read_published()),
-        "runs": [tables.run_table(analysis.volumes, analysis.records)],
+        "runs": [tables.run_table(analysis.volumes, analysis.records, sizes)],
     }
 
 
@@ -166,7 +185,7 @@ def _drawings(analysis: Analysis, shown: Shown, priors: dict[Arm, Prior]) -> Ite
         where = (place.anatomy, place.dataset, place.center, f"x{place.acceleration:g}")
         caption = f"{item.title}: the median SSIM of {arm.label} at this condition"
         figure = panels.panel(item, classical.get(place.condition))
-        yield Drawing("panels", sentences.file_name("panel", *where), figure, caption)
+        yield Drawing("panels", sentences.file_name("panel", *where), figure, caption, [item.synthetic])
     for first in range(0, len(shown.extremes), panels.CASES_PER_SHEET):
         cases = shown.extremes[first : first + panels.CASES_PER_SHEET]
         names = ", ".join(dict.fromkeys(case.arm.label for case, _ in cases))
@@ -175,28 +194,36 @@ def _drawings(analysis: Analysis, shown: Shown, priors: dict[Arm, Prior]) -> Ite
             f" {shown.searched} slices."
         )
         stem = f"extreme_cases_{first // panels.CASES_PER_SHEET + 1}"
-        yield Drawing("extremes", stem, panels.extreme_cases(cases, shown.searched), caption)
+        figure = panels.extreme_cases(cases, shown.searched)
+        yield Drawing("extremes", stem, figure, caption, [item.synthetic for _, item in cases])
     if priors:
         caption = "Learned weights of the encoder's blocks and step sizes, over cascades."
-        yield Drawing("priors", "priors", figures.fusion_weights(priors), caption)
+        figure = figures.fusion_weights(priors)
+        yield Drawing("priors", "priors", figure, caption, _trained_on_synthetic(analysis.records))
+
+
+def _trained_on_synthetic(records: pd.DataFrame) -> "pd.Series[bool]":
+    return records[records.checkpoint_sha256 != ""].trained_on_synthetic
 
 
 def _subjects(analysis: Analysis) -> Iterator[Drawing]:
     ssim = analysis.comparisons[analysis.comparisons.metric == "ssim"]
     keys = ["baseline", "dataset", "anatomy"]
     of_subjects = dict(list(analysis.subjects.groupby(keys, sort=False)))
-    # zero-filled images are so far below that no other difference could be read beside theirs
+    # where they are far below, no other difference could be read beside theirs
     ssim = ssim[ssim.arm != selection.ZERO_FILLED]
     for (baseline, dataset, anatomy), compared in ssim.groupby(keys, sort=False):
         if not compared.difference.notna().any():
             continue
         caption = (
             f"{sentences.domain_name(dataset, anatomy)}: SSIM of each method minus that of {baseline.label},"
-            " subject by subject. Right of zero: the method is better."
+            " subject by subject. Right of zero: the method is better. Zero-filled images stand in the table"
+            " alone."
         )
         figure = figures.paired_differences(compared, of_subjects[baseline, dataset, anatomy])
         stem = sentences.file_name("subjects_ssim", anatomy, dataset)
-        yield Drawing("subjects", sentences.beside_baseline(stem, baseline), figure, caption)
+        name = sentences.beside_baseline(stem, baseline)
+        yield Drawing("subjects", name, figure, caption, compared.synthetic)
 
 
 def _curves(analysis: Analysis, metric: str) -> Iterator[Drawing]:
@@ -208,7 +235,8 @@ def _curves(analysis: Analysis, metric: str) -> Iterator[Drawing]:
             continue
         caption = f"{label} of each method minus that of {baseline.label}. Purple: the method wins."
         figure = figures.regime_map(compared, analysis.means)
-        yield Drawing("regime", sentences.beside_baseline(f"regime_map_{metric}", baseline), figure, caption)
+        name = sentences.beside_baseline(f"regime_map_{metric}", baseline)
+        yield Drawing("regime", name, figure, caption, compared.synthetic)
         trained = compared[[arm.kind != "classical" for arm in compared.arm]]
         if metric == "ssim" and trained.difference.notna().any():
             turns = analysis.crossings[analysis.crossings.baseline == baseline]
@@ -217,13 +245,12 @@ def _curves(analysis: Analysis, metric: str) -> Iterator[Drawing]:
                 " Rings and bars: where a method clearly overtakes, with the interval of that acceleration."
             )
             figure = figures.difference_curves(trained, turns)
-            yield Drawing(
-                "difference", sentences.beside_baseline("difference_ssim", baseline), figure, caption
-            )
+            name = sentences.beside_baseline("difference_ssim", baseline)
+            yield Drawing("difference", name, figure, caption, trained.synthetic)
     if (analysis.means[analysis.means.metric == metric]["mean"]).notna().any():
         caption = f"{label} over true acceleration; bands: 95 % intervals (seeds: where several)."
         figure = figures.degradation_curves(analysis.means, metric)
-        yield Drawing("degradation", f"degradation_{metric}", figure, caption)
+        yield Drawing("degradation", f"degradation_{metric}", figure, caption, analysis.means.synthetic)
 
 
 def _page(
@@ -240,11 +267,12 @@ def _page(
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # methods keep the order of the tables
     return environment.get_template("report.html").render(
-        synthetic=sentences.SYNTHETIC if analysis.synthetic else "",
+        synthetic=sentences.synthetic_notice(analysis.records.synthetic),
+        notices_of_synthetic=(sentences.SYNTHETIC, sentences.PARTLY),
         headline=sentences.floor_headline(analysis.means)
         + sentences.endpoint_headline(analysis.endpoint, analysis.answers, provenance)
-        + sentences.headline(analysis.priors, ssim, analysis.crossings, analysis.synthetic)
-        + sentences.control_headline(analysis.controls, ssim, analysis.synthetic),
+        + sentences.headline(analysis.priors, ssim, analysis.crossings)
+        + sentences.control_headline(analysis.controls, ssim),
         notices=sentences.notices(analysis.records, analysis.means, analysis.apart),
         counts={
             "reconstructed slice": len(analysis.records),
@@ -255,6 +283,7 @@ def _page(
         tables=made,
         figures=drawn,
         wipe=_wipe(shown.each_once()),
+        wipe_notice=sentences.synthetic_notice(item.synthetic for item in shown.each_once()),
         stored=len(shown.each_once()),
         error_colors=pictures.error_colors(),
         provenance={

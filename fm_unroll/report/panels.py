@@ -22,7 +22,7 @@ from fm_unroll.report.pictures import (
     brightest_error,
     clipped,
 )
-from fm_unroll.report.sentences import SYNTHETIC, center_name, percent, score, signed, times
+from fm_unroll.report.sentences import center_name, percent, score, signed, synthetic_notice, times
 from fm_unroll.report.style import GRAY, HEIGHT, TYPE, WARNING, WIDTH, styled, wrapped
 
 LINE = 1.3 * TYPE / 72  # inches from one line of type to the next
@@ -72,7 +72,7 @@ def panel(item: StoredSlice, classical: Arm | None = None) -> Figure:
     shown = [item.error(arm) for arm in arms]
     notes = [_gray_note((item, arm) for arm in arms), _error_note("a trained method")]
     bar = (lefts[1], lefts[3] + height)
-    _finish_sheet(figure, axis, item.title, bar, brightest, shown, notes, item.synthetic)
+    _finish_sheet(figure, axis, item.title, bar, brightest, shown, notes, [item.synthetic])
     return figure
 
 
@@ -120,7 +120,7 @@ def extreme_cases(cases: Sequence[tuple[Extreme, StoredSlice]], searched: int) -
     ]
     title = f"Largest differences in SSIM to {baseline} among {searched} slices"
     bar = (LABEL + 2 * cell, LABEL + 6 * cell)
-    _finish_sheet(figure, axis, title, bar, brightest, errors, notes, any(item.synthetic for item in items))
+    _finish_sheet(figure, axis, title, bar, brightest, errors, notes, [i.synthetic for i in items])
     return figure
 
 
@@ -252,7 +252,7 @@ def _finish_sheet(
     brightest: float,
     errors: Sequence[NDArray[np.float32]],
     notes: Sequence[str],
-    synthetic: bool,
+    synthetic: Sequence[bool],
 ) -> None:
     """Title, scale of the errors below them, notes, and limits of the axis, which images have changed.
 
@@ -264,7 +264,7 @@ def _finish_sheet(
         brightest: the end of the scale.
         errors: all that share it.
         notes: one sentence or more each.
-        synthetic: whether anything shown is a phantom.
+        synthetic: of each slice shown, whether it is of a phantom.
     """
     width, height = figure.get_size_inches()
     axis.set(xlim=(0, width), ylim=(height, 0))
@@ -278,5 +278,4 @@ def _finish_sheet(
     scale.set_label("error")
     scale.outline.set_visible(False)
     axis.text(0.05, height - FOOT + 0.58, wrapped("\n".join(notes), WIDTH), va="top", color=GRAY)
-    if synthetic:
-        axis.text(0.05, height - 0.06, SYNTHETIC, va="bottom", color=WARNING)
+    axis.text(0.05, height - 0.06, synthetic_notice(synthetic), va="bottom", color=WARNING)

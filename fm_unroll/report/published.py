@@ -9,6 +9,7 @@ import pandas as pd
 
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.arms import Arm
+from fm_unroll.evaluation.records import CROPPED
 from fm_unroll.report.formats import Cell, Table
 from fm_unroll.report.sentences import difference, domain_name, file_name, number, times
 from fm_unroll.report.tables import CONVENTION, domains, metric_header, notes_of
@@ -49,6 +50,7 @@ def published_tables(means: pd.DataFrame, published: pd.DataFrame) -> list[Table
     return [
         _published_table(dataset, anatomy, group, published[published.anatomy == anatomy])
         for dataset, anatomy, group in domains(means)
+        if CROPPED not in dataset  # the paper scored whole images
     ]
 
 
@@ -57,11 +59,14 @@ def _published_table(dataset: str, anatomy: str, means: pd.DataFrame, published:
     data = pd.DataFrame([fixed | row for row in _pairs(means, published)])
     data["synthetic"] = bool(means.synthetic.any())
     paper = f"Table {published.table.iloc[0]} of arXiv 2604.22557"
-    body, previous = [], None
+    body, previous, sizes = [], None, dict(zip(means.arm, means["size"], strict=True))
     for (acceleration, name, arm), row in data.groupby(["acceleration", "method", "arm"], sort=False):
         first = Cell(times(acceleration) if acceleration != previous else "")
         weights = arm.label.removeprefix(Arm(arm.method).label)
-        body.append((first, Cell(name + weights), *(_pair_cell(pair) for pair in row.itertuples())))
+        size = sizes.get(arm, "")
+        body.append(
+            (first, Cell(name + weights, small=size), *(_pair_cell(pair) for pair in row.itertuples()))
+        )
         previous = acceleration
     return Table(
         name=file_name("published", anatomy, dataset),

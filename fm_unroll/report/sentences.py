@@ -15,14 +15,27 @@ from fm_unroll.physics import Center
 from fm_unroll.report.formats import MINUS, MISSING, TIMES
 
 SYNTHETIC = "Synthetic data (phantoms): not comparable with the published figures."
+PARTLY = "Partly synthetic data (phantoms), which are not comparable with the published figures."
 SIZES = (
     "Below a method: its trained parameters in millions, and the operations of its denoisers for one slice of"
     " 448 x 168."
 )
 BACKGROUND = (
-    "SSIM counts the noisy background like the anatomy: CG-SENSE and L1-wavelet leave it darker than the"
-    " root-sum-of-squares target, which costs them SSIM where PSNR and NMSE hardly change."
+    "SSIM counts the noisy background like the anatomy, and CG-SENSE and L1-wavelet leave it darker than the"
+    " root-sum-of-squares target: see SSIM inside the body as well."
 )
+
+
+def synthetic_notice(synthetic: Iterable[bool]) -> str:
+    """What stands beside numbers or pictures, some or all of which are of phantoms; nothing if none is."""
+    found = set(map(bool, synthetic))
+    return PARTLY if len(found) == 2 else SYNTHETIC if found == {True} else ""
+
+
+def _where(synthetic: Iterable[bool]) -> str:
+    """The beginning of a sentence about comparisons, some or all of which are on phantoms."""
+    found = set(map(bool, synthetic))
+    return "on phantoms and scans, " if len(found) == 2 else "on phantoms, " if found == {True} else ""
 
 
 def center_name(center: str) -> str:
@@ -83,6 +96,11 @@ def interval(low: float, high: float, metric: str, write: Callable[[float, str],
 def span(values: pd.Series) -> str:
     """``4``, or ``4 to 8`` where values differ."""
     return f"{values.min()}" if values.min() == values.max() else f"{values.min()} to {values.max()}"
+
+
+def counted(values: pd.Series, noun: str) -> str:
+    """``1 subject``, ``4 to 8 subjects``."""
+    return f"{span(values)} {noun}{'' if values.max() == 1 else 's'}"
 
 
 def p_text(p_value: float, subjects: int, equal: str = "") -> str:
@@ -223,23 +241,23 @@ def floor_headline(means: pd.DataFrame) -> list[str]:
     return [f"Conditions in which the mean SSIM is above {best}{names}: {', '.join(counts)}."]
 
 
-def control_headline(controls: pd.DataFrame, comparisons: pd.DataFrame, synthetic: bool) -> list[str]:
+def control_headline(controls: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
     """How controls compare with the baseline, and the priors with their controls, one sentence each.
 
     Args:
         controls: SSIM of the priors minus that of their controls.
         comparisons: SSIM of the trained methods minus the baseline.
-        synthetic: whether any record is synthetic.
     """
-    where = "on phantoms, " if synthetic else ""
     sentences = []
     known = comparisons.dropna(subset="difference")
     for (arm, baseline), group in known.groupby(["arm", "baseline"], sort=False):
         if arm.kind != "control":
             continue
+        where = _where(group.synthetic)
         sentences.append(f"Control: {where}{arm.label} against {baseline.label} in SSIM: {_tally(group)}.")
     for baseline, group in controls.dropna(subset="difference").groupby("baseline", sort=False):
         names = ", ".join(arm.label for arm in sorted(set(group.arm)))
+        where = _where(group.synthetic)
         sentences.append(f"Control: {where}{names} against {baseline.label} in SSIM: {_tally(group)}.")
     return sentences
 
@@ -250,7 +268,7 @@ def _tally(comparisons: pd.DataFrame) -> str:
     for covers_seeds, group in comparisons.groupby("covers_seeds", sort=False):
         verdicts = [differs(row) for row in group.itertuples()]
         text = f"better in {verdicts.count('better')}, worse in {verdicts.count('worse')} of {len(group)}"
-        text += " comparisons beyond chance" if covers_seeds else " comparisons, for these two networks each"
+        text += " comparisons beyond chance" if covers_seeds else " comparisons, for these networks"
         if untested := int(group.p_holm.isna().sum()):
             text += f" ({untested} not tested: fewer than {MIN_SUBJECTS} subjects)"
         parts.append(text)
@@ -300,7 +318,7 @@ def _answer_text(endpoint: Endpoint, given: Answer) -> str:
     )
     if np.isnan(found.low):
         return f"{text}, not tested (fewer than {MIN_SUBJECTS} subjects in one of them)."
-    seeds = "" if given.found.covers_seeds else " for these two networks"
+    seeds = "" if given.found.covers_seeds else " for these networks"
     detectable = number(found.detectable, endpoint.metric)
     return (
         f"{text} {interval(found.low, found.high, endpoint.metric, difference)}{seeds},"
@@ -309,16 +327,13 @@ def _answer_text(endpoint: Endpoint, given: Answer) -> str:
     )
 
 
-def headline(
-    priors: Iterable[Arm], comparisons: pd.DataFrame, crossings: pd.DataFrame, synthetic: bool
-) -> list[str]:
+def headline(priors: Iterable[Arm], comparisons: pd.DataFrame, crossings: pd.DataFrame) -> list[str]:
     """The answer in a few sentences: which prior, where, by how much, and is it more than chance.
 
     Args:
         priors: the arms whose prior is a frozen encoder.
         comparisons: SSIM of the trained methods minus the baseline.
         crossings: as :func:`fm_unroll.evaluation.crossings.crossings` returns them.
-        synthetic: whether any record is synthetic.
     """
     names = set(priors)
     if not names:
@@ -326,7 +341,7 @@ def headline(
     found = comparisons[comparisons.arm.isin(names)].dropna(subset="difference")
     if found.empty:
         return [f"The records hold no {BASELINE.label} that a prior could be compared with."]
-    where = "On phantoms, " if synthetic else ""
+    where = _where(found.synthetic)
     sentence = (
         f"{where}frozen-encoder priors against {BASELINE.label} in SSIM: {_tally(found)};"
         " p < 0.05 after Holm's correction counts"

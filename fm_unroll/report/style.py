@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fm_unroll.evaluation.arms import LOOKS, Arm
-from fm_unroll.report.sentences import SYNTHETIC
+from fm_unroll.report.sentences import synthetic_notice
 
 Arguments = ParamSpec("Arguments")
 
@@ -94,15 +94,14 @@ def wrapped(text: str, inches: float) -> str:
     return "\n".join(textwrap.fill(line, characters) for line in text.splitlines())
 
 
-def footer(figure: Figure, synthetic: bool, legend: str = "") -> None:
-    """Lines of explanation below the figure and, where it applies, the notice below them."""
+def footer(figure: Figure, synthetic: Iterable[bool], legend: str = "") -> None:
+    """Lines of explanation below the figure and, where some of what it shows is of phantoms, the notice."""
+    notice = synthetic_notice(synthetic)
     legend = wrapped(legend, figure.get_figwidth())
-    if legend or synthetic:
-        figure.supxlabel(
-            f"{legend}\n " if synthetic else legend, x=0.01, ha="left", fontsize=TYPE, color=GRAY
-        )
-    if synthetic:
-        figure.text(0.01, 0.08 / figure.get_figheight(), SYNTHETIC, fontsize=TYPE, color=WARNING)
+    if legend or notice:
+        figure.supxlabel(f"{legend}\n " if notice else legend, x=0.01, ha="left", fontsize=TYPE, color=GRAY)
+    if notice:
+        figure.text(0.01, 0.08 / figure.get_figheight(), notice, fontsize=TYPE, color=WARNING)
 
 
 def legend_columns(labels: Iterable[str], inches: float = WIDTH) -> int:

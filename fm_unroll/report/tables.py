@@ -1,7 +1,8 @@
 """The layout of each table: numbers in, rows of cells out. ``formats`` writes them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from fm_unroll.evaluation.records import CONDITION, RUN
 from fm_unroll.report.formats import MISSING, Cell, Header, Table
 from fm_unroll.report.sentences import (
     SIZES,
-    SYNTHETIC,
     beside_baseline,
     center_name,
     crossing_text,
@@ -26,6 +26,7 @@ from fm_unroll.report.sentences import (
     number,
     p_text,
     signed,
+    synthetic_notice,
     times,
 )
 
@@ -55,7 +56,7 @@ class Column:
 
 def notes_of(data: pd.DataFrame, *notes: str) -> tuple[str, ...]:
     """Notes below a table, with the one on phantoms where it applies; empty ones are dropped."""
-    return (*((SYNTHETIC,) if data.synthetic.any() else ()), *filter(None, notes))
+    return tuple(filter(None, (synthetic_notice(data.synthetic), *notes)))
 
 
 def domains(data: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
@@ -87,15 +88,17 @@ def _sample_cell(row: Any) -> str:
 
 
 def _seeds_cell(row: Any) -> str:
-    return f"{row.seeds}, {row.baseline_seeds}" + ("" if row.covers_seeds else ": these two networks")
+    own = MISSING if row.arm.kind == "classical" else row.seeds
+    return f"{own}, {row.baseline_seeds}" + ("" if row.covers_seeds else ": these networks")
 
 
+METHOD = Column("Method", lambda row: Cell(row.arm.label, small=row.size))
 INTERVAL = Column("95 % interval", lambda row: interval(row.low, row.high, row.metric, difference) or MISSING)
 P_VALUE = Column("p (Holm)", lambda row: p_text(row.p_holm, row.subjects))
 
 # Of one row that :func:`compare` returns, behind its condition; ``{label}`` is the metric's.
 COMPARISON_COLUMNS = [
-    Column("Method", lambda row: Cell(row.arm.label, small=row.size)),
+    METHOD,
     Column("Δ {label}", _difference_cell),
     INTERVAL,
     P_VALUE,
@@ -156,8 +159,8 @@ def _tests(data: pd.DataFrame) -> str:
     """How many tests a table holds, those of methods without training apart."""
     tested = data[data.p_value.notna()]
     floors = sum(arm.kind == "classical" for arm in tested.arm)
-    text = f"the {len(tested) - floors} tests of trained methods in this table"
-    return f"{text}, and apart over the {floors} of methods without training" if floors else text
+    text = f"the tests of trained methods in this table ({len(tested) - floors})"
+    return f"{text}, and apart over those of methods without training ({floors})" if floors else text
 
 
 COURSES = {
@@ -168,7 +171,7 @@ COURSES = {
     "not clear": "not clear with these subjects",
 }
 CROSSING_COLUMNS = [
-    Column("Method", lambda row: row.arm.label),
+    METHOD,
     Column("Overtakes at", crossing_text),
     Column("In words", lambda row: row.verdict),
     Column(
@@ -205,13 +208,14 @@ def _crossing_table(found: pd.DataFrame, baseline: Arm) -> Table:
             data,
             "Linear interpolation of the mean difference between the accelerations tested, with a 95 %"
             " interval (bootstrap over subjects); given only where nearly all resamples overtake.",
+            SIZES if data["size"].any() else "",
         ),
         data=data,
     )
 
 
 INTERACTION_COLUMNS = [
-    Column("Method", lambda row: row.arm.label),
+    METHOD,
     Column("Changes with", lambda row: row.of),
     Column("From", lambda row: row.against),
     Column(
@@ -242,7 +246,7 @@ def _interaction_table(data: pd.DataFrame, baseline: Arm) -> Table:
         for row in data.itertuples()
     ]
     label = METRICS[data.metric.iloc[0]].label
-    one_seed = "" if data.covers_seeds.all() else "Methods with one seed: for these two networks."
+    one_seed = "" if data.covers_seeds.all() else "Methods with one seed: for these networks."
     return Table(
         name=beside_baseline("interactions", baseline),
         caption=f"Does the gain in {label} over {baseline.label} depend on acceleration or anatomy?",
@@ -252,8 +256,9 @@ def _interaction_table(data: pd.DataFrame, baseline: Arm) -> Table:
             data,
             "Acceleration: the gain at the highest nominal acceleration minus that at the lowest, mean over"
             " centers. Anatomy: the mean gain on this data set minus that on the first. Positive: the gain"
-            f" grows. Holm over the {int(data.p_value.notna().sum())} tests of this table.",
+            f" grows. Holm over the tests of this table ({int(data.p_value.notna().sum())}).",
             one_seed,
+            SIZES if data["size"].any() else "",
         ),
         data=data,
     )
@@ -262,7 +267,7 @@ def _interaction_table(data: pd.DataFrame, baseline: Arm) -> Table:
 def _verdict(row: Any) -> str:
     if row.course == "not tested":
         return "one acceleration only" if row.points < 2 else f"fewer than {MIN_SUBJECTS} subjects"
-    return COURSES[row.course] + ("" if row.covers_seeds else ", for these two networks")
+    return COURSES[row.course] + ("" if row.covers_seeds else ", for these networks")
 
 
 def _slices_cell(row: Any) -> str:
@@ -275,7 +280,7 @@ def _tested_cell(row: Any) -> str:
 
 # Of one run at one condition, before its metrics.
 RUN_COLUMNS = [
-    Column("Method", lambda row: row.arm.label),
+    METHOD,
     Column(
         "Trained at",
         lambda row: MISSING if np.isnan(row.train_acceleration) else times(row.train_acceleration),
@@ -288,12 +293,15 @@ RUN_COLUMNS = [
 ]
 
 
-def run_table(volumes: pd.DataFrame, records: pd.DataFrame) -> Table:
+def run_table(
+    volumes: pd.DataFrame, records: pd.DataFrame, sizes: Mapping[str, str] = MappingProxyType({})
+) -> Table:
     """Every run at every condition, also those at another than their training acceleration.
 
     Args:
         volumes: as :func:`fm_unroll.evaluation.records.volume_table` returns them.
         records: the slices they were made of (for the names and hashes of the encoders).
+        sizes: how large the networks of an arm are, in words, by its text.
     """
     encoders = records.groupby("checkpoint_sha256")[["encoder", "encoder_sha256", "encoder_weights"]].first()
     grouped = volumes.groupby([*RUN, "arm", *CONDITION], dropna=False)
@@ -307,6 +315,7 @@ def run_table(volumes: pd.DataFrame, records: pd.DataFrame) -> Table:
     )
     means = grouped[list(METRICS)].mean(skipna=False)
     data = counts.join(means).reset_index().join(encoders, on="checkpoint_sha256")
+    data["size"] = [sizes.get(str(arm), "") for arm in data.arm]
     printed = metrics_of("main", "slice")
     body = [
         (

@@ -198,8 +198,11 @@ class ReconstructionCLI(LightningCLI):
         super().instantiate_classes()
         self.datamodule.verb = self.subcommand
         if checkpoint := self.config[self.subcommand].ckpt_path:
-            seen = Seen.of(read_checkpoint(Path(checkpoint))["fm_unroll"], f"the checkpoint {checkpoint}")
-            self.datamodule.networks = [seen]
+            facts = read_checkpoint(Path(checkpoint))["fm_unroll"]
+            self.datamodule.networks = [Seen.of(facts, f"the checkpoint {checkpoint}")]
+            then, now = facts.get("readout_crop", 1.0), self.datamodule.reader.readout_crop
+            if then != now:
+                rank_zero_warn(f"{checkpoint} was trained with readout_crop {then:g}, the data have {now:g}")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer, with loggers and checkpoints in the run's folder where something is to be kept.

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from fake_records import fake_records, write_run
+from fm_unroll.errors import InputError
 from fm_unroll.evaluation.along_training import courses, gains
 from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.records import read_records
@@ -40,8 +41,7 @@ def rising(method, anatomy, seed, epoch) -> float:
 
 def test_every_network_has_its_means_in_and_out_of_domain(tmp_path):
     records = epochs_of(tmp_path, rising)
-    chosen = records[(records.epoch == 3) | records.epoch.isna()]
-    found = courses(records, chosen)
+    found = courses(records.assign(chosen_epoch=3.0))
     assert set(found.anatomy) == {"knee", "brain"}
     trained = found[found.epoch.notna()]
     assert len(trained) == 2 * EPOCHS * 2 * 4  # methods, epochs, seeds, and two centers of two anatomies
@@ -63,7 +63,7 @@ def test_subjects_count_alike_however_many_volumes_they_have(tmp_path):
     records["ssim"] = np.where(knees, 0.1, 0.4)
     more = records[knees].assign(volume="K000/another", slice=7)
     everything = pd.concat([records, more])
-    found = courses(everything, everything)
+    found = courses(everything)
     assert found[found.anatomy == "knee"].ssim.to_numpy() == pytest.approx(0.3)  # (0.1 + 0.4 + 0.4) / 3
 
 
@@ -78,7 +78,7 @@ def test_a_network_without_all_slices_has_no_mean(tmp_path, spoil):
         records.loc[where, "ssim"] = np.nan
     else:
         records = records.drop(index=where)
-    found = courses(records, records)
+    found = courses(records)
     unknown = found[found.ssim.isna()]
     assert [(r.anatomy, r.center, r.arm.method, r.epoch, r.seed) for r in unknown.itertuples()] == [
         ("knee", "0.08", "clip", 2, 0)
@@ -89,8 +89,8 @@ def test_the_gain_is_given_at_the_chosen_epoch_and_over_all(tmp_path):
     records = epochs_of(tmp_path, rising)
     # validation chose the first epoch of CLIP and the last one of the baseline
     by_method = {"clip": 1, "varnet": EPOCHS}
-    chosen = records[records.epoch == records.method.map(by_method).astype(float)]
-    found = gains(courses(records, chosen))
+    records["chosen_epoch"] = records.method.map(by_method).astype(float)
+    found = gains(courses(records))
     assert len(found) == 4 and set(found.arm) == {Arm("clip", "clip", "pretrained")}
     for row in found.itertuples():
         assert (row.ahead, row.epochs) == (2, EPOCHS)
@@ -105,22 +105,30 @@ def test_the_gain_is_given_at_the_chosen_epoch_and_over_all(tmp_path):
     ]
 
 
+def test_only_epochs_that_all_networks_saved_count(tmp_path):
+    records = epochs_of(tmp_path, rising)
+    records["chosen_epoch"] = 1.0
+    late = (records.method == "clip") & (records.seed == 1) & (records.epoch == 1)
+    found = gains(courses(records[~late]))
+    assert set(found.epochs) == {EPOCHS - 1} and set(found.ahead) == {1}
+    assert found.high.to_numpy() == pytest.approx(0.005) and found.at_chosen.isna().all()
+
+
 def test_networks_of_other_training_data_are_not_compared(tmp_path):
     records = epochs_of(tmp_path, rising)
     records["training_data"] = np.where(records.method == "clip", "some", "others")
-    assert gains(courses(records, records)).empty and gain_table(gains(courses(records, records))) == []
+    assert gains(courses(records)).empty and gain_table(gains(courses(records))) == []
 
 
 def test_without_another_anatomy_there_is_nothing_to_show(tmp_path):
     records = epochs_of(tmp_path, rising)
-    assert courses(records[records.anatomy == "cardiac"], records).empty
-    assert courses(records[records.anatomy == "knee"], records).empty
+    assert courses(records[records.anatomy == "cardiac"]).empty
+    assert courses(records[records.anatomy == "knee"]).empty
 
 
 def test_the_figure_shows_every_network_and_rings_the_chosen(tmp_path):
     records = epochs_of(tmp_path, rising)
-    chosen = records[records.epoch == 3]
-    figure = along_training(courses(records, chosen))
+    figure = along_training(courses(records.assign(chosen_epoch=3.0)))
     axes = [axis for axis in figure.axes if axis.get_visible()]
     assert len(axes) == 4
     for axis in axes:
@@ -130,6 +138,24 @@ def test_the_figure_shows_every_network_and_rings_the_chosen(tmp_path):
         at = sorted(line.get_xdata()[0] for line in rings)
         assert at == pytest.approx([0.86, 0.86, 0.861, 0.861])
         assert [line.get_marker() for line in axis.lines].count("x") == 1
+
+
+def test_networks_that_all_failed_are_no_figure(tmp_path):
+    records = write_run(
+        tmp_path, fake_records(METHODS, subjects=3, seeds=1, accelerations=(8.0,)), stored=False
+    )
+    broken = epochs_of(tmp_path, rising, seeds=1)
+    broken = broken[broken.method != "zero_filled"]
+    hearts = broken.anatomy == "cardiac"
+    broken.loc[hearts, ["ssim", "psnr", "nmse", "squared_error"]] = np.nan
+    broken.loc[hearts, ["challenge_ssim", "challenge_psnr", "challenge_nmse"]] = np.nan
+    broken["status"] = np.where(hearts, "failed", "ok")
+    (tmp_path / "along_training").mkdir()
+    broken.to_csv(tmp_path / "along_training/records.csv", index=False)
+    write_report(records, tmp_path / "out")
+    assert not (tmp_path / "out/figures/along_training.png").exists()
+    with pytest.raises(InputError, match=r"which the report of .*records\.csv shows"):
+        write_report(tmp_path / "along_training/records.csv", tmp_path / "out")
 
 
 def test_the_report_holds_it_where_it_was_evaluated(tmp_path):

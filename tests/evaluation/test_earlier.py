@@ -36,6 +36,7 @@ def checkpoint(path: Path, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     content = {
+        "epoch": 0,
         "hyper_parameters": NETWORK,
         "state_dict": {f"network.{name}": t for name, t in build_model(**NETWORK).state_dict().items()},
         "fm_unroll": {

@@ -30,9 +30,9 @@ def test_every_column_is_the_metric_of_its_name(images):
 
 def test_metrics_that_share_work_are_measured_once():
     found = measures()
-    assert len(found) == len(set(found)) == 6
+    assert len(found) == len(set(found)) == 7
     assert [measure.columns for measure in found[2:]] == [
-        *(("ssim_body",), ("nmse_body",), ("haarpsi",), ("lpips",))
+        *(("ssim_body",), ("nmse_body",), ("haarpsi",), ("lpips",), ("ssim_half",))
     ]
     assert metrics_of("main") == ["ssim", "psnr_volume", "nmse_volume"]
 
@@ -42,7 +42,8 @@ def test_the_columns_of_records_are_those_of_version_3():
         *("data_range", "ssim", "psnr", "nmse", "squared_error", "target_energy", "pixels"),
         *("challenge_ssim", "challenge_psnr", "challenge_nmse", "status"),
         *("code", "commit", "device", "precision", "training_data", "hyper_parameters"),
-        *("ssim_body", "nmse_body", "haarpsi", "lpips"),
+        *("train_anatomy", "epoch", "chosen_epoch"),
+        *("ssim_body", "nmse_body", "haarpsi", "lpips", "ssim_half"),
     ]
 
 
@@ -65,7 +66,7 @@ def test_a_measure_from_elsewhere_and_the_settings_of_an_entrant_decide_rows(tmp
 def test_a_name_is_given_once(name):
     with pytest.raises(InputError, match=f"metric '{name}' is registered already"):
         register_metric(name, label="again")
-    assert len(METRICS) == 12
+    assert len(METRICS) == 13
 
 
 def test_which_values_are_better():
@@ -82,6 +83,7 @@ def test_which_values_are_better():
         "nmse_body": False,
         "haarpsi": True,
         "lpips": False,
+        "ssim_half": True,
     }
 
 

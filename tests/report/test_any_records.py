@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.text import Text
 
 from fake_records import ALL_METHODS, fake_records
-from fm_unroll.report import sentences
+from fm_unroll.report import page, sentences
 from fm_unroll.report.analysis import Analysis, analyse
 
 TRAINED = ("varnet", "clip", "dinov2", "random", "varnet_wide", "image_skip_only")
@@ -39,6 +40,8 @@ def studies(draw: st.DrawFn) -> pd.DataFrame:
     if draw(st.booleans()) and len(methods) > 1:
         one = (records.method == methods[0]) & (records.acceleration == records.acceleration.max())
         records = records[~one | (records.anatomy != records.anatomy.iloc[0])]
+    if draw(st.booleans()):
+        records["synthetic"] &= records.anatomy != "cardiac"  # phantoms beside real hearts
     return records.reset_index(drop=True)
 
 
@@ -46,8 +49,8 @@ def said(found: Analysis) -> list[str]:
     ssim = found.comparisons[found.comparisons.metric == "ssim"]
     return [
         *sentences.floor_headline(found.means),
-        *sentences.headline(found.priors, ssim, found.crossings, found.synthetic),
-        *sentences.control_headline(found.controls, ssim, found.synthetic),
+        *sentences.headline(found.priors, ssim, found.crossings),
+        *sentences.control_headline(found.controls, ssim),
         *sentences.notices(found.records, found.means, found.apart),
     ]
 
@@ -60,12 +63,13 @@ def test_sentences_say_what_the_numbers_say(records):
     together = " ".join(text)
     ssim = found.comparisons[found.comparisons.metric == "ssim"]
     assert "nan" not in together.lower() and "()" not in together
-    # phantoms are named wherever a comparison is
-    for sentence in text:
-        if "against" in sentence and found.synthetic:
-            assert "phantoms" in sentence.lower()
-        if "phantoms" in sentence.lower():
-            assert found.synthetic or records.trained_on_synthetic.any()
+    # phantoms are named where a comparison is of them, and scans where it is of both
+    for (arm, baseline), group in ssim.dropna(subset="difference").groupby(["arm", "baseline"]):
+        if arm.kind == "control":
+            (sentence,) = (s for s in text if f" {arm.label} against {baseline.label} in SSIM" in s)
+            kinds = set(map(bool, group.synthetic))
+            assert ("on phantoms, " in sentence) == (kinds == {True})
+            assert ("on phantoms and scans, " in sentence) == (len(kinds) == 2)
     # chance is spoken of where seeds vary, and one seed is called one
     compared = pd.concat([ssim, found.controls]).dropna(subset="difference")
     assert ("beyond chance" in together) <= bool(compared.covers_seeds.any())
@@ -105,3 +109,17 @@ def test_the_floor_is_counted_condition_by_condition(records):
         beside = keyed[keyed.index.isin(floors.index)]
         above = sum(value > floors[place] for place, value in beside.items())
         assert not len(beside) or f"{arm.label} {above} of {len(beside)}" in sentence
+
+
+@settings(max_examples=25, deadline=None)
+@given(studies())
+def test_figures_and_tables_of_any_records_say_what_is_synthetic(records):
+    found = analyse(records)
+    for drawing in page._drawings(found, page.Shown([], [], 0), {}):
+        kinds = set(map(bool, drawing.synthetic))
+        texts = " ".join(text.get_text() for text in drawing.figure.findobj(Text))
+        assert ("Synthetic data" in texts) == (kinds == {True}), drawing.name
+        assert ("Partly synthetic" in texts) == (len(kinds) == 2), drawing.name
+    for table in (table for group in page._tables(found, {}).values() for table in group):
+        assert any("ynthetic data" in note for note in table.notes) == bool(table.data.synthetic.any())
+        assert "nan" not in table.markdown().lower()

@@ -67,7 +67,7 @@ def test_with_one_seed_the_regime_map_has_no_stars():
     assert texts.count(figures.ONE_SEED) == ssim.clear.sum() > 0
     assert not any(text and set(text) == {"*"} for text in texts)
     below = " ".join(word for text in figure.texts for word in text.get_text().split())
-    assert "for these two networks (one training seed)" in below
+    assert "for these networks (one training seed)" in below
 
 
 def test_cells_of_what_is_worse_than_zero_filled_are_hatched():

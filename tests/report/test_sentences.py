@@ -49,6 +49,7 @@ def comparisons(differences: list[float], subjects: int = 12) -> pd.DataFrame:
             "acceleration": [4.0 + place for place in range(len(differences))],
             "arm": CLIP,
             "metric": "ssim",
+            "synthetic": False,
             "difference": differences,
             "low": [value - 0.001 for value in differences],
             "high": [value + 0.001 for value in differences],
@@ -75,38 +76,51 @@ def crossings(*found: tuple[object, str, float, str]) -> pd.DataFrame:
     ],
 )
 def test_the_best_of_a_domain_is_a_gain_or_a_loss(differences, expected):
-    said = sentences.headline([CLIP], comparisons(differences), crossings(), synthetic=False)
+    said = sentences.headline([CLIP], comparisons(differences), crossings())
     printed = said[1].replace("\N{MINUS SIGN}", "-").replace("\N{MULTIPLICATION SIGN}", "x")
     assert printed == f"Knee (fastMRI): {expected}, center fraction 0.08."
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "words"),
+    [
+        ([True, True], "On phantoms, frozen"),
+        ([False, True], "On phantoms and scans, frozen"),
+        ([False, False], "Frozen"),
+    ],
+)
+def test_phantoms_are_named_where_comparisons_are_of_them(synthetic, words):
+    said = sentences.headline([CLIP], comparisons([0.01, 0.02]).assign(synthetic=synthetic), crossings())
+    assert said[0].startswith(words)
 
 
 def test_the_prior_that_overtakes_first_is_named():
     both = pd.concat([comparisons([0.01]), comparisons([0.02]).assign(arm=DINOV2)], ignore_index=True)
     found = [(CLIP, "overtakes", 6.3, "0.08"), (DINOV2, "overtakes", 4.2, "0.04")]
     others = [(arm("varnet_wide"), "overtakes", 2.0, "0.08"), (CLIP, "not clear", math.nan, "0.04")]
-    last = sentences.headline([CLIP, DINOV2], both, crossings(*found, *others), synthetic=False)[1]
+    last = sentences.headline([CLIP, DINOV2], both, crossings(*found, *others))[1]
     first = (
         "DINOv2 is the first to overtake, from a true acceleration of 4.2 [3.7, 4.7] on"
         " (center fraction 0.04)."
     )
     assert last.endswith(first)
     ahead = crossings(*found, (CLIP, "ahead", math.nan, "0.08"))
-    last = sentences.headline([CLIP, DINOV2], both, ahead, synthetic=False)[1]
+    last = sentences.headline([CLIP, DINOV2], both, ahead)[1]
     assert last.endswith("CLIP is ahead from the lowest acceleration on (center fraction 0.08).")
 
 
 def test_what_is_not_clear_is_said_to_be_so():
     table = comparisons([0.01, 0.03]).assign(clear=[True, False], p_holm=[0.04, 0.2])
-    said = sentences.headline([CLIP], table, crossings(), synthetic=False)
+    said = sentences.headline([CLIP], table, crossings())
     assert "better in 1, worse in 0 of 2 comparisons beyond chance" in said[0]
     assert said[1].endswith("center fraction 0.08, which is not clear.")
 
 
 def test_one_seed_says_nothing_of_chance():
     table = comparisons([0.01, 0.03, -0.02]).assign(covers_seeds=[False, True, False])
-    said = sentences.headline([CLIP], table, crossings(), synthetic=False)[0]
-    assert "better in 1, worse in 1 of 2 comparisons, for these two networks each; better in 1" in said
-    alone = sentences.headline([CLIP], table[~table.covers_seeds], crossings(), synthetic=False)
+    said = sentences.headline([CLIP], table, crossings())[0]
+    assert "better in 1, worse in 1 of 2 comparisons, for these networks; better in 1" in said
+    alone = sentences.headline([CLIP], table[~table.covers_seeds], crossings())
     assert not any("chance" in sentence for sentence in alone)
 
 
@@ -148,9 +162,9 @@ def test_the_primary_endpoint_is_answered_with_its_margin_and_power():
     assert f"over 1 data set, 8 subjects: +{estimate.value:.4f} [+{estimate.low:.4f}," in said
     assert "p < 0.001: better, by what matters (what matters: 0.0100)." in said
     assert said.endswith(f"would find a difference of {estimate.detectable:.4f}.")
-    assert "these two networks" not in said
+    assert "these networks" not in said
     assert "named when results were there already" in said_of(endpoint, records, late=True)[0]
-    assert "for these two networks, p" in said_of(endpoint, records[records.seed == 0])[0]
+    assert "for these networks, p" in said_of(endpoint, records[records.seed == 0])[0]
     few = records[records.subject < "K002"]
     assert said_of(endpoint, few)[0].endswith("not tested (fewer than 3 subjects in one of them).")
     (absent,) = said_of(Endpoint("dinov2"), records)

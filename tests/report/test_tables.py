@@ -91,9 +91,7 @@ def test_real_data_carry_no_such_notice():
     )
     for table in published.published_tables(real.means, published.read_published()):
         assert sentences.SYNTHETIC not in table.markdown() and not table.data.synthetic.any()
-    assert not sentences.headline(real.priors, real.comparisons, real.crossings, False)[0].startswith(
-        "On phantoms"
-    )
+    assert not sentences.headline(real.priors, real.comparisons, real.crossings)[0].startswith("On phantoms")
 
 
 def test_all_published_figures_stand_beside_ours(analysis):
@@ -153,7 +151,7 @@ def test_contrasts_of_one_data_set_stand_apart():
 
 
 def test_what_the_networks_were_trained_on_and_what_ssim_counts_is_said():
-    records = fake_records(("varnet", "cg_sense"), anatomies=("knee",), subjects=2, seeds=1, synthetic=False)
+    records = fake_records(("varnet", "cg_sense"), anatomies=("knee",), subjects=2, seeds=1)
     records["trained_on_synthetic"] = records.method == "varnet"
     found = analyse(records)
     notices = sentences.notices(found.records, found.means)
@@ -170,7 +168,7 @@ def test_a_prior_of_any_encoder_is_in_the_headline():
     found = analyse(records)
     assert found.priors == [Arm("my_vit", "my_vit", "pretrained")]
     ssim = found.comparisons[found.comparisons.metric == "ssim"]
-    assert "of 6 comparisons" in sentences.headline(found.priors, ssim, found.crossings, True)[0]
+    assert "of 6 comparisons" in sentences.headline(found.priors, ssim, found.crossings)[0]
 
 
 def test_published_figures_that_are_not_there_are_named(tmp_path):
@@ -257,7 +255,7 @@ def test_p_values_are_printed_only_with_enough_subjects():
     text = tables.comparison_tables(small.comparisons)[0].markdown()
     assert text.count("2 < 3 subjects") == 6
     ssim = small.comparisons[small.comparisons.metric == "ssim"]
-    said = sentences.headline(small.priors, ssim, small.crossings, True)
+    said = sentences.headline(small.priors, ssim, small.crossings)
     assert "(6 not tested: fewer than 3 subjects)" in said[0] and "which is not tested" in said[1]
     assert tables.crossing_tables(small.crossings)[0].markdown().count("fewer than 3 subjects") == 2
 
@@ -267,7 +265,7 @@ def test_the_headline_counts_what_the_comparisons_say(analysis):
     priors = ssim[ssim.arm.isin([arm("clip"), arm("dinov2")])]
     better = (priors.clear & (priors.difference > 0)).sum()
     worse = (priors.clear & (priors.difference < 0)).sum()
-    said = sentences.headline(analysis.priors, ssim, analysis.crossings, analysis.synthetic)
+    said = sentences.headline(analysis.priors, ssim, analysis.crossings)
     assert f"better in {better}, worse in {worse} of {len(priors)} comparisons" in said[0]
     knee = priors[priors.anatomy == "knee"]
     assert sentences.difference(knee.difference.max(), "ssim") in said[2]
@@ -276,7 +274,7 @@ def test_the_headline_counts_what_the_comparisons_say(analysis):
 def test_without_a_baseline_there_is_nothing_to_compare():
     lone = analyse(fake_records(("clip", "zero_filled"), anatomies=("knee",), subjects=6, seeds=1))
     assert lone.comparisons.empty and lone.crossings.empty
-    (said,) = sentences.headline(lone.priors, lone.comparisons, lone.crossings, True)
+    (said,) = sentences.headline(lone.priors, lone.comparisons, lone.crossings)
     assert said == "The records hold no E2E-VarNet that a prior could be compared with."
 
 
@@ -286,11 +284,11 @@ def test_a_prior_with_random_weights_is_a_control():
     )
     found = analyse(records)
     assert found.priors == []
-    (said,) = sentences.headline(found.priors, found.comparisons, found.crossings, False)
+    (said,) = sentences.headline(found.priors, found.comparisons, found.crossings)
     assert said == "The records hold no pretrained prior: they say nothing about foundation models."
     ssim = found.comparisons[found.comparisons.metric == "ssim"]
-    (control,) = sentences.control_headline(found.controls, ssim, False)
-    assert control.startswith("Control: CLIP (random weights) against E2E-VarNet in SSIM: better in")
+    (control,) = sentences.control_headline(found.controls, ssim)
+    assert control.startswith("Control: on phantoms, CLIP (random weights) against E2E-VarNet in SSIM: ")
     assert f"of {len(ssim)} comparisons" in control
 
 
@@ -330,13 +328,13 @@ def test_priors_are_compared_with_their_own_controls():
     assert pairs == {("clip", "image_skip_only"), ("dinov2", "image_skip_only"), ("clip", "clip [random]")}
     made = tables.comparison_tables(found.controls)
     assert len({table.name for table in made}) == len(made) == 2
-    said = sentences.control_headline(found.controls, found.comparisons, synthetic=True)
+    said = sentences.control_headline(found.controls, found.comparisons)
     assert [sentence.split(" in SSIM")[0] for sentence in said] == [
         "Control: on phantoms, CLIP against CLIP (random weights)",
         "Control: on phantoms, CLIP, DINOv2 against Image skip only",
     ]
     twin = found.controls[found.controls.baseline == arm("clip", "random")]
-    assert f"of {len(twin)} comparisons, for these two networks each" in said[0]
+    assert f"of {len(twin)} comparisons, for these networks" in said[0]
     notices = " ".join(sentences.notices(found.records, found.means))
     assert "One training seed per method" in notices
 
