@@ -154,6 +154,20 @@ def test_what_is_left_out_missing_or_not_asked_for_is_said_once(tmp_path: Path):
     assert len(said) == 2
 
 
+@pytest.mark.parametrize("share", [1, 0.5, 0.75])
+def test_a_cropped_readout_is_less_oversampled(share, synthetic: Path):
+    options = {} if share == 1 else {"readout_crop": share}
+    whole, data = (CMRxReconData(synthetic, num_workers=0, **given) for given in ({}, options))
+    whole.setup()
+    data.setup()
+    assert data.reader.readout_crop == share and data.readout_oversampling == 2 * share
+    before = {volume.name: volume.readout for volume in whole.index.volumes}
+    assert {v.name: v.readout for v in data.index.volumes} == {
+        name: round(share * readout) for name, readout in before.items()
+    }
+    assert FastMRIKneeData(synthetic / "knee").readout_oversampling == 1
+
+
 @pytest.mark.parametrize(
     "part", [{"subset": "ValidationSet"}, {"subset": "TestSet"}, {"acquisition": "AccFactor08"}]
 )

@@ -114,6 +114,71 @@ def test_only_epochs_that_all_networks_saved_count(tmp_path):
     assert found.high.to_numpy() == pytest.approx(0.005) and found.at_chosen.isna().all()
 
 
+def test_every_acceleration_has_its_own_networks_and_its_own_domain(tmp_path):
+    """Networks for x4 and x8, tested at both: those of the tested acceleration, each beside its own SSIM."""
+    records = epochs_of(tmp_path, rising)
+    others = records.assign(train_acceleration=records.train_acceleration.where(records.epoch.isna(), 4.0))
+    others["ssim"] = others.ssim - 0.3
+    others["checkpoint_sha256"] = others.checkpoint_sha256.astype(str) + "-x4"
+    tested = [table.assign(acceleration=at) for table in (records, others) for at in (4.0, 8.0)]
+    both = pd.concat(tested)[lambda rows: rows.epoch.notna()].reset_index(drop=True)
+    both.loc[both.acceleration == 8, "ssim"] -= 0.05
+    found = courses(both)
+    assert (found.train_acceleration == found.acceleration).all() and len(found) == 2 * 2 * EPOCHS * 2 * 4
+    for row in found.itertuples():
+        less = 0.05 if row.acceleration == 8 else 0.3
+        assert row.ssim == pytest.approx(rising(row.arm.method, row.anatomy, row.seed, row.epoch) - less)
+        assert row.in_domain == pytest.approx(rising(row.arm.method, "cardiac", row.seed, row.epoch) - less)
+    order = list(dict.fromkeys(zip(found.anatomy, found.center, found.acceleration, strict=True)))
+    centers = ["0.08", "0.04"]
+    assert order == [(a, c, x) for a in ("knee", "brain") for c in centers for x in (4.0, 8.0)]
+
+
+def test_each_network_stands_beside_the_anatomy_of_its_own_training(tmp_path):
+    records = epochs_of(tmp_path, rising)
+    records = records[records.epoch.notna()]
+    records["train_anatomy"] = np.where(records.method == "clip", "knee", "cardiac")
+    found = courses(records)
+    where = found.groupby(found.arm.map(str)).anatomy.unique().map(set).to_dict()
+    assert where == {"clip": {"cardiac", "brain"}, "varnet": {"knee", "brain"}}
+    knees = found[found.arm.map(str) == "clip"]
+    assert knees.in_domain.to_numpy() == pytest.approx(
+        [rising("clip", "knee", r.seed, r.epoch) for r in knees.itertuples()]
+    )
+
+
+def test_a_failed_slice_in_domain_leaves_no_figure_of_its_network(tmp_path):
+    records = epochs_of(tmp_path, rising)
+    one = (records.anatomy == "cardiac") & (records.epoch == 2) & (records.method == "clip")
+    records.loc[records.index[one & (records.seed == 1)][0], "ssim"] = np.nan
+    found = courses(records)
+    unknown = found[found.in_domain.isna()]
+    assert set(zip(unknown.arm.map(str), unknown.epoch, unknown.seed, strict=True)) == {("clip", 2, 1)}
+
+
+def test_trainings_that_differ_in_more_than_their_seed_are_several_arms(tmp_path):
+    records = epochs_of(tmp_path, rising, seeds=1)
+    other = records[records.method == "clip"].assign(hyper_parameters="another", seed=7.0)
+    other["checkpoint_sha256"] = other.checkpoint_sha256.astype(str) + "-other"
+    found = courses(pd.concat([records, other], ignore_index=True))
+    assert len({arm for arm in found.arm if arm.method == "clip"}) == 2
+
+
+def test_gains_that_are_not_alike_at_all_epochs(tmp_path):
+    gain = {1: 0.01, 2: 0.0, 3: -0.02, 4: 0.04}
+
+    def ssim(method, anatomy, seed, epoch) -> float:
+        return 0.7 + 0.01 * epoch + (gain[epoch] if method == "clip" and anatomy != "cardiac" else 0)
+
+    records = epochs_of(tmp_path, ssim)
+    records["chosen_epoch"] = records.method.map({"clip": 3.0, "varnet": 2.0}).astype(float)
+    found = gains(courses(records))
+    for row in found.itertuples():
+        assert (row.ahead, row.epochs) == (2, 4)
+        assert [row.low, row.high] == pytest.approx([-0.02, 0.04])
+        assert row.at_chosen == pytest.approx(0.7 + 0.03 - 0.02 - (0.7 + 0.02))
+
+
 def test_networks_of_other_training_data_are_not_compared(tmp_path):
     records = epochs_of(tmp_path, rising)
     records["training_data"] = np.where(records.method == "clip", "some", "others")

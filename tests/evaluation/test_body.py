@@ -5,7 +5,13 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
+from fm_unroll.data import CMRxReconData
+from fm_unroll.evaluation.entrants import classical
 from fm_unroll.evaluation.further_metrics.body import body_mask, nmse_body, ssim_body
+from fm_unroll.evaluation.metric_table import measures
+from fm_unroll.evaluation.scoring import Condition, Scorer, TestSet
+from fm_unroll.metrics import ssim
+from fm_unroll.physics import Center
 
 
 @pytest.fixture
@@ -63,3 +69,23 @@ def test_slices_of_a_batch_have_bodies_of_their_own_and_an_empty_one_has_none(ta
     assert (
         together[:2].isfinite().all() and together[2].isnan() and nmse_body(guess, batch, maxima)[2].isnan()
     )
+
+
+@pytest.mark.parametrize(("share", "rows"), [(1.0, 12), (0.75, 16), (0.5, None)])
+def test_measures_without_oversampling_see_the_rows_of_the_object(share, rows):
+    data = CMRxReconData("anywhere", acs_lines=8, readout_crop=share)
+    test_set = TestSet("hearts", data, [Center(lines=8)])
+    condition = Condition(test_set, data.sampling)
+    scorer = Scorer(torch.nn.Identity(), classical("zero_filled"), condition, torch.device("cpu"), ())
+    (measure,) = (each for each in measures() if each.columns == ("ssim_half",))
+    target = torch.rand(2, 24, 20, generator=torch.Generator().manual_seed(0))
+    image, maximum = 0.9 * target + 0.05, torch.ones(2)
+    found = scorer._measured(measure, image, target, maximum)["ssim_half"]
+    if rows is None:
+        assert found.isnan().all()
+    else:
+        middle = slice(12 - rows // 2, 12 + rows // 2)
+        expected = ssim(image[:, middle].contiguous(), target[:, middle].contiguous(), maximum)
+        torch.testing.assert_close(found, expected)
+    names = {1.0: "hearts", 0.75: "hearts, readout x 0.75", 0.5: "hearts, readout x 0.5"}
+    assert condition.identity[0] == test_set.label == names[share]

@@ -134,6 +134,21 @@ def test_the_checkpoint_says_what_it_was_trained_on(run_dir, synthetic):
     assert trained_on["true_acceleration"][1] == pytest.approx(max(n / (-(-n // 4) + 6) for n in phases))
 
 
+def test_a_checkpoint_says_how_its_scans_were_cropped_and_others_are_warned_of(synthetic, tmp_path):
+    run_dir = tmp_path / "half"
+    config = config_for(synthetic, run_dir, max_epochs=1)
+    main(["fit", "--config", str(config), "--data.readout_crop", "0.5"])
+    best = run_dir / "checkpoints/best.ckpt"
+    facts = torch.load(best, weights_only=True)["fm_unroll"]
+    whole = CMRxReconData(synthetic, num_workers=0)
+    whole.setup()
+    assert facts["readout_crop"] == 0.5
+    assert max(facts["trained_on"]["readout"]) == max(v.readout for v in whole.index.volumes) // 2
+    options = ["--ckpt_path", str(best), "--trainer.default_root_dir", str(tmp_path / "again")]
+    with pytest.warns(UserWarning, match=r"trained with readout_crop 0\.5, the data have 1"):
+        main(["validate", "--config", str(config), *options])
+
+
 def test_a_checkpoint_refuses_another_encoder(run_dir, tmp_path):
     checkpoint = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)
     checkpoint["fm_unroll"]["encoder"]["sha256"] = "0" * 64
