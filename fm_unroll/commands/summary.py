@@ -74,7 +74,7 @@ def count_parameters(network: UnrolledNetwork) -> dict[str, Any]:
     encoder = list(network.encoder.parameters()) if network.encoder is not None else []
     inside_encoder = {id(parameter) for parameter in encoder}
     groups = {
-        "sensitivity maps": list(network.sensitivity.parameters()),
+        "sensitivity maps": list(network.sensitivity.parameters()) if network.sensitivity else [],
         "frozen encoder": encoder,
         "denoisers": [p for p in network.cascades.parameters() if id(p) not in inside_encoder],
     }

@@ -14,7 +14,7 @@ from fm_unroll.evaluation.arms import Arm
 from fm_unroll.files import file_sha256
 from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.models.classical import CGSense, WaveletCS, ZeroFilled
-from fm_unroll.models.registry import find_denoiser
+from fm_unroll.models.registry import PAPER, find_denoiser
 from fm_unroll.provenance import source_sha256
 from fm_unroll.subjects.population import Seen
 
@@ -196,7 +196,10 @@ def _hyper_parameters(checkpoint: dict[str, Any], without: Sequence[str] = ()) -
     Nor is the path of the encoder's weights part of it: which weights they are tells the arm.
     """
     left_out = {"weights", "any_encoder", "compile", "checkpoint_cascades", "encoder_seed"}
-    options = {name: value for name, value in checkpoint["hyper_parameters"].items() if name not in left_out}
+    given = checkpoint["hyper_parameters"]
+    if given.get("physics") == PAPER:  # not named by checkpoints of the time before there was another
+        left_out.add("physics")
+    options = {name: value for name, value in given.items() if name not in left_out}
     recipe = checkpoint["fm_unroll"].get("recipe")
     if recipe is not None:
         recipe = {name: value for name, value in recipe.items() if name not in without}

@@ -1,9 +1,15 @@
-"""The network of a method, by name."""
+"""The network of a method and a physics, by name."""
 
 from typing import Literal
 
 from fm_unroll.errors import InputError
-from fm_unroll.models.registry import build_denoisers
+from fm_unroll.models.registry import (
+    PAPER,
+    build_denoisers,
+    effective_options,
+    find_denoiser,
+    find_physics,
+)
 from fm_unroll.models.sensitivity import SensitivityModel
 from fm_unroll.models.unrolled import UnrolledNetwork
 
@@ -14,6 +20,7 @@ def build_model(
     sens_chans: int = 8,
     sens_pools: int = 4,
     checkpoint_cascades: Literal["none", "all"] | int = "none",
+    physics: str = PAPER,
     **options: object,
 ) -> UnrolledNetwork:
     """Build an unrolled network.
@@ -28,20 +35,28 @@ def build_model(
         sens_pools: pooling layers of the sensitivity estimator.
         checkpoint_cascades: cascades that trade time for memory in training: ``all``, ``none``, or a
             number n for every n-th cascade. A checkpointed cascade computes its activations a second time.
-        options: options of the method's own denoiser.
+        physics: what is iterated, and how it keeps to what was measured: ``paper`` (equation 4), or
+            ``anchored`` (:mod:`fm_unroll.models.anchored`).
+        options: options of the method's own denoiser, and of the physics.
 
     Returns:
         The network, on the CPU.
 
     Raises:
-        InputError: unknown method (with the nearest names), an option that the method does not have, a number
-            out of range, weights that do not fit.
+        InputError: unknown method (with the nearest names), an option that neither method nor physics have, a
+            number out of range, weights that do not fit.
     """
     if num_cascades < 1:
         raise InputError(f"num_cascades is {num_cascades}: give 1 or more")
     checkpoint_every = {"none": 0, "all": 1}.get(str(checkpoint_cascades), checkpoint_cascades)
     if not isinstance(checkpoint_every, int) or checkpoint_every < 0:
         raise InputError(f"checkpoint_cascades is {checkpoint_cascades}: give all, none, or a whole number")
+    settled = effective_options(method, options, physics)
+    own = {name: settled.pop(name) for name in find_denoiser(method).options()}
     # first: a seed gives the same weights whatever the denoiser draws
     sensitivity = SensitivityModel(sens_chans, sens_pools)
-    return UnrolledNetwork(sensitivity, build_denoisers(method, num_cascades, options), checkpoint_every)
+    denoisers = build_denoisers(method, num_cascades, own)
+    network: UnrolledNetwork = find_physics(physics).build(
+        sensitivity, denoisers, checkpoint_every, **settled
+    )
+    return network

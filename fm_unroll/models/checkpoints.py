@@ -11,7 +11,7 @@ from fm_unroll.compatibility import upgrade_checkpoint
 from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
 from fm_unroll.models.build import build_model
-from fm_unroll.models.registry import find_denoiser
+from fm_unroll.models.registry import PAPER, options_of
 from fm_unroll.models.unrolled import UnrolledNetwork
 
 NETWORK = "network."  # before the names of a network's tensors in a checkpoint
@@ -69,7 +69,8 @@ def load_network(path: Path, weights: Path | None = None) -> UnrolledNetwork:
 
 def network_options(settings: dict[str, Any], weights: Path | None) -> dict[str, Any]:
     """The arguments of :func:`build_model` among a checkpoint's settings, with other weights if given."""
-    names = {*inspect.signature(build_model).parameters, *find_denoiser(settings["method"]).options()}
+    own = options_of(settings["method"], settings.get("physics", PAPER))
+    names = {*inspect.signature(build_model).parameters, *own}
     options = {name: value for name, value in settings.items() if name in names}
     return options if weights is None else options | {"weights": weights, "pretrained": True}
 

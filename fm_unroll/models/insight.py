@@ -1,5 +1,6 @@
 """What a trained network is, in a few numbers: its size, and what training decided about the prior."""
 
+import math
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fm_unroll.models.unrolled import UnrolledNetwork
 
+USUAL = torch.tensor([[1.0, math.log(0.01), math.log(4.0)]])  # noise level and true acceleration
 SLICE = (448, 168)  # readout x phase of a usual cine slice, on which operations are counted
 
 
@@ -17,16 +19,28 @@ def learned_weights(network: UnrolledNetwork) -> dict[str, list[Any]]:
         network: of any method.
 
     Returns:
-        ``step_sizes``: mu of every cascade. With an encoder also ``blocks``, the numbers of the encoder's
-        blocks in use, and ``fusion``, for every cascade the weight of each block; empty lists without one.
+        ``step_sizes``: mu of every cascade of the paper's physics. Of the anchored one ``pulls`` and
+        ``strengths``: beta, and lambda at a noise level of 0.01 and a true acceleration of 4. With an encoder
+        also ``blocks``, the numbers of the encoder's blocks in use, and ``fusion``, for every cascade the
+        weight of each block; empty lists without one.
     """
     cascades: list[Any] = list(network.cascades)
     denoisers = [cascade.denoiser for cascade in cascades]
     fused = [denoiser for denoiser in denoisers if hasattr(denoiser, "fusion")]
     return {
-        "step_sizes": [cascade.step_size.item() for cascade in cascades],
+        **_of_physics(cascades),
         "blocks": list(fused[0].encoder.blocks) if fused else [],
         "fusion": [denoiser.fusion.weights().tolist() for denoiser in fused],
+    }
+
+
+def _of_physics(cascades: list[Any]) -> dict[str, list[float]]:
+    if hasattr(cascades[0], "step_size"):
+        return {"step_sizes": [cascade.step_size.item() for cascade in cascades]}
+    return {
+        "step_sizes": [],
+        "pulls": [cascade.pull.item() for cascade in cascades],
+        "strengths": [cascade.strength(USUAL).item() for cascade in cascades],
     }
 
 

@@ -1,7 +1,8 @@
-"""Denoisers by name: functions with options of their own, in the files of ``fm_unroll/models/denoisers/``.
+"""Denoisers and physics by name: functions with options of their own.
 
-A method is a denoiser's name, or an encoder's: the denoiser that is registered for :data:`ANY_ENCODER` then
-stands on that encoder.
+Denoisers are in the files of ``fm_unroll/models/denoisers/``. A method is a denoiser's name, or an encoder's:
+the denoiser that is registered for :data:`ANY_ENCODER` then stands on that encoder. A physics, ``paper`` or
+``anchored``, chains denoisers to a network.
 """
 
 import difflib
@@ -20,15 +21,16 @@ from torch import nn
 from fm_unroll.encoders import list_encoders
 from fm_unroll.errors import InputError
 
-Builder = Callable[..., list[nn.Module]]
+Builder = Callable[..., Any]
+PAPER = "paper"  # the physics of the published method
 
 # Registered under this name, a denoiser serves every encoder's name, which it is given as ``encoder``.
 ANY_ENCODER = "<encoder>"
 
 
 @dataclass(frozen=True)
-class DenoiserEntry:
-    """One denoiser by name.
+class Entry:
+    """One denoiser or physics by name.
 
     Attributes:
         build: the function; its keyword-only parameters are the options.
@@ -48,7 +50,8 @@ class DenoiserEntry:
         }
 
 
-_ENTRIES: dict[str, DenoiserEntry] = {}
+_ENTRIES: dict[str, Entry] = {}
+_PHYSICS: dict[str, Entry] = {}
 
 
 def register_denoiser(name: str, **defaults: object) -> Callable[[Builder], Builder]:
@@ -70,7 +73,21 @@ def register_denoiser(name: str, **defaults: object) -> Callable[[Builder], Buil
     def register(build: Builder) -> Builder:
         if name in _ENTRIES:
             raise InputError(f"denoiser {name!r} is registered already: choose another name")
-        _ENTRIES[name] = DenoiserEntry(build, defaults)
+        _ENTRIES[name] = Entry(build, defaults)
+        return build
+
+    return register
+
+
+def register_physics(name: str) -> Callable[[Builder], Builder]:
+    """Make a physics known by a name, as :func:`register_denoiser` does denoisers.
+
+    The function that is decorated takes a sensitivity estimator, the denoisers, and ``checkpoint_every`` (see
+    :class:`~fm_unroll.models.unrolled.UnrolledNetwork`), and keyword-only options. It returns the network.
+    """
+
+    def register(build: Builder) -> Builder:
+        _PHYSICS[name] = Entry(build)
         return build
 
     return register
@@ -84,7 +101,27 @@ def _find_denoisers() -> None:
         importlib.import_module(module.name)
 
 
-def list_denoisers() -> dict[str, DenoiserEntry]:
+def list_physics() -> dict[str, Entry]:
+    """Return every physics by name."""
+    own = (PAPER, "anchored")
+    for name in own:
+        importlib.import_module(f"fm_unroll.models.{name}")
+    return {name: _PHYSICS[name] for name in dict.fromkeys([*own, *_PHYSICS])}
+
+
+def find_physics(name: str) -> Entry:
+    """Return a physics.
+
+    Raises:
+        InputError: it is unknown.
+    """
+    known = list_physics()
+    if name not in known:
+        raise InputError(f"unknown physics {name!r}: choose from {', '.join(known)}")
+    return known[name]
+
+
+def list_denoisers() -> dict[str, Entry]:
     """Return all denoisers by name, :data:`ANY_ENCODER` among them."""
     _find_denoisers()
     return dict(_ENTRIES)
@@ -106,7 +143,7 @@ def check_method(method: str) -> None:
         raise InputError(f"unknown method {method!r}: did you mean {', '.join(near)}?")
 
 
-def find_denoiser(method: str) -> DenoiserEntry:
+def find_denoiser(method: str) -> Entry:
     """Return the denoiser of a method.
 
     Raises:
@@ -117,23 +154,43 @@ def find_denoiser(method: str) -> DenoiserEntry:
     return denoisers.get(method, denoisers[ANY_ENCODER])
 
 
-def effective_options(method: str, given: Mapping[str, object]) -> dict[str, Any]:
-    """Return the options of a method's denoiser: those given, and the defaults of the others.
+def options_of(method: str, physics: str = PAPER) -> dict[str, inspect.Parameter]:
+    """Return name, type and default of every option of a method's denoiser and of a physics.
+
+    Raises:
+        InputError: one of them is unknown.
+    """
+    return find_denoiser(method).options() | find_physics(physics).options()
+
+
+def effective_options(method: str, given: Mapping[str, object], physics: str = PAPER) -> dict[str, Any]:
+    """Return the options of a method's denoiser and of a physics: those given, and the others' defaults.
 
     Args:
         method: the method.
         given: options by name. None stands for an option that is not given.
+        physics: the physics.
 
     Raises:
-        InputError: the method is unknown, or has no such option.
+        InputError: method or physics are unknown, or have no such option.
     """
-    options = find_denoiser(method).options()
+    options = options_of(method, physics)
     given = {name: value for name, value in given.items() if value is not None}
     for name, value in given.items():
         if name not in options:
-            raise InputError(f"method {method!r} has no option {name}: it has {', '.join(options)}")
+            raise InputError(_no_option(method, physics, name, options))
         given[name] = typed(method, options[name], value)
     return {name: given.get(name, option.default) for name, option in options.items()}
+
+
+def _no_option(method: str, physics: str, name: str, options: Mapping[str, object]) -> str:
+    """Say that an option does not exist, and where it would."""
+    for other, entry in list_physics().items():
+        if name in entry.options():
+            return (
+                f"{name} is an option of the physics {other}, this is {physics}: give physics {other} as well"
+            )
+    return f"method {method!r} has no option {name}: it has {', '.join(options)}"
 
 
 def typed(method: str, option: inspect.Parameter, value: object) -> Any:
@@ -153,6 +210,7 @@ def typed(method: str, option: inspect.Parameter, value: object) -> Any:
 
 def build_denoisers(method: str, num_cascades: int, given: Mapping[str, object]) -> list[nn.Module]:
     """Build a method's denoisers, one per cascade; see :func:`effective_options`."""
-    options = effective_options(method, given)
+    options = {name: effective_options(method, given)[name] for name in find_denoiser(method).options()}
     encoder = {} if method in list_denoisers() else {"encoder": method}
-    return find_denoiser(method).build(num_cascades, **encoder, **options)
+    denoisers: list[nn.Module] = find_denoiser(method).build(num_cascades, **encoder, **options)
+    return denoisers

@@ -1,6 +1,8 @@
-"""The unrolled network: sensitivity maps, cascades, root-sum-of-squares image."""
+"""The unrolled network: iterations of a physics, each with a denoiser of its own."""
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,31 +10,32 @@ from torch.utils.checkpoint import checkpoint
 
 from fm_unroll.encoders import FrozenEncoder
 from fm_unroll.errors import InputError
-from fm_unroll.models.cascade import Cascade
-from fm_unroll.models.denoisers.unet import NormUnet
-from fm_unroll.models.sensitivity import SensitivityModel
 from fm_unroll.physics import rss
-from fm_unroll.physics.fourier import HybridSpace
-from fm_unroll.physics.sampling import locate_acs
 
 
-class UnrolledNetwork(nn.Module):
-    """Masked multi-coil k-space to image, for any denoiser."""
+class UnrolledNetwork(nn.Module, ABC):
+    """Masked multi-coil k-space to image, for any denoiser; a subclass is a physics.
+
+    A physics says what is iterated and how an iteration keeps to what was measured: the paper's
+    (:class:`~fm_unroll.models.paper.PaperNetwork`) iterates k-space, the anchored one
+    (:class:`~fm_unroll.models.anchored.AnchoredNetwork`) an image.
+    """
 
     def __init__(
-        self, sensitivity: SensitivityModel, denoisers: Sequence[nn.Module], checkpoint_every: int = 0
+        self, sensitivity: nn.Module | None, cascades: Sequence[nn.Module], checkpoint_every: int = 0
     ) -> None:
-        """Chain one cascade for each denoiser behind a sensitivity estimator.
+        """Chain some cascades.
 
         Args:
-            sensitivity: the estimator.
-            denoisers: one for each cascade; the same one may stand in several.
+            sensitivity: estimator of the sensitivity maps, if they are learned.
+            cascades: modules with a ``denoiser``, from an iterate and what stays the same to the next
+                iterate.
             checkpoint_every: of every so many cascades, the first keeps no activations in training; they are
                 computed once more in the backward pass. 1: of all cascades, 0: of none.
         """
         super().__init__()
         self.sensitivity = sensitivity
-        self.cascades = nn.ModuleList(Cascade(denoiser) for denoiser in denoisers)
+        self.cascades = nn.ModuleList(cascades)
         self.checkpoint_every = checkpoint_every
 
     def forward(self, masked_kspace: Tensor, mask: Tensor, num_acs: int) -> Tensor:
@@ -54,56 +57,30 @@ class UnrolledNetwork(nn.Module):
     def coil_images(self, masked_kspace: Tensor, mask: Tensor, num_acs: int) -> Tensor:
         """What :meth:`forward` combines: complex64, ``(batch, coil, readout, phase)``. Arguments as there."""
         check_input(masked_kspace, mask, num_acs)
-        space = HybridSpace(masked_kspace.shape[-1], masked_kspace.device)
-        acs = locate_acs(mask, num_acs)
-
-        measured = space.enter(masked_kspace)
-        lines = space.enter_lines(mask)
-        sensitivities = self.sensitivity(space.to_image(measured * space.enter_lines(acs)))
-        kspace = measured
+        iterate, *constants = self.begin(masked_kspace, mask, num_acs)
         for number, cascade in enumerate(self.cascades):
-            inputs = (kspace, measured, lines, sensitivities)
             if torch.is_grad_enabled() and self.checkpoint_every and number % self.checkpoint_every == 0:
                 # nothing in a cascade is random, so there is no random state to put back
-                kspace = checkpoint(cascade, *inputs, use_reentrant=False, preserve_rng_state=False)
+                iterate = checkpoint(
+                    cascade, iterate, *constants, use_reentrant=False, preserve_rng_state=False
+                )
             else:
-                kspace = cascade(*inputs)
-        return space.to_image(kspace)
+                iterate = cascade(iterate, *constants)
+        return self.finish(iterate, *constants)
+
+    @abstractmethod
+    def begin(self, masked_kspace: Tensor, mask: Tensor, num_acs: int) -> tuple[Any, ...]:
+        """The first iterate, and what every cascade gets beside it. Arguments as in :meth:`forward`."""
+
+    @abstractmethod
+    def finish(self, iterate: Tensor, *constants: Any) -> Tensor:
+        """Coil images, complex64, ``(batch, coil, readout, phase)``, of the last iterate."""
 
     @property
     def encoder(self) -> FrozenEncoder | None:
         """The frozen encoder that the cascades share, if the denoisers have one."""
         encoder = getattr(self.cascades[0].denoiser, "encoder", None)
         return encoder if isinstance(encoder, FrozenEncoder) else None
-
-    def load_fastmri_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
-        """Take the weights of a ``fastmri.models.VarNet`` with the same sizes.
-
-        Args:
-            state_dict: ``VarNet(...).state_dict()``, or a ``VarNetModule`` checkpoint's, with its ``varnet.``
-                prefix.
-
-        Raises:
-            InputError: this network has no U-Net denoisers, or names or shapes differ.
-        """
-        if not all(isinstance(cascade.denoiser, NormUnet) for cascade in self.cascades):
-            raise InputError("fastMRI's VarNet weights fit the method varnet only")
-        # a VarNetModule's checkpoint also holds the windows of its loss
-        names = {
-            name: name.removeprefix("varnet.")
-            .replace("sens_net.", "sensitivity.")
-            .replace(".model.", ".denoiser.")
-            .replace(".dc_weight", ".step_size")
-            for name in state_dict
-            if not name.startswith("loss.")
-        }
-        try:
-            self.load_state_dict({ours: state_dict[theirs] for theirs, ours in names.items()})
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"the weights are not of a fastMRI VarNet with this num_cascades, chans and pools: {reason}"
-            ) from None
 
 
 def check_input(masked_kspace: Tensor, mask: Tensor, num_acs: int) -> None:

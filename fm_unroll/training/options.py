@@ -1,4 +1,4 @@
-"""The options of all denoisers on one command line, of which a run uses those of its own method.
+"""The options of all denoisers and physics on one command line, of which a run uses those of its own.
 
 Which options apply is known once ``model.method`` is, and that may come from a config file, from the command
 line or from a sweep. So each option of each denoiser is an argument whose default None stands for "not
@@ -12,18 +12,21 @@ from typing import Any, Optional, Union
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-from fm_unroll.models.registry import Builder, effective_options, list_denoisers
+from fm_unroll.models.registry import PAPER, Builder, effective_options, list_denoisers, list_physics
 
 
 def add_denoiser_options(parser: LightningArgumentParser) -> None:
-    """Add the options of all denoisers as ``--model.NAME``, with their functions' docstrings as help."""
+    """Add the options of all denoisers and physics as ``--model.NAME``; their docstrings are the help."""
     types: dict[str, list[Any]] = {}
-    for entry in list_denoisers().values():
+    entries = [*list_denoisers().values(), *list_physics().values()]
+    for entry in entries:
         for name, option in entry.options().items():
             types.setdefault(name, []).append(option.annotation)
-    group = parser.add_argument_group("Options of the method's denoiser; others than its own are refused")
+    group = parser.add_argument_group(
+        "Options of the method's denoiser and of the physics; others than their own are refused"
+    )
     added: set[str | int] = set()
-    for entry in list_denoisers().values():
+    for entry in entries:
         names = {name: Optional[Union[tuple(types[name])]] for name in entry.options()}  # noqa: UP007, UP045
         group.add_function_arguments(nothing_given(entry.build, names), "model", as_group=False, skip=added)
         added.update(names)
@@ -55,7 +58,8 @@ def settle_options(model: dict[str, Any], named: Collection[str] | None = None) 
     Raises:
         InputError: the method is unknown, or an option is given that it does not have.
     """
-    options = {name for entry in list_denoisers().values() for name in entry.options()}
+    entries = [*list_denoisers().values(), *list_physics().values()]
+    options = {name for entry in entries for name in entry.options()}
     common = {name: value for name, value in model.items() if name not in options}
     given = {name: model[name] for name in options & model.keys() if named is None or name in named}
-    return {**common, **effective_options(model["method"], given)}
+    return {**common, **effective_options(model["method"], given, model.get("physics", PAPER))}

@@ -44,6 +44,7 @@ class ReconstructionTask(LightningModule):
         sens_chans: int = 8,
         sens_pools: int = 4,
         checkpoint_cascades: Literal["none", "all"] | int = "none",
+        physics: str = "paper",
         **options: object,
     ) -> None:
         """Build the network.
@@ -61,19 +62,19 @@ class ReconstructionTask(LightningModule):
             sens_pools: pooling layers of the sensitivity estimator.
             checkpoint_cascades: ``all``, ``none``, or a number n for every n-th cascade: these trade time for
                 memory in training.
-            options: options of the method's denoiser.
+            physics: ``paper`` (equation 4) or ``anchored``, see :func:`fm_unroll.models.build_model`.
+            options: options of the method's denoiser, and of the physics.
 
         Raises:
             InputError: the method, the loss or an option is unknown or cannot be used.
         """
         super().__init__()
         require_rate(learning_rate)
-        options = effective_options(method, options)
-        # for checkpoints; loggers get the resolved config
+        options = effective_options(method, options, physics)  # for checkpoints; loggers get the config
         self.save_hyperparameters(logger=False)
         self.loss = build_loss(loss)
         self.network = build_model(
-            method, num_cascades, sens_chans, sens_pools, checkpoint_cascades, **options
+            method, num_cascades, sens_chans, sens_pools, checkpoint_cascades, physics, **options
         )
         keep_constants_local(self)
         # per slice, of the epoch under way
@@ -101,8 +102,9 @@ class ReconstructionTask(LightningModule):
         if slices:  # a run that is resumed after its epoch's last step may not know what they were
             self.log("train/loss", total / slices)
         learned = learned_weights(self.network)
-        for cascade, step_size in enumerate(learned["step_sizes"], start=1):
-            self.log(f"step_size/cascade_{cascade}", step_size)
+        for name in ("step_size", "strength", "pull"):
+            for cascade, value in enumerate(learned.get(f"{name}s", ()), start=1):
+                self.log(f"{name}/cascade_{cascade}", value)
         for cascade, weights in enumerate(learned["fusion"], start=1):
             for block, weight in zip(learned["blocks"], weights, strict=True):
                 self.log(f"fusion/cascade_{cascade}_block_{block}", weight)

@@ -50,6 +50,8 @@ def checkpoint(path: Path, part: str = "fm_unroll", **changed: object) -> Path:
             {"acceleration": 8.0, "sampling": SAMPLING | {"init_args": {"acceleration": 8, "acs_lines": 24}}},
             True,
         ),
+        ("hyper_parameters", {"physics": "paper"}, True),
+        ("hyper_parameters", {"physics": "anchored"}, False),
         ("hyper_parameters", {"learning_rate": 1e-4}, False),
         ("fm_unroll", {"recipe": {"max_epochs": 5}}, False),
         ("fm_unroll", {"contrasts": ["cine_sax"]}, False),

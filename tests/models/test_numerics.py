@@ -9,11 +9,11 @@ from torch import Tensor
 
 from fm_unroll.errors import InputError
 from fm_unroll.models import build_model
-from fm_unroll.models.cascade import Cascade
 from fm_unroll.models.classical import CGSense, WaveletCS, ZeroFilled
 from fm_unroll.models.classical.wavelet import analyse, soft_threshold, synthesise
 from fm_unroll.models.denoisers.foundation import magnitude_range
 from fm_unroll.models.denoisers.unet import NormUnet
+from fm_unroll.models.paper import Cascade
 from fm_unroll.physics import expand, fft2c, ifft2c, reduce, rss
 from fm_unroll.physics.fourier import HybridSpace
 from fm_unroll.physics.sampling import center_lines

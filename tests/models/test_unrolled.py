@@ -5,28 +5,11 @@ from fastmri.models import VarNet
 
 from fm_unroll.errors import InputError
 from fm_unroll.models import build_model
-from fm_unroll.models.cascade import Cascade
+from fm_unroll.models.paper import Cascade
 from fm_unroll.physics import EquispacedSampling, expand, fft2c, ifft2c, reduce, rss
 from fm_unroll.physics.fourier import HybridSpace
 from simulate import complex_noise, disc_scan
-
-SIZES = {"num_cascades": 3, "sens_chans": 3, "sens_pools": 2}
-SMALL = {**SIZES, "chans": 4, "pools": 2}
-TINY_VIT = "timm/vit_tiny_patch16_224"
-SMALL_DECODER = {**SIZES, "decoder_widths": (8, 8, 8, 8)}
-SMALL_OPTIONS = {
-    "varnet": SMALL,
-    "varnet_zero": SMALL,
-    "image_skip_only": SMALL_DECODER,
-    "trained_embedding": {
-        **SMALL_DECODER,
-        "embedding_width": 24,
-        "embedding_patch": 8,
-        "encoder_image_size": 32,
-        "blocks": (1, 2, 3),
-    },
-    TINY_VIT: {**SMALL_DECODER, "pretrained": False, "blocks": (1, 2, 3)},
-}
+from small_networks import SMALL, SMALL_DECODER, SMALL_OPTIONS, TINY_VIT
 
 
 def fastmri_pair(**sizes) -> tuple[torch.nn.Module, VarNet]:

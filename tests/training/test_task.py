@@ -16,6 +16,7 @@ from fm_unroll.data import CMRxReconData
 from fm_unroll.data.undersampling import undersample
 from fm_unroll.errors import InputError
 from fm_unroll.metrics import score_slices, volume_metrics
+from fm_unroll.models.anchored import AnchoredNetwork
 from fm_unroll.models.checkpoints import load_network
 from fm_unroll.precision import default_precision
 from fm_unroll.reconstruction.engine import reconstruct
@@ -147,6 +148,21 @@ def test_a_checkpoint_says_how_its_scans_were_cropped_and_others_are_warned_of(s
     options = ["--ckpt_path", str(best), "--trainer.default_root_dir", str(tmp_path / "again")]
     with pytest.warns(UserWarning, match=r"trained with readout_crop 0\.5, the data have 1"):
         main(["validate", "--config", str(config), *options])
+
+
+def test_another_physics_is_trained_logged_and_brought_back(synthetic, tmp_path):
+    model = {"method": "varnet_zero", "chans": 2, "pools": 2, "num_cascades": 2, "physics": "anchored"}
+    config = config_for(synthetic, tmp_path / "anchored", model, max_epochs=1)
+    main(["fit", "--config", str(config), "--model.start", "cg_sense", "--model.solver_steps", "3"])
+    network = load_network(tmp_path / "anchored/checkpoints/best.ckpt")
+    assert isinstance(network, AnchoredNetwork) and network.start == "cg_sense"
+    assert {cascade.solver_steps for cascade in network.cascades} == {3}
+    assert all(cascade.pull.item() != 0 for cascade in network.cascades)
+    logged = pd.read_csv(tmp_path / "anchored/metrics.csv")
+    last = logged["pull/cascade_1"].dropna().iloc[-1]
+    assert last == pytest.approx(network.cascades[0].pull.item(), abs=1e-6)
+    assert logged["strength/cascade_1"].dropna().gt(0).all()
+    assert not any(name.startswith("step_size") for name in logged)
 
 
 def test_a_checkpoint_refuses_another_encoder(run_dir, tmp_path):

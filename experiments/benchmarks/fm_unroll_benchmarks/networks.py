@@ -16,8 +16,9 @@ from torch.optim import Adam
 from fm_unroll.encoders.registry import find_encoder
 from fm_unroll.encoders.vit import FrozenEncoder, build_vit
 from fm_unroll.models import UnrolledNetwork, build_model
-from fm_unroll.models.cascade import Cascade
 from fm_unroll.models.denoisers.foundation import FoundationDenoiser
+from fm_unroll.models.paper import Cascade, PaperNetwork
+from fm_unroll.models.sensitivity import SensitivityModel
 from fm_unroll.physics.fourier import HybridSpace
 from fm_unroll.precision import has_bfloat16
 from fm_unroll.training.memory import (
@@ -87,10 +88,10 @@ def foundation_step(size: ProblemSize, device: torch.device, precision: str) -> 
     return step_pair(ours.to(device), peer.to(device), SimulatedBatch.draw(size, device), precision, 1e-3)
 
 
-def varnet_network(size: ProblemSize) -> UnrolledNetwork:
+def varnet_network(size: ProblemSize) -> PaperNetwork:
     """E2E-VarNet as the recipe trains it."""
     torch.manual_seed(0)
-    return build_model("varnet", num_cascades=size.cascades)
+    return cast(PaperNetwork, build_model("varnet", num_cascades=size.cascades))
 
 
 def foundation_network(size: ProblemSize, checkpoint: Literal["all", "none"] = "none") -> UnrolledNetwork:
@@ -154,7 +155,7 @@ class Straightforward(VarNet):  # type: ignore[misc]  # fastmri has no annotatio
     def __init__(self, network: UnrolledNetwork) -> None:
         """Take copies of the weights of one of ours."""
         super().__init__(num_cascades=0)
-        self.sens_net.load_state_dict(network.sensitivity.state_dict())
+        self.sens_net.load_state_dict(cast(SensitivityModel, network.sensitivity).state_dict())
         for cascade in network.cascades:
             denoiser = cast(FoundationDenoiser, cascade.denoiser)
             block = VarNetBlock(RealDenoiser(with_whole_encoder(denoiser)))

@@ -1,5 +1,6 @@
 """The SENSE model: one image seen through known sensitivity maps, measured at some lines."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,8 @@ from fm_unroll.models.unrolled import check_input
 from fm_unroll.physics import expand, reduce, rss
 from fm_unroll.physics.fourier import HybridSpace
 from fm_unroll.physics.sampling import locate_acs
+
+Estimator = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,16 @@ class SenseProblem:
     scale: Tensor
 
     @classmethod
-    def calibrate(cls, masked_kspace: Tensor, mask: Tensor, num_acs: int) -> "SenseProblem":
+    def calibrate(
+        cls, masked_kspace: Tensor, mask: Tensor, num_acs: int, estimate: Estimator = estimate_sensitivities
+    ) -> "SenseProblem":
         """Estimate the maps from the ACS lines.
 
         Args:
             masked_kspace: complex64, ``(batch, coil, readout, phase)``, zero at lines that are not sampled.
             mask: bool, ``(batch or 1, 1, 1, phase)``: sampled lines.
             num_acs: fully sampled centre lines.
+            estimate: from k-space and its ACS lines to maps with root-sum-of-squares 1 over coils.
 
         Raises:
             InputError: shapes or dtypes differ from the above.
@@ -59,7 +65,7 @@ class SenseProblem:
         return cls(
             measured=space.enter(kspace),
             lines=space.enter_lines(mask),
-            sensitivities=estimate_sensitivities(kspace, acs),
+            sensitivities=estimate(kspace, acs),
             low_resolution=low_resolution / peak,
             scale=largest * peak,
         )
@@ -85,8 +91,14 @@ class SenseProblem:
         Returns:
             float32, ``(batch, readout, phase)``, in the k-space's units.
         """
-        completed = torch.where(self.lines, self.measured, self._hybrid(image))
-        return rss(HybridSpace.to_image(completed)) * self.scale
+        return rss(HybridSpace.to_image(self._completed(image))) * self.scale
+
+    def coil_images(self, image: Tensor) -> Tensor:
+        """What :meth:`combine` combines: complex64, ``(batch, coil, readout, phase)``. Argument as there."""
+        return HybridSpace.to_image(self._completed(image)) * self.scale[:, None]
+
+    def _completed(self, image: Tensor) -> Tensor:
+        return torch.where(self.lines, self.measured, self._hybrid(image))
 
     def _hybrid(self, image: Tensor) -> Tensor:
         return HybridSpace.from_image(expand(image, self.sensitivities))

@@ -87,6 +87,7 @@ class FoundationDenoiser(nn.Module):
                 channels = width
         self.image_stage = DecoderStage(channels, nn.Conv2d(2, widths[-1], 3, padding=1), widths[-1])
         self.head = nn.Conv2d(widths[-1], 2, 3, padding=1)
+        self.zero_head = zero_head
         if zero_head:
             for parameter in self.head.parameters():
                 nn.init.zeros_(parameter)
