@@ -171,7 +171,7 @@ def test_the_metric_of_the_guide_reaches_records_statistics_and_tables(metric_of
     from fake_records import fake_records, write_run
     from fm_unroll.evaluation.records import columns, read_records, volume_table
     from fm_unroll.report.analysis import analyse
-    from fm_unroll.report.mean_tables import result_tables
+    from fm_unroll.report.mean_tables import further_tables
 
     assert list(columns())[-1] == "mae"
     target = torch.ones(1, 8, 8)
@@ -186,7 +186,7 @@ def test_the_metric_of_the_guide_reaches_records_statistics_and_tables(metric_of
     means = analyse(read).means
     mae, ssim = (means[means.metric == name]["mean"].to_numpy() for name in ("mae", "ssim"))
     np.testing.assert_allclose(mae, 1 - ssim, rtol=1e-12)
-    (table,) = result_tables(means)
+    (table,) = further_tables(means)
     assert "MAE ↓" in table.markdown() and "MAE" in table.latex() and "mae" in table.csv()
     # records of before the metric was known are read as ever
     records.drop(columns="mae").to_csv(path, index=False)
