@@ -205,6 +205,65 @@ def test_the_figure_shows_every_network_and_rings_the_chosen(tmp_path):
         assert [line.get_marker() for line in axis.lines].count("x") == 1
 
 
+def course(**floor) -> pd.DataFrame:
+    """One training of three epochs, the second chosen, in any order; two more are not known; and a floor."""
+    place = {"dataset": "Phantom knee", "anatomy": "knee", "center": "0.08", "acceleration": 8.0}
+    network = place | {"arm": Arm("varnet"), "train_acceleration": 8.0, "seed": 0, "synthetic": True}
+    of_epochs = [
+        {"epoch": 3.0, "in_domain": 0.86, "ssim": 0.71, "chosen": False},
+        {"epoch": 1.0, "in_domain": 0.80, "ssim": 0.70, "chosen": False},
+        {"epoch": 2.0, "in_domain": 0.83, "ssim": 0.76, "chosen": True},
+        {"epoch": 4.0, "in_domain": 0.10, "ssim": np.nan, "chosen": False},
+        {"epoch": 5.0, "in_domain": np.nan, "ssim": 0.10, "chosen": False},
+    ]
+    nothing_known = network | {"center": "0.04", "epoch": 1.0, "chosen": True, "in_domain": 0.8}
+    rows = [nothing_known | {"ssim": np.nan}, *(network | row for row in of_epochs)]
+    without = {"arm": Arm("zero_filled"), "train_acceleration": np.nan, "epoch": np.nan, "chosen": False}
+    return pd.DataFrame([*rows, network | without | floor])
+
+
+def test_lines_dots_rings_and_crosses_are_at_their_two_figures():
+    (axis,) = along_training(course(in_domain=0.45, ssim=0.31)).axes
+    assert axis.get_ylabel() == "SSIM out of domain"
+    (line,) = [line for line in axis.lines if len(line.get_xdata()) > 1]
+    in_order = [(0.80, 0.70), (0.83, 0.76), (0.86, 0.71)]
+    assert line.get_xydata() == pytest.approx(np.array(in_order))
+    (dots,) = axis.collections
+    found = sorted(zip(dots.get_offsets().tolist(), dots.get_sizes(), strict=True), key=lambda dot: dot[1])
+    assert np.array([place for place, _ in found]) == pytest.approx(np.array(in_order))
+    assert len(np.unique(dots.get_sizes())) == 3
+    single = {line.get_marker(): line.get_xydata() for line in axis.lines if len(line.get_xdata()) == 1}
+    assert single["o"] == pytest.approx(np.array([(0.83, 0.76)]))
+    assert single["x"] == pytest.approx(np.array([(0.45, 0.31)]))
+    (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+    assert 0.75 < left < 0.80 and 0.86 < right < 0.91 and 0.65 < bottom < 0.70 and 0.76 < top < 0.81
+
+
+@pytest.mark.parametrize(
+    ("in_domain", "ssim", "far"),
+    [
+        (0.45, 0.31, "Zero-filled: 0.45, 0.31"),
+        (0.82, 0.31, "Zero-filled: 0.82, 0.31"),
+        (0.82, 0.96, "Zero-filled: 0.82, 0.96"),
+        (0.45, 0.72, "Zero-filled: 0.45, 0.72"),
+        (0.97, 0.72, "Zero-filled: 0.97, 0.72"),
+        (0.82, 0.72, ""),
+    ],
+)
+def test_methods_outside_are_named_below_the_axis(in_domain, ssim, far):
+    (axis,) = along_training(course(in_domain=in_domain, ssim=ssim)).axes
+    assert " ".join(axis.get_xlabel().split()) == f"SSIM in domain {far}".strip()
+
+
+def test_a_place_is_named_once_in_the_table(tmp_path):
+    found = gains(courses(epochs_of(tmp_path, rising).assign(chosen_epoch=1.0)))
+    another = found.assign(arm=Arm("dinov2", "dinov2", "pretrained"))
+    (table,) = gain_table(pd.concat([found, another]).sort_index(kind="stable"))
+    places = [row[0].text for row in table.body]
+    assert places[1::2] == [""] * 4
+    assert len(set(places[::2])) == 4 and all("\N{MULTIPLICATION SIGN}8" in text for text in places[::2])
+
+
 def test_networks_that_all_failed_are_no_figure(tmp_path):
     records = write_run(
         tmp_path, fake_records(METHODS, subjects=3, seeds=1, accelerations=(8.0,)), stored=False
