@@ -187,6 +187,13 @@ def test_two_layouts_below_one_root_are_remembered_beside_each_other(
     assert [build_index(root, reader) for reader in (READER, FastMRIReader())] == first and opened == []
 
 
+def test_two_shares_of_the_readout_are_remembered_beside_each_other(root: Path):
+    for _ in range(2):
+        for share, kept in ((0.5, 4), (0.75, 6), (1.0, 8)):
+            volumes = build_index(root, READER.with_readout_crop(share)).volumes
+            assert {volume.readout for volume in volumes} == {kept}
+
+
 def test_works_where_nothing_can_be_remembered(root: Path, monkeypatch: pytest.MonkeyPatch, caplog):
     monkeypatch.setenv("FM_UNROLL_CACHE", str(file_of(root, "P001")))
     assert len(measure_maxima(build_index(root, READER), READER).volumes) == 5

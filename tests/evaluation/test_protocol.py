@@ -28,7 +28,7 @@ from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.entrants import Entrant, classical, trained
 from fm_unroll.evaluation.metric_table import measures
 from fm_unroll.evaluation.parts import Parts
-from fm_unroll.evaluation.protocol import choose_conditions, default_checkpoints, find_checkpoints
+from fm_unroll.evaluation.protocol import Protocol, choose_conditions, default_checkpoints, find_checkpoints
 from fm_unroll.evaluation.records import read_records, volume_table
 from fm_unroll.evaluation.scoring import Condition, Scorer, TestSet
 from fm_unroll.evaluation.selection import PLACE, shown_runs, typical
@@ -329,6 +329,22 @@ def test_default_checkpoints_are_the_runs_or_else_the_demos(tmp_path, monkeypatc
     own = [touch(tmp_path / f"runs/clip_x8/{run}/checkpoints/best.ckpt") for run in ("seed0", "1a2b3c")]
     assert default_checkpoints() == sorted(path.relative_to(tmp_path) for path in own)
     assert controls.is_file()
+
+
+def test_by_default_saved_epochs_are_evaluated_along_training_and_the_best_otherwise(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    best = touch(tmp_path / "runs/clip_x8/seed0/checkpoints/best.ckpt")
+    saved = [touch(tmp_path / "runs/clip_x8/seed0/epochs/epoch_001.ckpt")]
+    saved.append(saved[0].with_name("epoch_003.ckpt"))
+    for path in (saved[1], best.with_name("last.ckpt")):
+        path.touch()
+    assert Protocol([], along_training=True).paths() == [path.relative_to(tmp_path) for path in saved]
+    assert Protocol([]).paths() == [best.relative_to(tmp_path)]
+
+
+def test_a_primary_comparison_is_none_along_training(tmp_path):
+    chosen, along = (Protocol([], along_training=way).facts([], [], tmp_path) for way in (False, True))
+    assert "primary" in chosen and "primary" not in along
 
 
 def test_a_checkpoint_given_twice_is_found_once(tmp_path):

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from fake_records import arm, fake_records
-from fm_unroll.evaluation.selection import PLACE, extremes, pictured, shown_runs, typical
+from fm_unroll.evaluation.records import CONDITION
+from fm_unroll.evaluation.selection import PLACE, best_classical, extremes, pictured, shown_runs, typical
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +74,18 @@ def test_every_place_is_pictured_once(shown):
     assert len(places) == len(set(places)) and {*typical(shown), *(e.place for e in extremes(shown))} == set(
         places
     )
+
+
+def test_the_best_without_training_is_classical_and_has_a_mean():
+    here, there = ("Phantom knee", "knee", "0.08", 4.0), ("Phantom knee", "knee", "0.08", 8.0)
+    rows = [
+        (*here, arm("varnet"), "ssim", 0.99),
+        (*here, arm("zero_filled"), "ssim", 0.95),
+        (*here, arm("wavelet"), "ssim", 0.8),
+        (*here, arm("cg_sense"), "ssim", 0.7),
+        (*here, arm("cg_sense"), "psnr", 40.0),
+        (*there, arm("varnet"), "ssim", 0.9),
+        (*there, arm("cg_sense"), "ssim", np.nan),
+    ]
+    means = pd.DataFrame(rows, columns=[*CONDITION, "arm", "metric", "mean"])
+    assert best_classical(means) == {here: arm("wavelet")}

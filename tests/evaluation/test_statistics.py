@@ -8,10 +8,11 @@ from scipy import stats
 from fake_records import EFFECTS, arm, fake_records, true_acceleration
 from fm_unroll.evaluation import statistics
 from fm_unroll.evaluation.alignment import align
+from fm_unroll.evaluation.inference import holm
 from fm_unroll.evaluation.records import volume_table
 from fm_unroll.evaluation.statistics import Term, contrast
 
-METRIC_COLUMNS = ["ssim", "psnr", "nmse", "squared_error"]
+METRIC_COLUMNS = ["ssim", "psnr_volume", "nmse", "squared_error"]
 
 
 def fail(records, rows):
@@ -245,3 +246,60 @@ def test_methods_without_training_stand_beside_and_cost_the_trained_ones_nothing
     assert len(beside) == 2 * 2 * 3 and (beside.difference < 0).all()
     smallest = beside.loc[beside.p_value.idxmin()]
     assert smallest.p_holm == pytest.approx(len(beside) * smallest.p_value)
+
+
+def test_holm_corrects_over_one_data_set_anatomy_and_metric_with_floors_apart():
+    """Two data sets of knees, and a data set of knees and heads: no family is told by one name alone."""
+    methods, floors = ("clip", "dinov2"), ("zero_filled", "wavelet")
+    records = fake_records(("varnet", *methods, *floors), seeds=1, accelerations=(4.0, 8.0))
+    records["dataset"] = records.dataset.replace("Phantom head", "Phantom knee")
+    knees = records[records.anatomy == "knee"]
+    others = knees.assign(dataset="Other knees", ssim=knees.ssim + 0.01 * (knees["slice"] - 0.5))
+    found = align(volume_table(pd.concat([records, others], ignore_index=True)))
+    table = statistics.compare(
+        found, arm("varnet"), [arm(name) for name in methods + floors], ("ssim", "psnr_volume")
+    )
+    floor = table.arm.map(str).isin([str(arm(name)) for name in floors])
+    domains = table[["dataset", "anatomy"]].drop_duplicates().itertuples(index=False, name=None)
+    counted = 0
+    for dataset, anatomy in domains:
+        for metric in ("ssim", "psnr_volume"):
+            for apart in (False, True):
+                rows = table[
+                    (table.dataset == dataset)
+                    & (table.anatomy == anatomy)
+                    & (table.metric == metric)
+                    & (floor == apart)
+                ]
+                assert len(rows) == 2 * 2 * (1 if anatomy == "cardiac" else 2)
+                assert rows.p_holm.to_numpy() == pytest.approx(holm(rows.p_value.to_list()))
+                counted += len(rows)
+    assert counted == len(table) == (4 + 3 * 8) * 2 * 2
+
+
+def test_what_subjects_add_is_what_is_compared():
+    """In another metric, with failures of both sides, several seeds, and a method of other training data."""
+    records = fake_records(("varnet", "clip", "dinov2", "wavelet"), seeds=3, anatomies=("cardiac",))
+    at_eight = records.acceleration == 8
+    for method, subject in (("clip", "C003"), ("varnet", "C005")):
+        fail(records, (records.method == method) & (records.subject == subject) & at_eight)
+    ways = {"varnet": "hearts", "clip": "hearts", "dinov2": "others", "wavelet": ""}
+    records["training_data"] = records.method.map(ways)
+    volumes = volume_table(records)
+    arms = [arm(name) for name in ("varnet", "clip", "dinov2", "wavelet")]
+    found = align(volumes)
+    added = statistics.subject_differences(found, arm("varnet"), arms, "psnr_volume")
+    compared = statistics.compare(found, arm("varnet"), arms, ("psnr_volume",)).set_index(
+        ["acceleration", "arm"]
+    )
+    groups = added.groupby(["acceleration", "arm"]).difference
+    assert groups.mean().to_dict() == pytest.approx(compared.difference.to_dict())
+    assert groups.size().to_dict() == compared.subjects.to_dict() and added.difference.notna().all()
+    assert compared.subjects[8, arm("clip")] == 6 and compared.subjects[8, arm("wavelet")] == 7
+    means = (
+        volumes[volumes.acceleration == 4].groupby(["method", "subject"], observed=True).psnr_volume.mean()
+    )
+    expected = means["clip"] - means["varnet"]
+    mine = added[(added.acceleration == 4) & (added.arm == arm("clip"))].set_index("subject").difference
+    assert mine.to_dict() == pytest.approx(expected.to_dict())
+    assert set(added.metric) == {"psnr_volume"} and set(added.arm) == {arm("clip"), arm("wavelet")}

@@ -8,14 +8,14 @@ import pytest
 import torch
 import trust_maps
 import yaml
-from scipy.stats import rankdata
+from scipy.stats import rankdata, ttest_1samp
 from torch import Tensor, nn
 
 from fm_unroll.cli import call, main
 from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
 from fm_unroll.data.scan import open_scan
 from fm_unroll.metrics import window_means
-from fm_unroll.physics import UniformSampling, ifft2c, rss
+from fm_unroll.physics import UniformSampling, fft2c, ifft2c, rss
 from fm_unroll.reconstruction.engine import accelerate
 from simulate import write_cmrxrecon
 
@@ -95,6 +95,57 @@ def test_an_error_at_left_out_lines_is_found_where_it_is(full):
     )
 
 
+def test_an_error_in_quadrature_changes_no_magnitude(full):
+    coil_images = ifft2c(full.kspace)
+    everything = KSpaceBatch(**vars(full) | {"mask": torch.ones_like(full.mask), "num_acs": 0})
+    found = trust_maps.maps_without_lines(Known((1 + 0.01j) * full.kspace), everything, coil_images)
+    assert found[trust_maps.LEFT_OUT].max() < 1e-4 * rss(coil_images).max()
+
+
+class Noting(Known):
+    """Remembers the lines it was given."""
+
+    def __init__(self, kspace: Tensor) -> None:
+        super().__init__(kspace)
+        self.given: list[set[int]] = []
+
+    def coil_images(self, kspace: Tensor, mask: Tensor, num_acs: int) -> Tensor:
+        self.given.append(set(mask[0].flatten().nonzero().flatten().tolist()))
+        return super().coil_images(kspace, mask, num_acs)
+
+
+def test_subsets_leave_out_every_line_once_and_none_of_the_centre(full):
+    batch = accelerate(full, UniformSampling(2, acs_lines=4))
+    noting = Noting(full.kspace)
+    trust_maps.maps_without_lines(noting, batch, ifft2c(full.kspace))
+    lines = set(batch.mask[0].flatten().nonzero().flatten().tolist())
+    left_out = [line for given in noting.given for line in lines - given]
+    assert len(noting.given) == 5 and all(given < lines for given in noting.given)
+    assert sorted(left_out) == sorted(lines - {8, 9, 10, 11})
+
+
+def test_the_prior_s_part_is_the_image_of_what_was_not_measured(full):
+    batch = accelerate(full, UniformSampling(4, acs_lines=4))
+    _, maps = trust_maps.candidates([Known(full.kspace)], batch)
+    torch.testing.assert_close(maps["prior's part"], rss(ifft2c(full.kspace * ~batch.mask)))
+
+
+def test_two_seeds_spread_by_half_of_what_they_differ(full):
+    batch = accelerate(full, UniformSampling(4, acs_lines=4))
+    image, maps = trust_maps.candidates([Known(full.kspace), Known(1.5 * full.kspace)], batch)
+    torch.testing.assert_close(maps["spread over 2 seeds"], 0.25 * image)
+
+
+def test_edges_are_the_slope_of_the_image(full):
+    batch = accelerate(full, UniformSampling(4, acs_lines=4))
+    rows = torch.arange(24.0)[:, None].expand(24, 20)
+    for image, slope in ((torch.ones(24, 20), 0), (1 + rows, 2)):
+        kspace = fft2c((image * (slope or 1)).expand_as(full.kspace).to(torch.complex64))
+        found = trust_maps.candidates([Known(kspace)], batch)[1][trust_maps.EDGES]
+        expected = torch.full_like(found, slope * full.kspace.shape[1] ** 0.5)  # of all coils
+        torch.testing.assert_close(found[:, 5:-5], expected[:, 5:-5], rtol=1e-3, atol=1e-3)
+
+
 def slices_of(random: np.random.Generator, subjects: int, slices: int = 4) -> pd.DataFrame:
     """Losses of slices that are a map's number times luck, which the slices of a subject share in part."""
     of_subject = np.repeat(random.normal(size=subjects), slices)
@@ -140,6 +191,27 @@ def test_what_is_clearly_better_than_edges_is_bold_and_what_is_not_is_not():
     bold = {name for name, (cell,) in table.items() if cell.startswith("**")}
     assert bold == {"better"}
     assert table["better"][0].startswith("**0.6") and "(-0." in table["worse"][0]
+
+
+def test_what_is_clear_by_itself_is_not_among_six():
+    """A gain with p of 0.03 beside five cells that gain nothing; the interval is a t-test's."""
+    gain = 0.4 + 0.42 * np.array([1.5, -1.1, 0.3, -0.9, 1.2, -0.4, 0.6, -1.2])
+    alone = ttest_1samp(gain, 0)
+    assert 0.02 < alone.pvalue < 0.05
+    rows = [
+        {"candidate": name, "condition": "heart x8", "subject": subject, "pixels": pixels, "windows": windows}
+        for subject, more in enumerate(gain)
+        for name, pixels, windows in (
+            ("slight", 0.3 + more, 0.3 - more),
+            ("worse", 0.2 - more, 0.2 - more),
+            ("bad", 0.1 - more, 0.1 - more),
+            (trust_maps.EDGES, 0.3, 0.3),
+        )
+    ]
+    table = table_of(list(trust_maps.of_maps(pd.DataFrame(rows)))[:6])
+    half = alone.confidence_interval().high - gain.mean()
+    assert table["slight"] == [f"{0.3 + gain.mean():.2f} ({gain.mean():+.2f} ± {half:.2f})"]
+    assert table[trust_maps.EDGES] == ["0.30"]
 
 
 @pytest.mark.slow

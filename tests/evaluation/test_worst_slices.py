@@ -45,6 +45,16 @@ def test_each_run_has_worst_slices_of_its_own(records):
     assert table.loc[("0.04", 4.0, arm("cg_sense")), "worst"] == pytest.approx(expected)
 
 
+def test_the_slices_of_a_bad_seed_do_not_stand_for_those_of_a_good_one(records):
+    """Six bad slices of one seed are the worst of both together, but no slice of the other."""
+    clip = records.method == "clip"
+    records.loc[clip, "ssim"] = 0.9
+    for _, rows in records[clip & (records.seed == 0)].groupby(["center", "acceleration"]):
+        records.loc[rows.index[:6], "ssim"] = 0.1
+    worst = found(records).worst.xs(arm("clip"), level="arm")
+    assert len(worst) == 4 and worst.to_numpy() == pytest.approx((0.1 + 0.9) / 2)
+
+
 def test_one_in_twenty_is_rounded_up_and_exact_where_it_is_whole():
     for slices, expected in (
         (1, 1),

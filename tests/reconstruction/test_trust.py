@@ -74,6 +74,43 @@ def test_of_the_zero_filled_image_what_is_sampled_again_comes_back(batch):
     assert expected.max() > 0.1
 
 
+class Filling(Linear):
+    """Doubles what was sampled, and puts a known k-space where its mask says that nothing was."""
+
+    def coil_images(self, kspace: Tensor, mask: Tensor, num_acs: int) -> Tensor:
+        return ifft2c(2 * kspace + ~mask * self.weight)
+
+
+def test_it_is_the_root_mean_square_over_samplings_of_the_reconstruction_itself():
+    """Five lines in the 44 places beside the centre are 8.8 apart: they move by 2, 4 and 7."""
+    outer = np.array([1, 10, 19, 30, 39])
+    sampled = [np.isin(np.arange(48), [*range(22, 26), *(outer + step)]) for step in (0, 2, 4, 7)]
+    lines = torch.from_numpy(sampled[0])
+    volume = Volume.of_array(Path("v.h5"), (1, 1, 3, 16, 48), sampled[0])
+    batch = KSpaceBatch.collate(
+        [KSpaceSample(complex_noise(3, 16, 48, seed=1) * lines, None, volume, 0, frame=0)]
+    )
+    filler = complex_noise(3, 16, 48, seed=2)
+
+    def found(kspace: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return 2 * kspace * mask + ~mask * filler.numpy()
+
+    truth = found(batch.kspace.numpy(), sampled[0])
+    changes = [image_of(found(truth, moved)) - image_of(truth) for moved in sampled[1:]]
+    expected = np.sqrt(np.mean(np.square(changes), axis=0))
+    np.testing.assert_allclose(change_map(Filling(filler), batch).numpy(), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_of_nearly_all_lines_there_still_is_a_map():
+    """Ten of twelve lines: six of them in eight places, which can move by one."""
+    lines, moved = (torch.tensor([line not in missing for line in range(12)]) for missing in ({3, 8}, {8, 9}))
+    batch = KSpaceBatch.collate([sample_of(complex_noise(3, 16, 12, seed=0) * lines, lines)])
+    kspace = batch.kspace.numpy()
+    expected = np.abs(image_of(kspace * moved.numpy()) - image_of(kspace))
+    np.testing.assert_allclose(change_map(Linear(torch.ones(12)), batch).numpy(), expected, atol=1e-5)
+    assert expected.max() > 0.1
+
+
 def test_it_scales_with_the_image_and_not_with_the_batch(batch):
     """What a network that keeps scales makes of a slice does not depend on its neighbours."""
     torch.manual_seed(0)
