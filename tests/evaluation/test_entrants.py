@@ -1,5 +1,7 @@
 """What takes part in an evaluation, from files that hold facts and no tensors."""
 
+import hashlib
+import math
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ import torch
 
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation import entrants
+from fm_unroll.evaluation.protocol import Protocol
 from fm_unroll.models.classical import ZeroFilled
 from fm_unroll.subjects.population import Population
 
@@ -91,6 +94,59 @@ def test_two_checkpoints_of_one_training_are_no_two_seeds(tmp_path):
     entrants.refuse_twins([best, other, eight, data, best, classical, classical])
     with pytest.raises(InputError, match=r"best\.ckpt and .*last\.ckpt are both CLIP .* with seed 0"):
         entrants.refuse_twins([best, other, last])
+
+
+def test_the_hash_of_training_data_of_the_time_before_readouts_were_cropped_stays(tmp_path):
+    """Results of that time are found by it."""
+    population = {"data_set": "CMRxRecon", "edition": "2024", "subset": "TrainingSet", "synthetic": False}
+    path = checkpoint(tmp_path / "best.ckpt", population=population, contrasts=["cine_sax"])
+    text = (
+        '[["P001", "P002"], ["P003"], {"data_set": "CMRxRecon", "edition": "2024", "subset": "TrainingSet", '
+        '"synthetic": false}, ["cine_sax"], "UniformSampling", {"acs_lines": 24}]'
+    )
+    assert entrants.trained(path).training_data == hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def saved(path: Path, epoch: int, **recipe: object) -> Path:
+    """A checkpoint of a run's folder, written after so many epochs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = deepcopy(CONTENT) | {"epoch": epoch - 1}
+    content["fm_unroll"]["recipe"] = {"max_epochs": 5, "max_steps": -1, "learning_rate": 1e-3} | recipe
+    content["fm_unroll"]["encoder"]["sha256"] = ""  # of no weights that would have to be found
+    torch.save(content, path)
+    return path
+
+
+def test_a_saved_epoch_is_of_the_same_training_however_long_the_run_is(tmp_path):
+    first, longer, other = (
+        entrants.saved_epoch(saved(tmp_path / f"run{number}/epochs/a.ckpt", 2, **recipe))
+        for number, recipe in enumerate(({}, {"max_epochs": 9, "max_steps": 70}, {"learning_rate": 1e-4}))
+    )
+    assert first.hyper_parameters == longer.hyper_parameters != other.hyper_parameters
+    whole = [entrants.trained(tmp_path / f"run{number}/epochs/a.ckpt") for number in (0, 1)]
+    assert whole[0].hyper_parameters != whole[1].hyper_parameters
+
+
+def test_a_saved_epoch_knows_the_epoch_that_its_run_chose(tmp_path):
+    path = saved(tmp_path / "run/epochs/epoch_001.ckpt", 2)
+    saved(tmp_path / "run/epochs/best.ckpt", 9)
+    saved(tmp_path / "run/checkpoints/last.ckpt", 8)
+    assert math.isnan(entrants.saved_epoch(path).chosen_epoch)
+    saved(tmp_path / "run/checkpoints/best.ckpt", 3)
+    found = entrants.saved_epoch(path)
+    assert (found.epoch, found.chosen_epoch) == (2, 3)
+    assert math.isnan(entrants.trained(path).chosen_epoch)
+
+
+def test_one_training_takes_part_once_or_once_for_each_epoch(tmp_path):
+    second, third = (saved(tmp_path / f"epochs/{epoch}.ckpt", epoch) for epoch in (2, 3))
+    again = saved(tmp_path / "other/2.ckpt", 2, max_epochs=9)
+    once, each = (Protocol([], baselines=(), along_training=way) for way in (False, True))
+    with pytest.raises(InputError, match=r"2\.ckpt and .*3\.ckpt are both CLIP .* with seed 0"):
+        once.entrants([second, third])
+    assert [entrant.epoch for entrant in each.entrants([second, third])] == [2, 3]
+    with pytest.raises(InputError, match=r"2\.ckpt and .*2\.ckpt are both CLIP .* with seed 0"):
+        each.entrants([second, third, again])
 
 
 def test_two_checkpoints_of_one_method_have_two_folders(tmp_path):

@@ -12,7 +12,7 @@ from fm_unroll.evaluation.inference import holm
 from fm_unroll.evaluation.records import volume_table
 from fm_unroll.evaluation.statistics import Term, contrast
 
-METRIC_COLUMNS = ["ssim", "psnr_volume", "nmse", "squared_error"]
+METRIC_COLUMNS = ["ssim", "psnr", "nmse", "squared_error"]
 
 
 def fail(records, rows):

@@ -47,6 +47,23 @@ def test_a_run_leaves_all_that_is_needed_to_repeat_it(run_dir, synthetic):
     assert len(list((run_dir / "panels").glob("epoch_*.png"))) == 2
 
 
+def test_networks_of_every_second_epoch_are_kept_without_what_a_run_goes_on_from(synthetic, tmp_path):
+    every = {"class_path": "fm_unroll.training.callbacks.EpochCheckpoints", "init_args": {"every": 2}}
+    small = {"num_cascades": 1, "chans": 2, "pools": 2, "sens_chans": 2, "sens_pools": 2}
+    options = {"max_epochs": 4, "limit_train_batches": 1, "limit_val_batches": 1, "callbacks": [every]}
+    main(["fit", "--config", str(config_for(synthetic, tmp_path / "run", small, **options))])
+    files = sorted((tmp_path / "run/epochs").iterdir())
+    kept = [torch.load(path, weights_only=True) for path in files]
+    assert [content["epoch"] + 1 for content in kept] == [2, 4]
+    assert [path.name for path in files] == ["epoch_001.ckpt", "epoch_003.ckpt"]
+    assert not any("optimizer_states" in content for content in kept)
+    (chosen,) = (tmp_path / "run/checkpoints").glob("best.ckpt")
+    best = torch.load(chosen, weights_only=True)
+    for path, content in zip(files, kept, strict=True):
+        if content["epoch"] == best["epoch"]:
+            assert content["global_step"] == best["global_step"] and same_weights(path, chosen)
+
+
 def test_training_lowers_the_loss(synthetic, tmp_path):
     config = config_for(synthetic, tmp_path / "long", max_epochs=6)
     left_out = "--leave_out=[EarlyStopping,ModelCheckpoint,LastCheckpoint,ImagePanels]"
