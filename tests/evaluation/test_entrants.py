@@ -112,7 +112,7 @@ def saved(path: Path, epoch: int, **recipe: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = deepcopy(CONTENT) | {"epoch": epoch - 1}
     content["fm_unroll"]["recipe"] = {"max_epochs": 5, "max_steps": -1, "learning_rate": 1e-3} | recipe
-    content["fm_unroll"]["encoder"]["sha256"] = ""  # of no weights that would have to be found
+    content["hyper_parameters"]["weights"] = None  # no file that would have to be there
     torch.save(content, path)
     return path
 
