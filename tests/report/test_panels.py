@@ -29,7 +29,7 @@ def differing(shape, box) -> StoredSlice:
         images[method][row : row + side, column : column + side] += 0.5
     images[CLIP][:side, -side:] += 0.3
     images[ZERO_FILLED][:side, :side] += 2
-    images[RANDOM][-1, -1] = np.nan
+    images[RANDOM][0, 0] = np.nan
     return stored(target, images)
 
 
