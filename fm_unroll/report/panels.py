@@ -173,7 +173,8 @@ def _detail_box(item: StoredSlice) -> Box:
     finite = [image for image in images if np.isfinite(image).all()]
     spread = uniform_filter(np.var(finite, axis=0), side, mode="constant")
     half = side // 2
-    inner = spread[half : -half or None, half : -half or None]
+    rows, columns = (size - side + half + 1 for size in spread.shape)  # a mean of an even side is not centred
+    inner = spread[half:rows, half:columns]
     row, column = np.unravel_index(inner.argmax(), inner.shape)
     return int(row), int(column), side
 

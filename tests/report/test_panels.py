@@ -51,7 +51,15 @@ def in_words(axis) -> str:
 
 @pytest.mark.parametrize(
     ("shape", "box"),
-    [((40, 64), (22, 11, 10)), ((64, 40), (11, 22, 10)), ((36, 52), (25, 12, 9)), ((20, 30), (9, 13, 8))],
+    [
+        *[
+            ((40, 64), (22, 11, 10)),
+            ((64, 40), (11, 22, 10)),
+            ((36, 52), (25, 12, 9)),
+            ((20, 30), (9, 13, 8)),
+        ],
+        ((40, 64), (30, 54, 10)),  # in the last corner
+    ],
 )
 def test_the_detail_is_where_networks_miss_the_target(shape, box):
     assert panels._detail_box(differing(shape, box)) == box
