@@ -111,7 +111,7 @@ def test_the_floor_is_counted_condition_by_condition(records):
         assert not len(beside) or f"{arm.label} {above} of {len(beside)}" in sentence
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(studies())
 def test_figures_and_tables_of_any_records_say_what_is_synthetic(records):
     found = analyse(records)
