@@ -101,6 +101,12 @@ def nearest_training(train_accelerations: pd.Series, acceleration: float) -> flo
     return float(trained[np.abs(np.log(trained / acceleration)).argmin()]) if len(trained) else np.nan
 
 
+def of_nearest_training(rows: pd.DataFrame, acceleration: float) -> pd.DataFrame:
+    """The rows that count at an acceleration: of the nearest training acceleration, and without training."""
+    nearest = nearest_training(rows.train_acceleration, acceleration)
+    return rows[rows.train_acceleration.isna() | (rows.train_acceleration == nearest)]
+
+
 def _align(key: tuple[str, str, str, float], group: pd.DataFrame) -> AlignedVolumes:
     dataset, anatomy, center, acceleration = key
     nearest = nearest_training(group.train_acceleration, acceleration)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fm_unroll.evaluation.alignment import center_order, nearest_training
+from fm_unroll.evaluation.alignment import center_order, of_nearest_training
 from fm_unroll.evaluation.records import ANATOMIES, CONDITION, SLICE, VOLUME, record_arms
 
 ALONG_TRAINING = "along_training"  # of the rows, within the folder of an evaluation
@@ -55,11 +55,8 @@ def courses(records: pd.DataFrame) -> pd.DataFrame:
 def _with_networks(records: pd.DataFrame) -> pd.DataFrame:
     """The rows of the networks that are taken at each condition, with arms, and whether they are chosen."""
     rows = records.assign(arm=record_arms(records), chosen=records.epoch == records.chosen_epoch)
-    taken = []
-    for (*_, acceleration), group in rows.groupby(list(CONDITION), sort=False):
-        nearest = nearest_training(group.train_acceleration, acceleration)
-        taken.append(group[group.train_acceleration.isna() | (group.train_acceleration == nearest)])
-    return pd.concat(taken)
+    conditions = rows.groupby(list(CONDITION), sort=False)
+    return pd.concat(of_nearest_training(group, acceleration) for (*_, acceleration), group in conditions)
 
 
 def _means(rows: pd.DataFrame) -> pd.DataFrame:

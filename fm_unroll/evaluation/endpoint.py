@@ -130,10 +130,7 @@ def mean_gain(
 ) -> list[Term]:
     """The terms of a mean gain: every domain counts alike, and so does every condition within it."""
     sign = weight * (1 if METRICS[metric].higher_is_better else -1)
-    domains = [
-        list(group)
-        for _, group in groupby(sorted(conditions, key=attrgetter("domain")), attrgetter("domain"))
-    ]
+    domains = _by_domain(sorted(conditions, key=attrgetter("domain")))
     terms = []
     for domain in domains:
         share = sign / (len(domains) * len(domain))
@@ -143,7 +140,7 @@ def mean_gain(
 
 
 def _by_domain(conditions: Sequence[AlignedVolumes]) -> list[list[AlignedVolumes]]:
-    """The conditions of each domain, which follow each other as ``align`` returns them."""
+    """The conditions of each domain; those of one domain follow each other."""
     return [list(group) for _, group in groupby(conditions, attrgetter("domain"))]
 
 

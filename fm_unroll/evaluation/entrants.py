@@ -121,12 +121,13 @@ def classical(name: str) -> Entrant:
     return Entrant(Arm(name), CLASSICAL[name], settings=settings)
 
 
-def trained(path: Path, weights: Path | None = None) -> Entrant:
+def trained(path: Path, weights: Path | None = None, without: Sequence[str] = ()) -> Entrant:
     """A checkpoint of ``fit``; its network is built only when it is loaded.
 
     Args:
         path: the checkpoint.
         weights: the frozen encoder's weights, if they are no longer where they were in training.
+        without: what of the recipe does not tell trainings apart.
 
     Raises:
         InputError: no such file, or not a checkpoint of this framework.
@@ -151,7 +152,7 @@ def trained(path: Path, weights: Path | None = None) -> Entrant:
         epoch=checkpoint["epoch"] + 1,  # Lightning counts from 0
         sha256=file_sha256(path),
         training_data=_short_hash(_training_data(facts)),
-        hyper_parameters=_short_hash(_hyper_parameters(checkpoint)),
+        hyper_parameters=_short_hash(_hyper_parameters(checkpoint, without)),
         settings=settings_hash(checkpoint["hyper_parameters"]["method"], trained=True),
         encoder_sha256=encoder["sha256"],
         seen=Seen.of(facts, str(path)),
@@ -181,16 +182,14 @@ def saved_epoch(path: Path, weights: Path | None = None) -> Entrant:
     Raises:
         InputError: as there.
     """
-    checkpoint = read_checkpoint(path)
     best = path.parent.with_name("checkpoints") / "best.ckpt"
     return replace(
-        trained(path, weights),
-        hyper_parameters=_short_hash(_hyper_parameters(checkpoint, without=("max_epochs", "max_steps"))),
+        trained(path, weights, without=("max_epochs", "max_steps")),
         chosen_epoch=read_checkpoint(best)["epoch"] + 1 if best.is_file() else float("nan"),
     )
 
 
-def _hyper_parameters(checkpoint: dict[str, Any], without: Sequence[str] = ()) -> list[Any]:
+def _hyper_parameters(checkpoint: dict[str, Any], without: Sequence[str]) -> list[Any]:
     """The network's options and the recipe, without what changes speed or memory only.
 
     Nor is the path of the encoder's weights part of it: which weights they are tells the arm.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from fm_unroll.evaluation.alignment import center_order, nearest_training
+from fm_unroll.evaluation.alignment import center_order, of_nearest_training
 from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.records import ANATOMIES, CONDITION, SLICE, VOLUME, record_arms
 
@@ -55,8 +55,7 @@ def shown_runs(records: pd.DataFrame) -> pd.DataFrame:
     named = records.assign(arm=record_arms(records))
     shown = []
     for (*_, acceleration), group in named.groupby(list(CONDITION), sort=False):
-        nearest = nearest_training(group.train_acceleration, acceleration)
-        rows = group[group.train_acceleration.isna() | (group.train_acceleration == nearest)]
+        rows = of_nearest_training(group, acceleration)
         shown.append(rows.sort_values(["seed", "checkpoint_sha256"], kind="stable"))
     return pd.concat(shown).drop_duplicates(["arm", *PLACE]).sort_index()
 

@@ -111,8 +111,7 @@ class AnchoredCascade(nn.Module):
             The next iterate x[t+1].
         """
         strength = self.strength(facts)
-        residual = problem.adjoint() - problem.normal(image)
-        wanted = self.pull * residual - strength * self.denoiser(image)
+        wanted = self.pull * problem.residual(image) - strength * self.denoiser(image)
         return image + solve(lambda x: problem.normal(x) + strength * x, wanted, self.solver_steps)
 
 

@@ -59,11 +59,6 @@ class Analysis:
     answers: list[Answer]
     apart: list[tuple[Arm, Arm]]
 
-    @property
-    def synthetic(self) -> bool:
-        """Whether any record is synthetic."""
-        return bool(self.records.synthetic.any())
-
 
 def analyse(
     records: pd.DataFrame, endpoint: Endpoint | None = None, sizes: Mapping[str, str] = MappingProxyType({})

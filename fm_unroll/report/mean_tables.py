@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from fm_unroll.evaluation.arms import Arm
-from fm_unroll.evaluation.metric_table import METRICS, metrics_of
+from fm_unroll.evaluation.metric_table import METRICS, Group, metrics_of
 from fm_unroll.evaluation.records import CONDITION
 from fm_unroll.report.formats import MISSING, Cell, Table
 from fm_unroll.report.sentences import (
@@ -39,15 +39,7 @@ def result_tables(means: pd.DataFrame) -> list[Table]:
     Args:
         means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
     """
-    return [
-        _mean_table(
-            name=file_name("results", anatomy, dataset),
-            caption=f"{domain_name(dataset, anatomy)}: mean over subjects.",
-            blocks=[("", group[group.metric.isin(metrics_of("main"))])],
-            convention=CONVENTION,
-        )
-        for dataset, anatomy, group in domains(means)
-    ]
+    return _group_tables(means, "main", "results", "mean over subjects.", CONVENTION)
 
 
 def further_tables(means: pd.DataFrame) -> list[Table]:
@@ -79,12 +71,18 @@ def challenge_tables(means: pd.DataFrame) -> list[Table]:
     Args:
         means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
     """
+    caption = "mean over subjects, challenge convention."
+    return _group_tables(means, "challenge", "challenge", caption, CHALLENGE_CONVENTION)
+
+
+def _group_tables(means: pd.DataFrame, kind: Group, stem: str, caption: str, convention: str) -> list[Table]:
+    """The metrics of one group, one table per data set."""
     return [
         _mean_table(
-            name=file_name("challenge", anatomy, dataset),
-            caption=f"{domain_name(dataset, anatomy)}: mean over subjects, challenge convention.",
-            blocks=[("", group[group.metric.isin(metrics_of("challenge"))])],
-            convention=CHALLENGE_CONVENTION,
+            name=file_name(stem, anatomy, dataset),
+            caption=f"{domain_name(dataset, anatomy)}: {caption}",
+            blocks=[("", group[group.metric.isin(metrics_of(kind))])],
+            convention=convention,
         )
         for dataset, anatomy, group in domains(means)
     ]

@@ -1,7 +1,6 @@
 """The two files of the trust map: the map of all slices, and a picture of one."""
 
 from pathlib import Path
-from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,10 +11,10 @@ from fm_unroll.files import whole_file
 from fm_unroll.reconstruction.trust import WORTH
 from fm_unroll.reconstruction.writers import DISPLAY_PERCENTILE, SUFFIXES, write_h5
 from fm_unroll.report.contact_sheet import GrayImage
+from fm_unroll.report.pictures import clipped
+from fm_unroll.report.style import TYPE, wrapped
 
 PANEL_INCHES = 3.0  # height of an image
-POINTS = 8  # of the smallest type
-LETTERS_AN_INCH = 15  # of it
 WINDOW = 7  # pixels: the map ranks regions better than pixels
 
 
@@ -39,15 +38,15 @@ def draw_trust(path: Path, image: GrayImage, change: GrayImage, title: str) -> N
     for axis, (name, values, colours) in zip(axes, panels, strict=True):
         percent = 100 * values / peak
         top = float(np.percentile(percent, DISPLAY_PERCENTILE)) or 1.0
-        above = 100 * float((percent > top).mean())
+        above = 100 * clipped(percent, top)
         drawn = axis.imshow(percent, cmap=colours, vmin=0, vmax=top)
-        axis.set_title(name, fontsize=POINTS + 1)
+        axis.set_title(name, fontsize=TYPE + 1)
         axis.set_axis_off()
         bar = figure.colorbar(drawn, ax=axis, shrink=0.9, pad=0.02, extend="max" if above else "neither")
-        bar.ax.tick_params(labelsize=POINTS)
-        bar.set_label(f"% of the image's maximum ({above:.1f} % of pixels above)", fontsize=POINTS)
-    figure.suptitle(title, fontsize=POINTS + 2)
-    figure.supxlabel(fill(WORTH, int(LETTERS_AN_INCH * width)), fontsize=POINTS)
+        bar.ax.tick_params(labelsize=TYPE)
+        bar.set_label(f"% of the image's maximum ({above:.1f} % of pixels above)", fontsize=TYPE)
+    figure.suptitle(title, fontsize=TYPE + 2)
+    figure.supxlabel(wrapped(WORTH, width), fontsize=TYPE)
     with whole_file(path) as part:
         figure.savefig(part, format="png")
 

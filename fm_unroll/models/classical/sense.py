@@ -78,6 +78,11 @@ class SenseProblem:
         """A^H A x of an image, complex64, ``(batch, readout, phase)``."""
         return reduce(HybridSpace.to_image(self.lines * self._hybrid(image)), self.sensitivities)
 
+    def residual(self, image: Tensor) -> Tensor:
+        """A^H (measured - A x) of an image, complex64, ``(batch, readout, phase)``."""
+        missed = self.measured - self.lines * self._hybrid(image)
+        return reduce(HybridSpace.to_image(missed), self.sensitivities)
+
     def combine(self, image: Tensor) -> Tensor:
         """Root-sum-of-squares image of the measured lines, with the others from a solution.
 
