@@ -166,9 +166,9 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "reduce, by its maps": lambda maps: reduce(MAPS, maps),
     "rss": rss,
     "cascade": lambda kspace: Cascade(torch.nn.Identity()).double()(kspace, MAPS, LINES, MAPS),
-    "undecimated Haar transform": lambda image: torch.stack(analyse(image, 2)[1][1]),
-    "its adjoint": lambda image: synthesise(image, [[image, 2 * image, image]]),
-    "soft threshold": lambda image: soft_threshold(image, 0.1),
+    "undecimated Haar transform": lambda image: analyse(image, 2)[1][1],
+    "its adjoint": lambda image: synthesise(image, [torch.stack([image, 2 * image, image])]),
+    "soft threshold": lambda image: soft_threshold(torch.view_as_real(image).movedim(-1, 0), 0.1),
     "percentiles": lambda image: torch.cat(magnitude_range(image[0], (0.1, 0.9))),
 }
 
