@@ -46,7 +46,11 @@ VERBS: dict[str, tuple[str | dict[str, str], str]] = {
     ),
     "reconstruct": (
         "fm_unroll.commands.reconstruct:reconstruct",
-        "image of one FILE with --checkpoint: fastMRI, CMRxRecon, ISMRMRD, NumPy",
+        "image of one FILE: fastMRI, CMRxRecon, ISMRMRD, NumPy; --checkpoint or the general network",
+    ),
+    "release": (
+        "fm_unroll.commands.release:release",
+        "a CHECKPOINT's network as one small file for others",
     ),
     "cross-domain": (
         "fm_unroll.commands.cross_domain:cross_domain",

@@ -3,24 +3,30 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from fm_unroll.data.scan import Scan, open_scan
 from fm_unroll.errors import InputError
 from fm_unroll.models.checkpoints import load_network, read_checkpoint
-from fm_unroll.physics import Center, SamplingPattern
+from fm_unroll.models.classical import CLASSICAL
+from fm_unroll.models.release import GENERAL
+from fm_unroll.physics import Center, EquispacedSampling, SamplingPattern, pattern_from_config
 from fm_unroll.reconstruction.domain import ScanFacts, choose_sampling, outside_training
 from fm_unroll.reconstruction.trust import WORTH
 from fm_unroll.reconstruction.volume import Reconstruction, as_volume, reconstruct_scan
 from fm_unroll.reconstruction.writers import WRITERS, Format, Picture, planned_files, remark
 from fm_unroll.report.trust_files import write_trust
 
+Method = Literal["cg_sense", "wavelet", "zero_filled"]
+DEFAULT_SAMPLING = EquispacedSampling(4, 0.08)
+
 
 def reconstruct(
     file: Path,
     checkpoint: Path | None = None,
+    method: Method | None = None,
     output: Path = Path("reconstructions"),
     formats: Sequence[Format] = ("h5", "png"),
     weights: Path | None = None,
@@ -34,12 +40,14 @@ def reconstruct(
 ) -> None:
     """Reconstruct one file: fastMRI .h5, CMRxRecon .mat, Cartesian 2-D ISMRMRD .h5, or NumPy .npy.
 
-    A fully sampled file is masked first, and metrics are printed. Whatever the checkpoint was not trained on
-    is warned of.
+    A fully sampled file is masked first, and metrics are printed beside those of zero-filled and CG-SENSE.
+    Whatever the network was not trained on is warned of. Without a checkpoint the general network that comes
+    with the package is used, which was trained on drawings alone: see docs/general_network.md.
 
     Args:
         file: the file; its kind is recognised by its content.
-        checkpoint: a checkpoint of ``fit``.
+        checkpoint: a checkpoint of ``fit``, or a released network. None: the general network.
+        method: a method without training in place of a network.
         output: a file ending in .h5, .mat, .nii, .nii.gz or .png, or a folder for all --formats.
         formats: what to write into a folder. h5: fastMRI's submission layout; mat: the CMRxRecon challenge's,
             whole images of its TestSet, of others central slices and region only; nii: NIfTI, compressed;
@@ -48,47 +56,66 @@ def reconstruct(
         axes: order of a NumPy array's axes, such as slice,coil,readout,phase; also: frame.
         acceleration: nominal acceleration of the mask put on a fully sampled file, in place of the pattern's.
         center: its ACS lines (24) or center fraction (0.08), in place of the pattern's.
-        sampling: its pattern, such as RandomSampling. Default: the training's.
+        sampling: its pattern, such as RandomSampling. Default: the checkpoint's training's; else equispaced
+            lines, x4, center fraction 0.08.
         trust: also write a map of where to look, with a picture: the change of the image when it is sampled
             again. On anatomy as in training alone it is reliably worth more than edges (docs/trust.md).
         batch_size: slices at once; halved whenever the device's memory does not suffice.
         device: cpu, cuda, cuda:1, ...; auto: a GPU if there is one.
     """
-    checkpoint = check_options(checkpoint, batch_size)
-    trained = check_checkpoint(checkpoint, weights)
+    check_options(checkpoint, method, weights, trust, batch_size)
+    trained = check_checkpoint(checkpoint, weights) if method is None else {}
     scan = open_scan(file, axes, trained.get("readout_crop", 1.0))
     files = planned_files(output, formats, scan.volume, file)
-    pattern = choose_sampling(scan, trained, acceleration, center, sampling)
+    usual = DEFAULT_SAMPLING if checkpoint is None else pattern_from_config(trained["sampling"])
+    pattern = choose_sampling(scan, usual, acceleration, center, sampling)
     place = choose_device(device)
-    network = load_network(checkpoint, weights).to(place)
-    announce(scan, pattern, trained)
-    result = reconstruct_scan(scan, network, pattern, place, batch_size, trust)
+    network = CLASSICAL[method]() if method else load_network(checkpoint or GENERAL, weights)
+    print(f"by {named(checkpoint, method)}")
+    announce(scan, pattern, outside_training(ScanFacts.of(scan, pattern), trained) if trained else [])
+    result = reconstruct_scan(scan, network.to(place), pattern, place, batch_size, trust)
     write(result, scan, files)
 
 
-def check_options(checkpoint: Path | None, batch_size: int) -> Path:
-    """The checkpoint, once the options can be used.
+def check_options(
+    checkpoint: Path | None, method: Method | None, weights: Path | None, trust: bool, batch_size: int
+) -> None:
+    """Refuse options that contradict each other, and an impossible batch size.
 
     Raises:
-        InputError: it is missing, or the batch size is too small.
+        InputError: there are some.
     """
-    if checkpoint is None:
-        raise InputError("--checkpoint is missing: give a checkpoint of `fit`, such as runs/.../best.ckpt")
+    if method is not None and (checkpoint or weights):
+        raise InputError(f"--method {method} has nothing trained: leave out --checkpoint and --weights")
+    if method is not None and trust:
+        raise InputError(f"--method {method} has no trust map: leave out --trust")
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}: give 1 or more")
-    return checkpoint
 
 
-def check_checkpoint(path: Path, weights: Path | None) -> dict[str, Any]:
+def check_checkpoint(path: Path | None, weights: Path | None) -> dict[str, Any]:
     """The facts that a checkpoint holds about its training, ``checkpoint["fm_unroll"]``.
+
+    Args:
+        path: the checkpoint. None: the general network.
+        weights: file with the frozen encoder's weights, if given.
 
     Raises:
         InputError: it cannot be read, or weights are given for an encoder that it does not have.
     """
-    facts: dict[str, Any] = read_checkpoint(path)["fm_unroll"]
+    facts: dict[str, Any] = read_checkpoint(path or GENERAL)["fm_unroll"]
     if weights and not facts["encoder"]["name"]:
         raise InputError(f"--weights {weights}: the checkpoint has no frozen encoder that needs them")
     return facts
+
+
+def named(checkpoint: Path | None, method: Method | None) -> str:
+    """What reconstructs, in words."""
+    if method:
+        return f"{method}, without training"
+    if checkpoint:
+        return f"the network of {checkpoint}"
+    return "the general network that comes with fm_unroll, trained on drawings alone; not for diagnosis"
 
 
 def choose_device(name: str) -> torch.device:
@@ -105,7 +132,7 @@ def choose_device(name: str) -> torch.device:
         raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
 
 
-def announce(scan: Scan, pattern: SamplingPattern | None, trained: dict[str, Any]) -> None:
+def announce(scan: Scan, pattern: SamplingPattern | None, outside: Sequence[str]) -> None:
     """Print what the file holds and how it is masked; warn of whatever training did not see."""
     volume, seen = scan.volume, ScanFacts.of(scan, pattern)
     kind = f"{scan.kind}, synthetic" if volume.synthetic else scan.kind
@@ -115,7 +142,6 @@ def announce(scan: Scan, pattern: SamplingPattern | None, trained: dict[str, Any
         f"{volume.num_coils} coils x {volume.readout} readout x {volume.phase} phase\n"
         f"{sampled}: true acceleration {seen.true_acceleration:.3g}, {seen.acs_lines} ACS lines"
     )
-    outside = outside_training(seen, trained)
     for line in [*scan.notes, *volume.contradictions, *volume.remarks, *outside]:
         print(f"warning: {line}", file=sys.stderr)
 

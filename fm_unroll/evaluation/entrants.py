@@ -13,16 +13,10 @@ from fm_unroll.errors import InputError
 from fm_unroll.evaluation.arms import Arm
 from fm_unroll.files import file_sha256
 from fm_unroll.models.checkpoints import load_network, read_checkpoint
-from fm_unroll.models.classical import CGSense, WaveletCS, ZeroFilled
+from fm_unroll.models.classical import CLASSICAL
 from fm_unroll.models.registry import PAPER, find_denoiser
 from fm_unroll.provenance import source_sha256
 from fm_unroll.subjects.population import Seen
-
-CLASSICAL: dict[str, Callable[[], nn.Module]] = {
-    "zero_filled": ZeroFilled,
-    "cg_sense": CGSense,
-    "wavelet": WaveletCS,
-}
 
 
 @dataclass(frozen=True)

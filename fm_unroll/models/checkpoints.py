@@ -1,4 +1,4 @@
-"""Checkpoints of ``fit``: tensors and plain values only, and the networks that they hold."""
+"""Checkpoints of ``fit`` and what was released of them: tensors and plain values only, and their networks."""
 
 import inspect
 from collections.abc import Sequence
@@ -12,23 +12,27 @@ from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
 from fm_unroll.models.build import build_model
 from fm_unroll.models.registry import PAPER, options_of
+from fm_unroll.models.release import SUFFIX, read_release
 from fm_unroll.models.unrolled import UnrolledNetwork
 
 NETWORK = "network."  # before the names of a network's tensors in a checkpoint
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint of ``fit``, on the CPU.
+    """The content of a checkpoint of ``fit``, or of a released network, on the CPU.
 
     Returns:
         What Lightning writes, among it ``hyper_parameters`` and ``state_dict``; and ``fm_unroll``, the facts
-        about encoder, data, sampling and subjects. Files of earlier versions come as this one writes them.
+        about encoder, data, sampling and subjects. Files of earlier versions come as this one writes them,
+        and a released network without what is needed for training only.
 
     Raises:
         InputError: no such file, truncated, with code in it, or not of this framework.
     """
     if not Path(path).is_file():
         raise InputError(f"checkpoint {path} is not a file")
+    if Path(path).suffix == SUFFIX:
+        return upgrade_checkpoint(read_release(path))
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a damaged pickle raises nearly any

@@ -6,7 +6,7 @@ from typing import Any
 
 from fm_unroll.data.scan import Scan
 from fm_unroll.errors import InputError
-from fm_unroll.physics import Center, SamplingPattern, pattern_from_config
+from fm_unroll.physics import Center, SamplingPattern
 from fm_unroll.subjects.population import Population, Seen
 
 # of the true acceleration: masks with random offsets differ by a line or two
@@ -64,19 +64,18 @@ class ScanFacts:
 
 def choose_sampling(
     scan: Scan,
-    checkpoint: dict[str, Any],
+    usual: SamplingPattern,
     acceleration: float | None,
     center: Center | None,
     sampling: SamplingPattern | None,
 ) -> SamplingPattern | None:
-    """The mask's pattern: the one given, else the training's, at the acceleration and centre given.
+    """The mask's pattern: the one given, else the usual one, at the acceleration and centre given.
 
     Returns:
         The pattern; None for undersampled scans.
 
     Raises:
-        InputError: a mask is asked for on an undersampled scan, values that the pattern cannot have, or the
-            training's pattern is not known here.
+        InputError: a mask is asked for on an undersampled scan, or values that the pattern cannot have.
     """
     if not scan.volume.fully_sampled:
         options = {"acceleration": acceleration, "center": center, "sampling": sampling}
@@ -84,8 +83,7 @@ def choose_sampling(
         if given:
             raise InputError(f"{scan.path} is undersampled already: leave out {', '.join(given)}")
         return None
-    pattern = sampling or pattern_from_config(checkpoint["sampling"])
-    return pattern.at(acceleration, center)
+    return (sampling or usual).at(acceleration, center)
 
 
 def outside_training(scan: ScanFacts, checkpoint: Mapping[str, Any]) -> list[str]:

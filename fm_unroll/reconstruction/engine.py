@@ -16,6 +16,7 @@ from fm_unroll.data.undersampling import center_crop, undersample
 from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
 from fm_unroll.models.checkpoints import load_network
+from fm_unroll.models.release import GENERAL
 from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.physics import SamplingPattern
 
@@ -84,11 +85,12 @@ class Reconstructor(nn.Module):
         return reconstruct(self.network, batch.to(device))
 
 
-def load(checkpoint: Path | str, weights: Path | str | None = None) -> Reconstructor:
+def load(checkpoint: Path | str = GENERAL, weights: Path | str | None = None) -> Reconstructor:
     """Bring a trained network back, on the CPU; ``.to("cuda")`` moves it.
 
     Args:
-        checkpoint: file that ``fit`` wrote.
+        checkpoint: file that ``fit`` or ``release`` wrote; by default the general network that comes with the
+            package, trained on drawings alone (docs/general_network.md).
         weights: the frozen encoder's weights, if they are no longer where they were in training.
 
     Raises:

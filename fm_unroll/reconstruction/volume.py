@@ -1,13 +1,13 @@
 """A whole scan through a network, a few slices at a time."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
@@ -16,13 +16,16 @@ from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.metrics import score_slices, volume_metrics
 from fm_unroll.models import UnrolledNetwork
-from fm_unroll.models.classical import ZeroFilled
+from fm_unroll.models.classical import CGSense, ZeroFilled
 from fm_unroll.physics import SamplingPattern
 from fm_unroll.reconstruction.engine import accelerate, reconstruct
 from fm_unroll.reconstruction.trust import change_map
 
 Item = TypeVar("Item", covariant=True)
 Result = TypeVar("Result")
+
+# methods without training beside which a reconstruction is measured
+COMPARED: Mapping[str, Callable[[], nn.Module]] = {"zero-filled": ZeroFilled, "CG-SENSE": CGSense}
 
 
 class Indexed(Protocol[Item]):
@@ -41,14 +44,14 @@ class Reconstruction:
 
     Attributes:
         image: float32, ``(slices, *crop)``.
-        zero_filled: the image without a network, of the same shape.
         target: float32, ``(slices, *crop)``; None for an undersampled scan.
+        compared: where there is a target, the images of :data:`COMPARED`, of the same shape.
         change: the trust map, of the same shape; None where it was not asked for.
     """
 
     image: Tensor
-    zero_filled: Tensor
     target: Tensor | None
+    compared: Mapping[str, Tensor]
     change: Tensor | None
 
     @classmethod
@@ -58,8 +61,8 @@ class Reconstruction:
         changes = [part.change for part in parts if part.change is not None]
         return cls(
             image=torch.cat([part.image for part in parts]),
-            zero_filled=torch.cat([part.zero_filled for part in parts]),
             target=torch.cat(targets) if targets else None,
+            compared={name: torch.cat([part.compared[name] for part in parts]) for name in parts[0].compared},
             change=torch.cat(changes) if changes else None,
         )
 
@@ -67,12 +70,13 @@ class Reconstruction:
         """SSIM, PSNR and NMSE of the volume as ``fastmri.evaluate`` computes them.
 
         Returns:
-            One row for ``reconstruction`` and one for ``zero-filled``; no rows without a target.
+            One row for ``reconstruction`` and one for each method of :data:`COMPARED`; no rows without a
+            target.
         """
         if self.target is None:
             return {}
         target, data_range = self.target, self.target.max().expand(len(self.target))
-        rows = {"reconstruction": self.image, "zero-filled": self.zero_filled}
+        rows = {"reconstruction": self.image, **self.compared}
         scores = {
             name: volume_metrics(score_slices(image, target, data_range)) for name, image in rows.items()
         }
@@ -81,7 +85,7 @@ class Reconstruction:
 
 def reconstruct_scan(
     scan: Scan,
-    network: UnrolledNetwork,
+    network: nn.Module,
     sampling: SamplingPattern | None,
     device: torch.device,
     batch_size: int = 4,
@@ -113,13 +117,17 @@ def reconstruct_scan(
     return Reconstruction.join(parts)
 
 
-def reconstruct_batch(batch: KSpaceBatch, network: UnrolledNetwork, trust: bool = False) -> Reconstruction:
+def reconstruct_batch(batch: KSpaceBatch, network: nn.Module, trust: bool = False) -> Reconstruction:
     """Reconstruct some undersampled slices of one volume; see :func:`reconstruct_scan`."""
+    methods = {} if batch.target is None else COMPARED
+    change = None
+    if trust:  # which methods without training do not have: they give no coil images
+        change = finite(change_map(cast(UnrolledNetwork, network), batch), batch, "trust map")
     return Reconstruction(
         image=finite(reconstruct(network, batch), batch, "reconstruction"),
-        zero_filled=reconstruct(ZeroFilled(), batch).cpu(),
         target=None if batch.target is None else batch.target.cpu(),
-        change=finite(change_map(network, batch), batch, "trust map") if trust else None,
+        compared={name: reconstruct(method(), batch).cpu() for name, method in methods.items()},
+        change=change,
     )
 
 

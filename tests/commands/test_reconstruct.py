@@ -14,9 +14,11 @@ from scipy.io import loadmat
 
 from fm_unroll.cli import main
 from fm_unroll.data import CMRxReconData
+from fm_unroll.data.scan import open_scan
 from fm_unroll.errors import InputError
 from fm_unroll.models.checkpoints import load_network
-from fm_unroll.physics import UniformSampling, fft2c, ifft2c, rss
+from fm_unroll.models.classical import CLASSICAL
+from fm_unroll.physics import EquispacedSampling, UniformSampling, fft2c, ifft2c, rss
 from fm_unroll.reconstruction.volume import in_chunks
 from fm_unroll.training.task import ReconstructionTask
 
@@ -249,7 +251,12 @@ def test_bad_requests_are_answered_before_the_work(synthetic, checkpoint, tmp_pa
     copy.write_bytes((synthetic / "MultiCoil/Mapping/TrainingSet/FullSample/P001/T1map.mat").read_bytes())
     copy = copy.rename(copy.with_name("T1map.mat"))
     for args, words in (
-        ([file], "--checkpoint is missing"),
+        ([file, *given, "--method", "wavelet"], "leave out --checkpoint"),
+        (
+            [file, "--method", "wavelet", "--weights", tmp_path / "w.pt"],
+            "leave out --checkpoint and --weights",
+        ),
+        ([file, "--method", "wavelet", "--trust"], "has no trust map"),
         ([file, "--checkpoint", tmp_path / "no.ckpt"], "no.ckpt is not a file"),
         ([file, *given, "--output", tmp_path / "a.tiff"], "a.tiff: unknown format"),
         ([file, *given, "--output", tmp_path / "a.mat"], "this cine has 2"),
@@ -274,6 +281,33 @@ def test_a_failed_reconstruction_is_never_written(synthetic, tmp_path, capsys):
     line = error_line(capsys, synthetic / HEART, "--checkpoint", path, "--output", tmp_path / "a.h5")
     assert "P001/cine_sax: the reconstruction of slice 0, frame 0 holds NaN" in line
     assert not (tmp_path / "a.h5").exists()
+
+
+def printed_metrics(printed: str) -> dict[str, list[float]]:
+    """SSIM, PSNR and NMSE in the table that ``reconstruct`` prints, by the name of their row."""
+    rows = [line.rsplit(maxsplit=3) for line in printed.splitlines()]
+    return {
+        row[0].strip(): [float(value) for value in row[1:]]
+        for row in rows
+        if row and row[0].strip() in {"reconstruction", "zero-filled", "CG-SENSE"}
+    }
+
+
+@pytest.mark.parametrize("method", ["zero_filled", "cg_sense", "wavelet"])
+def test_methods_without_training_need_no_checkpoint(method, synthetic, tmp_path, capsys):
+    run(synthetic / HEART, "--method", method, "--output", tmp_path / "a.h5")
+    printed = capsys.readouterr()
+    assert f"by {method}, without training" in printed.out and "warning" not in printed.err
+    assert "EquispacedSampling(acceleration=4, center_fraction=0.08)" in printed.out
+    scan = open_scan(synthetic / HEART)
+    batch = scan.undersample(EquispacedSampling(4, 0.08))[:]
+    expected = CLASSICAL[method]()(batch.kspace, batch.mask, batch.num_acs).numpy()
+    image = stored(tmp_path / "a.h5").reshape(expected.shape)
+    np.testing.assert_allclose(image, expected, rtol=1e-3, atol=1e-4 * expected.max())
+    metrics = printed_metrics(printed.out)
+    assert metrics.keys() == {"reconstruction", "zero-filled", "CG-SENSE"}
+    for name, row in (("zero_filled", "zero-filled"), ("cg_sense", "CG-SENSE")):
+        assert (metrics[row] == metrics["reconstruction"]) == (name == method)
 
 
 def test_chunks_are_halved_when_memory_does_not_suffice():

@@ -63,8 +63,8 @@ def test_metrics_use_the_maximum_of_the_whole_volume():
     target = generator.random((3, 16, 12), dtype=np.float32)
     target[1] *= 5  # the brightest slice is neither the first nor the last
     image, dark = (target + generator.normal(0, 0.1, target.shape).astype(np.float32) for _ in range(2))
-    tensors = [torch.from_numpy(array) for array in (image, dark, target)]
-    metrics = Reconstruction(*tensors, change=None).metrics()
+    tensors = [torch.from_numpy(array) for array in (image, target, dark)]
+    metrics = Reconstruction(*tensors[:2], compared={"zero-filled": tensors[2]}, change=None).metrics()
     for name, array in (("reconstruction", image), ("zero-filled", dark)):
         assert metrics[name]["psnr"] == pytest.approx(float(evaluate.psnr(target, array)), rel=1e-5)
         assert metrics[name]["ssim"] == pytest.approx(float(evaluate.ssim(target, array)[0]), rel=1e-4)

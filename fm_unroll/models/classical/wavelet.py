@@ -102,8 +102,8 @@ def analyse(image: Tensor, levels: int) -> tuple[Tensor, list[Tensor]]:
 def synthesise(smooth: Tensor, details: list[Tensor]) -> Tensor:
     """Adjoint and left inverse of :func:`analyse`."""
     for level, bands in reversed(list(enumerate(details))):
-        low, high = torch.stack([smooth, bands[2]]), bands[:2]
-        smooth = _join(*_join(low, high, 2**level, -1), 2**level, -2)
+        low, high = _join(torch.stack([smooth, bands[2]]), bands[:2], 2**level, -1)
+        smooth = _join(low, high, 2**level, -2)
     return smooth
 
 

@@ -1,0 +1,23 @@
+"""The verb ``release``: a trained network as one small file for others."""
+
+from pathlib import Path
+
+from fm_unroll.models.checkpoints import load_network, read_checkpoint
+from fm_unroll.models.release import write_release
+
+
+def release(checkpoint: Path, output: Path, half: bool = False, weights: Path | None = None) -> None:
+    """Write a network as a safetensors file that reconstruct and cross-domain take in a checkpoint's place.
+
+    Settings, encoder hash and the facts about its training go along, ids of subjects among them: nobody is to
+    be scored whom it was trained on. A frozen encoder's weights, optimiser and paths do not.
+
+    Args:
+        checkpoint: a checkpoint of ``fit``.
+        output: the file, ending in .safetensors.
+        half: store the weights in float16, half the size.
+        weights: file with the frozen encoder's weights, where the checkpoint's own path no longer holds.
+    """
+    load_network(checkpoint, weights)  # refuses what would not load
+    write_release(read_checkpoint(checkpoint), output, half)
+    print(f"written: {output} ({output.stat().st_size / 1e6:.1f} MB)")
