@@ -59,6 +59,16 @@ def test_maps_are_the_true_ones_up_to_a_common_phase():
     assert agreement.min() > 0.99 and agreement.mean() > 0.999
 
 
+def test_maps_have_a_phase_of_their_own_that_no_order_of_coils_and_no_device_decides():
+    scan = disc_scan()
+    acs = locate_acs(scan.mask, scan.num_acs)
+    maps = estimate_sensitivities(scan.kspace, acs)
+    turned = estimate_sensitivities(scan.kspace.roll(2, 1).flip(1), acs)
+    inside = scan.image.abs() > 0
+    difference = (turned.flip(1).roll(-2, 1) - maps).norm(dim=1)[inside]
+    assert difference.max() < 1e-3
+
+
 @pytest.mark.parametrize("first", [18, 19])
 def test_maps_are_estimated_from_the_acs_lines_wherever_they_lie(first):
     """8 of 45 lines, by the challenge's rule and by fastMRI's."""

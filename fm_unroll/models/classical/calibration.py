@@ -43,8 +43,8 @@ def estimate_sensitivities(masked_kspace: Tensor, acs: Tensor) -> Tensor:
     Returns:
         Maps of the same shape and dtype, with root-sum-of-squares 1 over coils everywhere, so that the
         magnitude of an image over these maps is the root-sum-of-squares image; zero where there is no ACS
-        signal at all. Their phase is relative to the combination of coils that receives most signal, so that
-        an image over them has the smooth phase of the object.
+        signal at all. Their phase is relative to the combination of coils that receives most signal, in
+        which the strongest coil has none, so that an image over them has the smooth phase of the object.
     """
     # one slice at a time: the matrices of all pixels take (coils x 8 bytes) times as much memory as a slice
     lines = acs.flatten(1).expand(len(masked_kspace), -1)
@@ -68,6 +68,8 @@ def _estimate(kspace: Tensor, acs: Tensor) -> Tensor:
 
     center = kspace[..., acs].flatten(1)
     strongest = torch.linalg.eigh(center @ center.mH).eigenvectors[:, -1]
+    # an eigenvector has any phase, on each device another one: here its largest element is positive
+    strongest = strongest * torch.sgn(strongest.take(strongest.abs().argmax())).conj()
     reference = torch.einsum("c,crp->rp", strongest.conj(), maps)
     return maps * torch.where(reference == 0, 1, torch.sgn(reference).conj())
 
