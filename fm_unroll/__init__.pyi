@@ -5,6 +5,7 @@ from .data.scan import open_scan as open_scan
 from .encoders import build_encoder as build_encoder
 from .models import build_model as build_model
 from .models import list_methods as list_methods
+from .phantoms.pictures import PicturesData as PicturesData
 from .physics import EquispacedSampling as EquispacedSampling
 from .physics import RandomSampling as RandomSampling
 from .physics import UniformSampling as UniformSampling

@@ -1,6 +1,7 @@
 """Slices of many volumes, read one at a time."""
 
 import os
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,12 +21,43 @@ from fm_unroll.errors import InputError
 Identity = tuple[int, int, int]
 
 
-class SliceDataset(Dataset[KSpaceSample]):
-    """Every slice of every frame of some volumes.
+class Slices(Dataset[KSpaceSample], ABC):
+    """Every slice of every frame of some volumes, wherever they come from.
 
     Attributes:
+        volumes: the volumes.
         entries: int, ``(item, 3)``: volume (as an index), slice and frame of every item, in file order.
     """
+
+    def __init__(self, volumes: Sequence[Volume]) -> None:
+        """List the items."""
+        self.volumes = list(volumes)
+        self.entries = _entries(self.volumes)
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """What the slices of one batch must share, for every item (:attr:`Volume.shape`)."""
+        shapes = [volume.shape for volume in self.volumes]
+        return [shapes[index] for index in self.entries[:, 0].tolist()]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[KSpaceSample]:
+        """Read one slice after the other."""
+        return (self[item] for item in range(len(self)))
+
+    @abstractmethod
+    def __getitem__(self, item: int) -> KSpaceSample:
+        """Read one slice.
+
+        Raises:
+            IndexError: there is no such item.
+        """
+
+
+class SliceDataset(Slices):
+    """Every slice of every frame of some volumes, read from their files."""
 
     def __init__(
         self, root: Path | str, reader: Reader[Any], volumes: Sequence[Volume], max_open_files: int = 64
@@ -41,27 +73,13 @@ class SliceDataset(Dataset[KSpaceSample]):
         Raises:
             InputError: a file is missing.
         """
+        super().__init__(volumes)
         self.root = Path(root).expanduser()
         self.reader = reader
-        self.volumes = list(volumes)
-        self.entries = _entries(self.volumes)
         self._identities = [file_identity(self.root / volume.path) for volume in self.volumes]
         self._files = OpenFiles(reader, max_open_files)
         # of each fully sampled volume the first slice that this process read: slice, frame and lines
         self._lines: dict[int, tuple[int, int, Lines]] = {}
-
-    @property
-    def shapes(self) -> list[tuple[int, ...]]:
-        """What the slices of one batch must share, for every item (:attr:`Volume.shape`)."""
-        shapes = [volume.shape for volume in self.volumes]
-        return [shapes[index] for index in self.entries[:, 0].tolist()]
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def __iter__(self) -> Iterator[KSpaceSample]:
-        """Read one slice after the other."""
-        return (self[item] for item in range(len(self)))
 
     def __getitem__(self, item: int) -> KSpaceSample:
         """Read one slice.

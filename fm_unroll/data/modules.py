@@ -10,7 +10,7 @@ import torch.distributed
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from fm_unroll.data.dataset import SliceDataset
+from fm_unroll.data.dataset import SliceDataset, Slices
 from fm_unroll.data.epoch import EpochPosition
 from fm_unroll.data.index import Index, build_index, measure_maxima, require_size
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
@@ -177,7 +177,7 @@ class KSpaceData(LightningDataModule, ABC):
         chosen = set(self.subjects[stage])
         return [volume for volume in self.index.volumes if volume.subject in chosen]
 
-    def slices(self, volumes: Sequence[Volume]) -> SliceDataset:
+    def slices(self, volumes: Sequence[Volume]) -> Slices:
         """All slices of some volumes."""
         return SliceDataset(self.root, self.reader, volumes)
 

@@ -66,26 +66,30 @@ class CoilArray:
         covariance = np.exp(-distance / radius) * phases[:, None] * phases[None].conj()
         return cls(centres, normals, radii, main_field, covariance)
 
-    def sensitivities(self, plane: Plane) -> Array:
+    def sensitivities(self, plane: Plane, coarse: int = _COARSE) -> Array:
         """Sensitivity maps, complex64 ``(coils, rows, columns)``.
 
         Their root-sum-of-squares is 1 at the isocentre. The maps are smooth, so they are computed on a
         coarse grid and interpolated by cubic splines.
+
+        Args:
+            plane: the points.
+            coarse: rows and columns of the coarse grid.
         """
         rows, columns = plane.y[:, 0].astype(float), plane.x[0].astype(float)
-        coarse_rows = np.linspace(rows[0], rows[-1], _COARSE)
-        coarse_columns = np.linspace(columns[0], columns[-1], _COARSE)
+        coarse_rows = np.linspace(rows[0], rows[-1], coarse)
+        coarse_columns = np.linspace(columns[0], columns[-1], coarse)
         y, x = np.meshgrid(coarse_rows, coarse_columns, indexing="ij")
         points = np.stack([x, y, np.full_like(x, plane.z)], -1)
-        coarse = self._transverse_field(points.reshape(-1, 3)).reshape(-1, _COARSE, _COARSE)
+        field = self._transverse_field(points.reshape(-1, 3)).reshape(-1, coarse, coarse)
         centre = self._transverse_field(np.array([[0.0, 0.0, plane.z]]))
-        coarse /= np.linalg.norm(centre)
+        field /= np.linalg.norm(centre)
 
         def refine(values: Array) -> Array:
             fine: Array = RectBivariateSpline(coarse_rows, coarse_columns, values)(rows, columns)
             return fine
 
-        return np.stack([refine(c.real) + 1j * refine(c.imag) for c in coarse]).astype(np.complex64)
+        return np.stack([refine(c.real) + 1j * refine(c.imag) for c in field]).astype(np.complex64)
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, int], std: float) -> Array:
         """Receiver noise, complex64 ``(coils, *shape)``, correlated between coils.

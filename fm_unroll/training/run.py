@@ -24,6 +24,7 @@ from fm_unroll.data.modules import KSpaceData
 from fm_unroll.errors import InputError
 from fm_unroll.files import file_sha256, write_json
 from fm_unroll.models.checkpoints import read_checkpoint
+from fm_unroll.phantoms import pictures  # noqa: F401  # configs may name its data module
 from fm_unroll.precision import default_precision
 from fm_unroll.provenance import commit, provenance
 from fm_unroll.subjects.population import Seen
