@@ -11,7 +11,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from fm_unroll.metrics import challenge_scores, nmse, psnr, score_slices, ssim, volume_metrics
 from fm_unroll.physics import EquispacedSampling, ifft2c, rss
-from fm_unroll.training.losses import SSIMLoss
+from fm_unroll.training.losses import SSIMLoss, build_loss
 
 
 def image_pair(unit: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -116,6 +116,19 @@ def test_loss_equals_fastmri(unit):
     data_range = unit * torch.tensor([1.0, 1.0, 0.9, 1.2, 1.0])
     expected = FastMRISSIMLoss()(prediction[:, None], target[:, None], data_range)
     torch.testing.assert_close(SSIMLoss()(prediction, target, data_range), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1, 1e4])
+def test_mixed_loss_is_what_scikit_image_and_numpy_make_of_each_slice(unit):
+    prediction, target = image_pair(unit)
+    data_range = unit * torch.tensor([1.0, 1.0, 0.9, 1.2, 1.0])
+    expected = []
+    for made, true, scale in zip(prediction.numpy(), target.numpy(), data_range.tolist(), strict=True):
+        similarity = structural_similarity(true, made, data_range=scale)
+        expected.append(1 - similarity + 5 * np.abs(made / scale - true / scale).mean())
+    loss = build_loss("ssim_l1")
+    assert loss(prediction, target, data_range).item() == pytest.approx(np.mean(expected), rel=1e-5)
+    assert loss(target, target, data_range).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_metrics_do_not_depend_on_the_unit_of_the_image():
