@@ -7,6 +7,7 @@ SMALL_DECODER = {**SIZES, "decoder_widths": (8, 8, 8, 8)}
 SMALL_OPTIONS = {
     "varnet": SMALL,
     "varnet_zero": SMALL,
+    "drunet": {**SIZES, "widths": (4, 6, 8)},
     "image_skip_only": SMALL_DECODER,
     "trained_embedding": {
         **SMALL_DECODER,

@@ -7,7 +7,8 @@ cascade solves
 
 by conjugate gradients from x[t], as MoDL does (Aggarwal et al., IEEE Trans. Med. Imaging 38, 2019,
 https://doi.org/10.1109/TMI.2018.2865356) with beta = 1. Denoisers start at zero and so does beta: an
-untrained network is the classical method that it starts from.
+untrained network is the classical method that it starts from. Beta and lambda follow the noise level and the
+acceleration of the measurement, and a denoiser is told both if it ``takes_facts``.
 """
 
 import math
@@ -36,6 +37,7 @@ STARTS: dict[str, Callable[[SenseProblem], Tensor]] = {
 }
 FIRST_STRENGTH = 0.1  # lambda before training
 QUIETEST = 1e-4  # noise level below which no difference is made
+USUAL_NOISE, USUAL_ACCELERATION = 0.01, 4.0
 
 
 class AnchoredNetwork(UnrolledNetwork):
@@ -89,14 +91,20 @@ class AnchoredCascade(nn.Module):
         """Wrap a denoiser D of complex images; give it a strength lambda and a pull beta towards the data."""
         super().__init__()
         self.denoiser = denoiser
+        self.takes_facts = getattr(denoiser, "takes_facts", False)
         self.solver_steps = solver_steps
-        self.pull = nn.Parameter(torch.zeros(1))
-        # log lambda is linear in what is known of the measurement
-        self.log_strength = nn.Parameter(torch.tensor([math.log(FIRST_STRENGTH), 0.0, 0.0]))
+        # both depend on the measurement: value at the usual one, change with log noise and log acceleration
+        self.pulls = nn.Parameter(torch.zeros(3))
+        self.log_strengths = nn.Parameter(torch.tensor([math.log(FIRST_STRENGTH), 0.0, 0.0]))
+
+    def pull(self, facts: Tensor) -> Tensor:
+        """Beta for measurements as :func:`describe` describes them: ``(batch, 1, 1)``."""
+        pull: Tensor = (regressors(facts) @ self.pulls)[:, None, None]
+        return pull
 
     def strength(self, facts: Tensor) -> Tensor:
         """Lambda for measurements as :func:`describe` describes them: ``(batch, 1, 1)``."""
-        strength: Tensor = (facts @ self.log_strength).exp()[:, None, None]
+        strength: Tensor = (regressors(facts) @ self.log_strengths).exp()[:, None, None]
         return strength
 
     def forward(self, image: Tensor, problem: SenseProblem, facts: Tensor) -> Tensor:
@@ -111,15 +119,25 @@ class AnchoredCascade(nn.Module):
             The next iterate x[t+1].
         """
         strength = self.strength(facts)
-        wanted = self.pull * problem.residual(image) - strength * self.denoiser(image)
+        denoised = self.denoiser(image, facts) if self.takes_facts else self.denoiser(image)
+        wanted = self.pull(facts) * problem.residual(image) - strength * denoised
         return image + solve(lambda x: problem.normal(x) + strength * x, wanted, self.solver_steps)
 
 
 def describe(problem: SenseProblem) -> Tensor:
-    """What the strength may depend on: 1, log noise level, log true acceleration; float32, ``(batch, 3)``."""
-    noise = noise_level(problem).clamp_min(QUIETEST).log()
+    """What is known of measurements: noise level and true acceleration; float32, ``(batch, 2)``."""
+    noise = noise_level(problem)
     sampled = problem.lines.flatten(1).float().mean(1).expand_as(noise)
-    return torch.stack([torch.ones_like(noise), noise, -sampled.log()], dim=1)
+    return torch.stack([noise, 1 / sampled], dim=1)
+
+
+def regressors(facts: Tensor) -> Tensor:
+    """1, and log noise level and log acceleration relative to usual ones: float32, ``(batch, 3)``."""
+    noise, acceleration = facts.unbind(1)
+    noise = noise.clamp_min(QUIETEST) / USUAL_NOISE
+    return torch.stack(
+        [torch.ones_like(noise), noise.log(), (acceleration / USUAL_ACCELERATION).log()], dim=1
+    )
 
 
 def solve(operator: Callable[[Tensor], Tensor], right_side: Tensor, steps: int) -> Tensor:

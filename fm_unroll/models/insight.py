@@ -1,14 +1,14 @@
 """What a trained network is, in a few numbers: its size, and what training decided about the prior."""
 
-import math
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from fm_unroll.models.anchored import USUAL_ACCELERATION, USUAL_NOISE
 from fm_unroll.models.unrolled import UnrolledNetwork
 
-USUAL = torch.tensor([[1.0, math.log(0.01), math.log(4.0)]])  # noise level and true acceleration
+USUAL = torch.tensor([[USUAL_NOISE, USUAL_ACCELERATION]])
 SLICE = (448, 168)  # readout x phase of a usual cine slice, on which operations are counted
 
 
@@ -20,7 +20,7 @@ def learned_weights(network: UnrolledNetwork) -> dict[str, list[Any]]:
 
     Returns:
         ``step_sizes``: mu of every cascade of the paper's physics. Of the anchored one ``pulls`` and
-        ``strengths``: beta, and lambda at a noise level of 0.01 and a true acceleration of 4. With an encoder
+        ``strengths``: beta and lambda at a noise level of 0.01 and a true acceleration of 4. With an encoder
         also ``blocks``, the numbers of the encoder's blocks in use, and ``fusion``, for every cascade the
         weight of each block; empty lists without one.
     """
@@ -39,7 +39,7 @@ def _of_physics(cascades: list[Any]) -> dict[str, list[float]]:
         return {"step_sizes": [cascade.step_size.item() for cascade in cascades]}
     return {
         "step_sizes": [],
-        "pulls": [cascade.pull.item() for cascade in cascades],
+        "pulls": [cascade.pull(USUAL).item() for cascade in cascades],
         "strengths": [cascade.strength(USUAL).item() for cascade in cascades],
     }
 

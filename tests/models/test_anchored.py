@@ -19,6 +19,7 @@ from simulate import complex_noise, disc_scan, noise_scan
 from small_networks import SMALL_OPTIONS
 
 SMALL = {"num_cascades": 2, "chans": 4, "pools": 2, "physics": "anchored"}
+AS_USUAL = torch.tensor([[0.01, 4.0]])  # noise level and acceleration
 CLASSICAL = {"cg_sense": CGSense(), "wavelet": WaveletCS()}
 
 
@@ -64,10 +65,10 @@ def test_an_untrained_network_is_the_method_that_it_starts_from(method, start):
 def test_a_cascade_solves_its_equation():
     problem = SenseProblem.calibrate(*scan(readout=8, phase=12))
     cascade = AnchoredCascade(Double(), solver_steps=200)
-    cascade.pull.fill_(0.6)
-    cascade.log_strength[0] = math.log(0.3)
+    cascade.pulls[0] = 0.6
+    cascade.log_strengths[0] = math.log(0.3)
     image = complex_noise(1, 8, 12)
-    found = cascade(image, problem, describe(problem)).flatten()
+    found = cascade(image, problem, AS_USUAL).flatten()
     normal, x = dense(problem), image.flatten()
     # argmin |A x - y|^2 + lambda |x - z|^2 with z = x - D x and y between A x and what was measured
     data = normal @ x + 0.6 * (problem.adjoint().flatten() - normal @ x)
@@ -100,11 +101,11 @@ def test_gradients_are_those_of_autograd_through_all_steps():
     for unrolled in (False, True):
         torch.manual_seed(0)
         cascade = AnchoredCascade(nn.Sequential(NormUnet(4, 2)), solver_steps=40)
-        cascade.pull.data.fill_(0.5)
+        cascade.pulls.data[0] = 0.5
         if unrolled:
             strength = cascade.strength(facts)
             residual = problem.adjoint() - problem.normal(image)
-            wanted = cascade.pull * residual - strength * cascade.denoiser(image)
+            wanted = cascade.pull(facts) * residual - strength * cascade.denoiser(image)
             result = image + conjugate_gradients(
                 lambda x, s=strength: problem.normal(x) + s * x, wanted, 40, 0.0
             )
@@ -138,7 +139,7 @@ def test_learned_maps_are_trained_and_others_are_not():
         network = build_model("varnet_zero", **SMALL, maps=maps)
         nn.init.normal_(network.cascades[0].denoiser.unet.up_conv[-1][-1].weight, std=0.1)
         for cascade in network.cascades:
-            cascade.pull.data.fill_(0.5)
+            cascade.pulls.data[0] = 0.5
         network(*measured).square().sum().backward()
         trained = {name.partition(".")[0] for name, p in network.named_parameters() if p.grad.abs().sum() > 0}
         assert trained == ({"sensitivity", "cascades"} if maps == "learned" else {"cascades"})
@@ -168,8 +169,18 @@ def test_the_strength_follows_noise_and_acceleration():
     cascade = AnchoredCascade(Double(), 1)
     before = cascade.strength(few)
     assert before.item() == pytest.approx(0.1) and torch.equal(before, cascade.strength(many))
-    cascade.log_strength.copy_(torch.tensor([0.0, 0.0, 1.0]))
-    assert cascade.strength(few).item() > cascade.strength(many).item() > 1
+    cascade.log_strengths.copy_(torch.tensor([0.0, 0.0, 1.0]))
+    assert cascade.strength(few).item() > cascade.strength(many).item() > 0.1
+
+
+@torch.no_grad()
+def test_the_pull_towards_the_data_follows_them_too():
+    cascade = AnchoredCascade(Double(), 1)
+    cascade.pulls.copy_(torch.tensor([0.5, -0.2, 0.3]))
+    facts = torch.tensor([[0.01, 4.0], [0.01 * math.e, 4.0], [0.01, 4.0 * math.e]])
+    torch.testing.assert_close(cascade.pull(facts).flatten(), torch.tensor([0.5, 0.3, 0.8]))
+    # no noise at all is that of QUIETEST, not infinitely far from the usual
+    assert cascade.pull(torch.tensor([[0.0, 4.0]])).item() == pytest.approx(0.5 + 0.2 * math.log(100))
 
 
 @pytest.mark.parametrize("coils", [1, 2, 32])

@@ -37,7 +37,7 @@ class Scaled(nn.Module):
 @pytest.mark.parametrize(
     "method",
     [
-        *("varnet", "varnet_wide", "varnet_zero", "trained_embedding", "image_skip_only", "random"),
+        *("varnet", "varnet_wide", "varnet_zero", "drunet", "trained_embedding", "image_skip_only", "random"),
         "timm/vit_tiny_patch16_224",
     ],
 )

@@ -169,10 +169,10 @@ def test_another_physics_is_trained_logged_and_brought_back(synthetic, tmp_path)
     network = load_network(tmp_path / "anchored/checkpoints/best.ckpt")
     assert isinstance(network, AnchoredNetwork) and network.start == "cg_sense"
     assert {cascade.solver_steps for cascade in network.cascades} == {3}
-    assert all(cascade.pull.item() != 0 for cascade in network.cascades)
+    assert all(cascade.pulls[0].item() != 0 for cascade in network.cascades)
     logged = pd.read_csv(tmp_path / "anchored/metrics.csv")
     last = logged["pull/cascade_1"].dropna().iloc[-1]
-    assert last == pytest.approx(network.cascades[0].pull.item(), abs=1e-6)
+    assert last == pytest.approx(network.cascades[0].pulls[0].item(), abs=1e-6)
     assert logged["strength/cascade_1"].dropna().gt(0).all()
     assert not any(name.startswith("step_size") for name in logged)
 

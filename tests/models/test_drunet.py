@@ -1,0 +1,106 @@
+"""The denoiser that is told noise and acceleration: homogeneous, of any size, informed by its physics."""
+
+import pytest
+import torch
+from torch import nn
+
+from fm_unroll.errors import InputError
+from fm_unroll.models import build_model
+from fm_unroll.models.anchored import AnchoredCascade, describe
+from fm_unroll.models.classical.noise import noise_level
+from fm_unroll.models.classical.sense import SenseProblem
+from fm_unroll.models.denoisers.drunet import DRUNet
+from simulate import complex_noise, disc_scan
+
+FACTS = torch.tensor([[0.02, 4.0]])
+
+
+@pytest.fixture
+def trained() -> DRUNet:
+    """Widths of three scales, and a tail that is no longer zero."""
+    torch.manual_seed(0)
+    denoiser = DRUNet((4, 6, 8))
+    nn.init.normal_(denoiser.tail.weight, std=0.1)
+    return denoiser
+
+
+@torch.no_grad()
+def test_it_is_homogeneous_in_image_and_noise(trained):
+    image = complex_noise(1, 12, 16)
+    brighter = FACTS * torch.tensor([3.0, 1.0])
+    torch.testing.assert_close(trained(3 * image, brighter), 3 * trained(image, FACTS))
+    torch.testing.assert_close(trained(3 * image), 3 * trained(image))
+    assert not torch.allclose(trained(3 * image, FACTS), 3 * trained(image, FACTS))
+
+
+@torch.no_grad()
+def test_it_hears_both_facts_slice_by_slice(trained):
+    image = complex_noise(1, 12, 16).expand(3, -1, -1)
+    outputs = trained(image, torch.tensor([[0.02, 4.0], [0.1, 4.0], [0.02, 8.0]]))
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        assert not torch.allclose(outputs[first], outputs[second])
+    torch.testing.assert_close(outputs[:1], trained(image[:1], FACTS))
+    # nothing known is what nothing measured would say: no noise, every line
+    torch.testing.assert_close(trained(image[:1]), trained(image[:1], torch.tensor([[0.0, 1.0]])))
+
+
+@pytest.mark.parametrize("rows, columns", [(12, 16), (13, 7), (3, 5), (1, 1)])
+@torch.no_grad()
+def test_any_matrix_and_its_place(rows, columns, trained):
+    """Padding lies below and to the right: the output stays where it was, whatever the size."""
+    image = complex_noise(1, rows, columns)
+    assert trained(image).shape == image.shape
+    multiple = torch.nn.functional.pad(
+        torch.view_as_real(image).movedim(-1, 1), (0, -columns % 4, 0, -rows % 4), mode="replicate"
+    )
+    larger = trained(torch.complex(multiple[:, 0], multiple[:, 1]))
+    torch.testing.assert_close(trained(image), larger[:, :rows, :columns])
+
+
+@torch.no_grad()
+def test_it_sees_as_far_as_its_scales_reach():
+    """A change in one corner reaches the other only through the coarse scales."""
+    image = complex_noise(1, 32, 32)
+    changed = image.clone()
+    changed[0, 0, 0] += 1
+    for widths, far in (((4,), False), ((4, 4, 4, 4), True)):
+        torch.manual_seed(0)
+        denoiser = DRUNet(widths)
+        nn.init.normal_(denoiser.tail.weight, std=0.1)
+        difference = (denoiser(changed) - denoiser(image)).abs()[0]
+        assert bool(difference[20:, 20:].max() > 0) is far
+
+
+class Told(nn.Module):
+    """Keeps what it is told."""
+
+    takes_facts = True
+
+    def forward(self, image, facts):
+        self.facts = facts
+        return torch.zeros_like(image)
+
+
+@torch.no_grad()
+def test_the_anchored_physics_tells_noise_level_and_true_acceleration():
+    problem = SenseProblem.calibrate(*disc_scan(1, 4, 24, 32, acs_lines=8).measured)
+    told = Told()
+    AnchoredCascade(told, 1)(problem.adjoint(), problem, describe(problem))
+    noise, acceleration = told.facts[0].tolist()
+    assert noise == noise_level(problem).item()
+    assert acceleration == pytest.approx(32 / int(problem.lines.sum()))
+
+
+def test_the_paper_s_physics_tells_nothing():
+    network = build_model("drunet", num_cascades=1, sens_chans=2, sens_pools=1, widths=(4, 4))
+    nn.init.normal_(network.cascades[0].denoiser.tail.weight, std=0.1)
+    measured = disc_scan(1, 4, 24, 32, acs_lines=8).measured
+    network(*measured).sum().backward()
+    gradient = network.cascades[0].denoiser.head.weight.grad
+    assert gradient[:, :2].abs().sum() > 0 and gradient[:, 2:].abs().sum() == 0
+
+
+@pytest.mark.parametrize("widths", [(), (4, 0)])
+def test_impossible_widths_are_refused(widths):
+    with pytest.raises(InputError, match="give positive numbers, one for each scale"):
+        DRUNet(widths)
