@@ -35,7 +35,8 @@ class DeadLeaves:
         smallest: range of the radius at which the density begins, in pixels. Below one pixel leaves are finer
             than the scan resolves; large values leave wide smooth areas.
         largest: radius at which it ends, as a share of the longer side; without an end one leaf covers all.
-        layers: area of all leaves over that of the picture, besides the large leaves that lie under them.
+        layers: range of the area of all leaves over that of the picture, besides the large leaves that lie
+            under them; with few layers, wide areas stay smooth.
         most: leaves of a picture at most, which bounds the time.
         textured: share of the leaves that have a texture: waves, blotches or a roughness of all scales.
         lines: mean number of thin curved lines, as vessels and fasciae are; they lie above the leaves.
@@ -46,12 +47,12 @@ class DeadLeaves:
     exponent: float = 3.0
     smallest: Range = (0.5, 6.0)
     largest: float = 0.3
-    layers: float = 2.0
+    layers: Range = (0.5, 4.0)
     most: int = 2500
     textured: float = 0.5
     lines: float = 8.0
     dots: float = 12.0
-    gamma: Range = (0.6, 1.8)
+    gamma: Range = (0.5, 1.6)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be drawn.
@@ -65,11 +66,11 @@ class DeadLeaves:
             raise InputError(f"leaves.largest is {self.largest:g}: give a share of the side, above 0 up to 1")
         if not 0 <= self.textured <= 1:
             raise InputError(f"leaves.textured is {self.textured:g}: give a share from 0 to 1")
-        require_range("leaves.smallest", self.smallest)
-        require_range("leaves.gamma", self.gamma)
-        for name in ("layers", "most", "lines", "dots"):
-            if getattr(self, name) < 0:
-                raise InputError(f"leaves.{name} is {getattr(self, name):g}: give 0 or more")
+        for name in ("smallest", "layers", "gamma"):
+            require_range(f"leaves.{name}", getattr(self, name))
+        for name, least in (("most", 1), ("lines", 0), ("dots", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"leaves.{name} is {getattr(self, name):g}: give {least} or more")
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, int], finer: int = 1) -> Array:
         """Draw a picture.
@@ -85,7 +86,7 @@ class DeadLeaves:
         greatest = self.largest * max(shape)
         smallest = min(log_uniform(rng, self.smallest) * finer, greatest / 4)
         ground = self.radii(rng, greatest / 4, greatest, 3 * shape[0] * shape[1])
-        radii = self.radii(rng, smallest, greatest, self.layers * shape[0] * shape[1])
+        radii = self.radii(rng, smallest, greatest, log_uniform(rng, self.layers) * shape[0] * shape[1])
         lines, dots = rng.poisson(self.lines), rng.poisson(self.dots)
         spots = finer * rng.uniform(0.4, 1.3, dots)
         leaves = outlines(rng, np.concatenate([ground, radii, spots]), shape)
@@ -110,7 +111,7 @@ class DeadLeaves:
         """Brightness of each shape: a few values as of tissues, with some spread; dots are bright."""
         tissues = rng.random(rng.integers(3, 12))
         levels = rng.choice(tissues, shapes) + rng.normal(0, 0.05, shapes)
-        levels[shapes - dots :] = rng.uniform(0.8, 1.4, dots)
+        levels[shapes - dots :] = rng.uniform(0.7, 1.3, dots)
         return levels
 
 
@@ -143,7 +144,7 @@ def outlines(rng: np.random.Generator, radii: Array, shape: tuple[int, int]) -> 
 
     Args:
         rng: source of randomness.
-        radii: float ``(shape,)``: those of circles of about the same area.
+        radii: float ``(shape,)``: those of the circles on which corners lie before they are stretched.
         shape: rows and columns of the picture, a little beyond which centres may lie.
     """
     count = len(radii)
@@ -155,7 +156,7 @@ def outlines(rng: np.random.Generator, radii: Array, shape: tuple[int, int]) -> 
     reach = 1 + waves * np.cos(
         rng.integers(2, 5, (count, 1)) * angles + rng.uniform(0, 2 * np.pi, (count, 1))
     )
-    # as much longer as narrower, up to five times
+    # half of them as much longer as narrower, up to five times in all
     stretch = np.exp(rng.uniform(0, 0.8, (count, 1)) * rng.integers(0, 2, (count, 1)))
     along, across = reach * stretch * np.cos(angles), reach / stretch * np.sin(angles)
     turn = rng.uniform(0, 2 * np.pi, (count, 1))
@@ -187,7 +188,8 @@ def paint(shapes: Array, size: tuple[int, int]) -> Array:
         size: rows and columns of the picture.
 
     Returns:
-        int32 ``size``: the number of the shape, counted from 1; 0 where there is none.
+        int32 ``size``: the number of the shape, counted from 1; 0 where there is none. Pixels that an outline
+        touches are part of its shape, so that every shape has one.
     """
     canvas = Image.new("I", size[::-1])
     brush = ImageDraw.Draw(canvas)

@@ -101,9 +101,9 @@ class PictureScans:
         reach = (np.abs(circle) ** power).sum(-1) ** (-1 / power) * (1 + waves)
         outer = half * rng.uniform(0.6, 1.0, 2) * (reach[:, None] * circle)
         shift = rng.uniform(-0.1, 0.1, 2) * half
-        inner = outer * (1 - rng.uniform(0.01, 0.06) * (rng.random() < 0.4))
+        inner = outer * (1 - rng.uniform(0.01, 0.06) * (rng.random() < 0.3))
         inside = paint(np.stack([outer, inner]) + half + shift, picture.shape)
-        return np.where(inside == 2, picture, np.array([0, rng.random(), 0], np.float32)[inside])
+        return np.where(inside == 2, picture, np.array([0, rng.uniform(0, 0.7), 0], np.float32)[inside])
 
     def scanner(self, rng: np.random.Generator, shape: tuple[int, int, int]) -> "PictureScanner":
         """Place coils around a field of view, and choose the image's phase, its brightness and the noise.
@@ -114,7 +114,7 @@ class PictureScans:
         """
         num_coils, *matrix = shape
         field = rng.uniform(180, 420) * np.array([1, rng.uniform(0.6, 1.2)])  # mm, readout and phase
-        half_axes = field[::-1] / 2 * rng.uniform(1.0, 1.4)
+        half_axes = field[::-1] / 2 * rng.uniform(1.05, 1.6)
         # a few coils are large, so that they see the whole field
         radius = half_axes.mean() * max(rng.uniform(0.45, 0.75), 2 / num_coils)
         main_field = tuple(rng.normal((0, 0, 1), 0.2))
