@@ -73,7 +73,7 @@ def test_files_are_shown_as_they_are(site: Path):
 def test_every_option_of_a_config_is_in_the_reference(site: Path):
     page = (site / "configuration.html").read_text()
     options = {name for entry in list_denoisers().values() for name in entry.options()}
-    sources = ("models/build.py", "training/task.py", "data/modules.py")
+    sources = ("models/build.py", "training/task.py", "data/modules.py", "phantoms/pictures.py")
     options.update(*(documented_arguments(ROOT / "fm_unroll" / source) for source in sources))
     assert {"chans", "blocks", "num_cascades", "loss", "acceleration"} <= options
     for option in options:

@@ -1,4 +1,4 @@
-"""The embedded data set: procedural heart, knee and head, as multi-coil k-space in both real file layouts.
+"""Simulated scans: the embedded data set of procedural hearts, knees and heads, and pictures to train on.
 
-Nothing here was measured. Every file says so in its attribute ``synthetic``.
+Nothing here was measured. Every file says so in its attribute ``synthetic``, and so does every volume.
 """

@@ -41,7 +41,7 @@ class PictureScans:
     air: float = 0.8
     padded: float = 0.25
     phase: float = 1.5
-    noise: Range = (0.002, 0.05)
+    noise: Range = (0.002, 0.03)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be scanned.
@@ -103,7 +103,9 @@ class PictureScans:
         shift = rng.uniform(-0.1, 0.1, 2) * half
         inner = outer * (1 - rng.uniform(0.01, 0.06) * (rng.random() < 0.3))
         inside = paint(np.stack([outer, inner]) + half + shift, picture.shape)
-        return np.where(inside == 2, picture, np.array([0, rng.uniform(0, 0.7), 0], np.float32)[inside])
+        return np.where(
+            inside == 2, picture, np.array([0, rng.uniform(0, 2) * picture.mean(), 0], np.float32)[inside]
+        )
 
     def scanner(self, rng: np.random.Generator, shape: tuple[int, int, int]) -> "PictureScanner":
         """Place coils around a field of view, and choose the image's phase, its brightness and the noise.
