@@ -99,10 +99,21 @@ class CoilArray:
             shape: readout, phase.
             std: standard deviation of the complex value in every coil.
         """
-        mixing = np.linalg.cholesky(self.noise_covariance) * (std / np.sqrt(2))
         white = rng.standard_normal((2, len(self.radii), shape[0] * shape[1]), np.float32)
-        noise: Array = mixing.astype(np.complex64) @ (white[0] + 1j * white[1])
+        noise: Array = self.noise_mixing(std) @ (white[0] + 1j * white[1])
         return noise.reshape(-1, *shape)
+
+    def noise_mixing(self, std: float) -> Array:
+        """What makes a standard deviation and the coils' correlation of white noise.
+
+        Args:
+            std: standard deviation of the complex value in every coil.
+
+        Returns:
+            complex64 ``(coils, coils)``, for noise whose real and imaginary parts have unit variance.
+        """
+        mixing: Array = np.linalg.cholesky(self.noise_covariance) * (std / np.sqrt(2))
+        return mixing.astype(np.complex64)
 
     def _transverse_field(self, points: Array) -> Array:
         """Complex field ``(coils, points)`` of unit current in every loop, transverse to the main field."""

@@ -1,10 +1,16 @@
-"""Pictures as objects of a scanner: air around them, coils, a smooth phase, noise, and lines left out."""
+"""Pictures as objects of a scanner: air around them, coils, a smooth phase, noise, and lines left out.
 
+The scanner computes with torch, which keeps to one thread in the processes that load data; NumPy's matrix
+products would take all cores in each of them.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.interpolate import make_interp_spline
+from torch import Tensor
 
 from fm_unroll.data.undersampling import center_crop
 from fm_unroll.errors import InputError
@@ -126,9 +132,11 @@ class PictureScans:
         maps = coils.sensitivities(Plane(x, y, 0.0, field.max() / _MAP_POINTS), _MAP_POINTS)
         waves = rng.uniform(0, self.phase) * rng.standard_normal((_PHASE_POINTS, _PHASE_POINTS), np.float32)
         brightness = _BRIGHTNESS * float(np.exp(rng.normal(0, 0.5)))
-        weights = enlarged(maps, matrix) * (brightness * np.exp(1j * enlarged(waves, matrix)))
+        phase = enlarged(torch.from_numpy(waves), matrix)
+        common = torch.polar(torch.full_like(phase, brightness), phase)
+        weights = enlarged(torch.from_numpy(maps), matrix) * common
         noise_std = brightness * log_uniform(rng, self.noise)
-        return PictureScanner(coils, weights.astype(np.complex64), noise_std)
+        return PictureScanner(coils, weights, noise_std)
 
 
 @dataclass(frozen=True)
@@ -143,10 +151,10 @@ class PictureScanner:
     """
 
     coils: CoilArray
-    weights: Array
+    weights: Tensor
     noise_std: float
 
-    def acquire(self, rng: np.random.Generator, picture: Array, acquired: tuple[int, int]) -> Array:
+    def acquire(self, rng: np.random.Generator, picture: Array, acquired: tuple[int, int]) -> Tensor:
         """Scan a picture.
 
         Args:
@@ -157,24 +165,24 @@ class PictureScanner:
         Returns:
             k-space, complex64 ``(coil, readout, phase)``.
         """
-        image = resolved(torch.from_numpy(picture)) * torch.from_numpy(self.weights)
-        kspace: Array = fft2c(image).numpy()
-        kspace += self.coils.noise(rng, kspace.shape[1:], self.noise_std)
+        kspace = fft2c(resolved(torch.from_numpy(picture)) * self.weights)
+        white = torch.from_numpy(rng.standard_normal((*kspace.shape, 2), np.float32))
+        mixing = torch.from_numpy(self.coils.noise_mixing(self.noise_std))
+        kspace += (mixing @ torch.view_as_complex(white).flatten(1)).view_as(kspace)
         kspace[..., : acquired[0]] = kspace[..., acquired[1] :] = 0
         return kspace
 
 
-def resolved(picture: torch.Tensor) -> torch.Tensor:
+def resolved(picture: Tensor) -> Tensor:
     """What a matrix resolves of a picture that is ``FINER`` than it: complex64, with the same brightness."""
     rows, columns = (size // FINER for size in picture.shape)
     return ifft2c(center_crop(fft2c(picture), (rows, columns))) / FINER
 
 
-def enlarged(values: Array, size: tuple[int, int] | list[int]) -> Array:
+def enlarged(values: Tensor, size: Sequence[int]) -> Tensor:
     """Interpolate ``(..., rows, columns)`` by cubic splines to more rows and columns, ends upon ends."""
     rows, columns = (
-        make_interp_spline(np.arange(few), np.eye(few))(np.linspace(0, few - 1, many)).astype(np.float32)
+        torch.from_numpy(make_interp_spline(np.arange(few), np.eye(few))(np.linspace(0, few - 1, many)))
         for few, many in zip(values.shape[-2:], size, strict=True)
     )
-    larger: Array = rows @ values @ columns.T
-    return larger
+    return rows.to(values.dtype) @ values @ columns.to(values.dtype).T

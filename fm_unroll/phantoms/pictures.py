@@ -132,7 +132,7 @@ class PictureReader(Reader[Drawing | ImageFile]):
         rng = self.random("picture", volume.name)
         pixels = file.pixels(rng, (FINER * volume.readout, FINER * volume.phase))
         scanner = self.scans.scanner(rng, (volume.num_coils, volume.readout, volume.phase))
-        return scanner.acquire(rng, self.scans.surround(rng, pixels), volume.acquired), None
+        return scanner.acquire(rng, self.scans.surround(rng, pixels), volume.acquired).numpy(), None
 
     def population(self, path: Path, volume: Volume) -> Population:
         """Drawn pictures of one seed are one population; of files nothing says where they come from."""

@@ -30,16 +30,16 @@ def test_without_noise_coil_images_are_the_picture_times_what_the_coils_see():
     rng = np.random.default_rng(0)
     scanner = replace(PictureScans().scanner(rng, SHAPE), noise_std=0.0)
     picture = rng.random((48, 72), np.float32)
-    images = inverse(scanner.acquire(rng, picture, (0, 36)))
+    images = inverse(scanner.acquire(rng, picture, (0, 36)).numpy())
     middle = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(picture), norm="ortho"))[12:36, 18:54]
-    expected = scanner.weights * inverse(middle) / 2
+    expected = scanner.weights.numpy() * inverse(middle) / 2
     np.testing.assert_allclose(images, expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_lines_that_are_not_acquired_are_zero_and_the_others_hold_noise_of_the_stated_std():
     scans = PictureScans(noise=(0.01, 0.01))
     scanner = scans.scanner(np.random.default_rng(0), (4, 128, 96))
-    kspace = scanner.acquire(np.random.default_rng(1), np.zeros((256, 192), np.float32), (5, 90))
+    kspace = scanner.acquire(np.random.default_rng(1), np.zeros((256, 192), np.float32), (5, 90)).numpy()
     assert kspace.dtype == np.complex64 and kspace.shape == (4, 128, 96)
     assert not kspace[..., :5].any() and not kspace[..., 90:].any()
     noise = kspace[..., 5:90].reshape(4, -1)
@@ -59,13 +59,13 @@ def test_noise_levels_are_uniform_in_their_logarithm():
 
 
 def test_coils_see_smoothly_and_differently_with_a_smooth_phase():
-    weights = PictureScans().scanner(np.random.default_rng(4), (6, 64, 96)).weights
+    weights = PictureScans().scanner(np.random.default_rng(4), (6, 64, 96)).weights.numpy()
     assert weights.dtype == np.complex64
     assert np.abs(np.diff(weights, n=2, axis=-1)).max() < 0.02 * np.abs(weights).max()
     flat = weights.reshape(6, -1) / np.linalg.norm(weights.reshape(6, -1), axis=1, keepdims=True)
     assert (np.abs(flat @ flat.conj().T) - np.eye(6)).max() < 0.97
     # of the same geometry: the image's phase goes when there is none
-    still = PictureScans(phase=0).scanner(np.random.default_rng(4), (6, 64, 96)).weights
+    still = PictureScans(phase=0).scanner(np.random.default_rng(4), (6, 64, 96)).weights.numpy()
     np.testing.assert_allclose(np.abs(still), np.abs(weights), rtol=1e-4)
     turned = (weights * still.conj()) / np.abs(still) ** 2
     np.testing.assert_allclose(turned, np.broadcast_to(turned[:1], turned.shape), atol=1e-3)
@@ -77,7 +77,9 @@ def test_cubic_functions_are_enlarged_exactly_ends_upon_ends():
         return y**3 - 2 * y * x**2 + x
 
     few = cubic(*np.ogrid[0:1:6j, 0:1:5j])
-    np.testing.assert_allclose(enlarged(few, (23, 40)), cubic(*np.ogrid[0:1:23j, 0:1:40j]), atol=1e-5)
+    np.testing.assert_allclose(
+        enlarged(torch.from_numpy(few), (23, 40)), cubic(*np.ogrid[0:1:23j, 0:1:40j]), atol=1e-5
+    )
 
 
 def test_matrices_and_coils_are_within_their_ranges_and_reach_the_ends():

@@ -1,5 +1,6 @@
 """The data module of pictures: the same scans wherever they are made, and honest labels."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from fm_unroll import PicturesData
 from fm_unroll.cli import main
+from fm_unroll.data.undersampling import rss_image
 from fm_unroll.errors import InputError
 from fm_unroll.models.checkpoints import read_checkpoint
 from fm_unroll.phantoms.dead_leaves import DeadLeaves
@@ -55,6 +57,7 @@ def test_every_picture_is_a_synthetic_subject_in_one_part_of_the_split():
         sorted(sum(data.subjects.values(), ())) == [v.subject for v in volumes] == [v.name for v in volumes]
     )
     assert str(data.population) == "pictures dead leaves 0 (synthetic)" and data.anatomy == "pictures"
+    assert all(data.reader.names_subject(volume) for volume in volumes)
     other = pictures(4, picture_seed=1).population
     assert not data.population.may_be(other)  # the same numbers are other pictures
 
@@ -86,6 +89,21 @@ def test_the_target_is_the_rss_of_all_lines_and_its_maximum_the_data_range():
         assert not full.kspace[empty].any() and full.kspace[~empty].all()
         padded += int((~full.mask).any(-1).sum())
     assert 2 <= padded <= 15
+
+
+def test_options_of_scans_and_leaves_reach_the_pictures():
+    def corners(air: float, **leaves: float) -> np.ndarray:
+        """Brightness of the corner of some pictures, over their maximum."""
+        scans = replace(SMALL, air=air, padded=0, noise=(1e-4, 1e-4))
+        data = pictures(5, scans=scans, leaves=DeadLeaves(gamma=(1, 1), **leaves))
+        samples = list(data.slices(data.index.volumes))
+        assert 1e-4 < np.median([s.volume.maximum for s in samples]) < 3e-3  # as in fastMRI's files
+        images = [rss_image(s.kspace, s.volume.crop)[:2, :2].mean() for s in samples]
+        return np.array([image / s.volume.maximum for image, s in zip(images, samples, strict=True)])
+
+    full = corners(air=0)
+    assert corners(air=1).max() < 0.03 < np.median(full)
+    assert (full != corners(air=0, textured=0.0)).all()
 
 
 def test_two_steps_from_the_command_line(tmp_path):
