@@ -57,7 +57,7 @@ def upgrade_checkpoint(checkpoint: Content) -> Content:
     return {
         **checkpoint,
         "hyper_parameters": model,
-        "fm_unroll": upgrade_subjects(upgrade_sampling(checkpoint["fm_unroll"])),
+        "fm_unroll": upgrade_encoder(upgrade_subjects(upgrade_sampling(checkpoint["fm_unroll"]))),
     }
 
 
@@ -136,6 +136,15 @@ def upgrade_subjects(facts: dict[str, Any]) -> dict[str, Any]:
         "synthetic": facts.get("synthetic"),
     }
     return facts | {"population": population}
+
+
+def upgrade_encoder(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts in a checkpoint, which named one encoder, or an empty one."""
+    if "encoder" not in facts:
+        return facts
+    one = facts["encoder"]
+    others = {name: value for name, value in facts.items() if name != "encoder"}
+    return others | {"encoders": [one] if one["sha256"] else []}
 
 
 def upgrade_data(node: Any) -> Any:

@@ -104,7 +104,7 @@ def check_checkpoint(path: Path | None, weights: Path | None) -> dict[str, Any]:
         InputError: it cannot be read, or weights are given for an encoder that it does not have.
     """
     facts: dict[str, Any] = read_checkpoint(path or GENERAL)["fm_unroll"]
-    if weights and not facts["encoder"]["name"]:
+    if weights and not facts["encoders"]:
         raise InputError(f"--weights {weights}: the checkpoint has no frozen encoder that needs them")
     return facts
 

@@ -10,7 +10,7 @@ import yaml
 
 from fm_unroll.errors import InputError
 from fm_unroll.models import UnrolledNetwork
-from fm_unroll.models.registry import find_denoiser
+from fm_unroll.models.registry import denoiser_options
 from fm_unroll.precision import default_precision
 from fm_unroll.training.memory import ProblemSize, our_step, peak_memory
 from fm_unroll.training.task import ReconstructionTask
@@ -46,9 +46,9 @@ def summary(*, config: Path, json: bool = False, memory: bool = False) -> None:
 
 
 def build_network(model: dict[str, Any]) -> UnrolledNetwork:
-    """The network of a config's ``model`` section, its encoder with random weights."""
-    entry = find_denoiser(model.get("method", "varnet"))
-    weightless = {"pretrained": False, "weights": None} if "pretrained" in entry.options() else {}
+    """The network of a config's ``model`` section, its encoders with random weights."""
+    options = denoiser_options(model.get("method", "varnet"))
+    weightless = {"pretrained": False, "weights": None} if "pretrained" in options else {}
     return ReconstructionTask(**{**model, **weightless}).network
 
 
@@ -71,11 +71,11 @@ def measure_memory(model: dict[str, Any]) -> dict[str, Any]:
 
 def count_parameters(network: UnrolledNetwork) -> dict[str, Any]:
     """Count trainable and frozen parameters of a network, in all and by part; shared ones count once."""
-    encoder = list(network.encoder.parameters()) if network.encoder is not None else []
-    inside_encoder = {id(parameter) for parameter in encoder}
+    frozen = [parameter for encoder in network.encoders for parameter in encoder.parameters()]
+    inside_encoder = {id(parameter) for parameter in frozen}
     groups = {
         "sensitivity maps": list(network.sensitivity.parameters()) if network.sensitivity else [],
-        "frozen encoder": encoder,
+        "frozen encoder": frozen,
         "denoisers": [p for p in network.cascades.parameters() if id(p) not in inside_encoder],
     }
     parts = {

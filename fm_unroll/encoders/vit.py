@@ -190,6 +190,12 @@ class FrozenEncoder(nn.Module):
             digest.update(tensor.float().cpu().contiguous().numpy())
         return digest.hexdigest()
 
+    def identity(self) -> tuple[object, ...]:
+        """Equal for encoders of one name that compute the same."""
+        statistics = tuple(torch.cat([self.mean, self.std]).flatten().tolist())
+        settings = (self.blocks, self.image_size, statistics, self.gradient, self.precision)
+        return (self.name, self.weights_label, self.sha256, *sorted(self.untold.items()), *settings)
+
     def train(self, mode: bool = True) -> "FrozenEncoder":
         """Stay in eval mode."""
         return super().train(False)

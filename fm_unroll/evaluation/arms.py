@@ -6,10 +6,12 @@ from pathlib import PurePath
 from typing import Literal, NamedTuple, Self, TypeAlias
 
 from fm_unroll.encoders.registry import NOT_STATED, RANDOM, SHUFFLED, encoder_label
+from fm_unroll.methods import parts_of
 
 Kind: TypeAlias = Literal["baseline", "prior", "control", "classical"]
 
 LONGEST_FILE_NAME = 16  # of weights, in the names of arms
+AND = " + "  # between the encoders of one network, their weights and their hashes
 
 
 class Look(NamedTuple):
@@ -31,6 +33,7 @@ LOOKS: dict[str, Look] = {
     "clip": Look("prior", "#0072B2", "s"),
     "dinov2": Look("prior", "#D55E00", "D"),
     "biomedclip": Look("prior", "#009E73", "^"),
+    "mixed": Look("prior", "#E69F00", "d", "Mixed"),
     "random": Look("control", "#CC79A7", "v"),
     "trained_embedding": Look("control", "#8A6D00", "P", "Trained embedding"),
     "image_skip_only": Look("control", "#B8860B", "p", "Image skip only"),
@@ -52,9 +55,10 @@ class Arm:
 
     Attributes:
         method: name given to ``build_model``, or of a classical method.
-        encoder: name of the frozen encoder; empty without one.
+        encoder: name of the frozen encoder; empty without one. Of several, all names with :data:`AND`
+            between them.
         weights: of the encoder: ``pretrained``, ``random`` or ``file:NAME``, which may say that the
-            activation is not stated; empty without an encoder.
+            activation is not stated; empty without an encoder. Of several, likewise.
         variant: tells arms apart whose data or hyper-parameters of training differ, where records hold
             several such; else empty.
     """
@@ -65,8 +69,10 @@ class Arm:
     variant: str = ""
 
     def __str__(self) -> str:
-        """The method, in brackets its encoder's weights unless they are the usual ones, and the variant."""
-        name = self.method if self.usual_weights else f"{self.method} [{self.weights}]"
+        """The method, in brackets what it does not say of encoder and weights, and the variant."""
+        details = [self.encoder] if self._unnamed_encoders else []
+        details += [] if self.usual_weights else [self.weights]
+        name = f"{self.method} [{', '.join(details)}]" if details else self.method
         return f"{name} #{self.variant}" if self.variant else name
 
     def __lt__(self, other: Self) -> bool:
@@ -79,9 +85,17 @@ class Arm:
         return place, str(self), self.encoder, self.weights
 
     @property
+    def _unnamed_encoders(self) -> list[str]:
+        """The encoders that the method does not name, as ``mixed`` does not."""
+        named = {"", *(name for name, _ in parts_of(self.method))}
+        return [encoder for encoder in self.encoder.split(AND) if encoder not in named]
+
+    @property
     def usual_weights(self) -> bool:
-        """Whether the encoder, if there is one, carries the weights that belong to its name."""
-        return self.weights in ("", "pretrained", self.method)
+        """Whether the encoders, if there are any, carry the weights that belong to their names."""
+        encoders = (self.encoder or self.method).split(AND)
+        each = zip(encoders, self.weights.split(AND), strict=False)
+        return all(weights in ("", "pretrained", encoder) for encoder, weights in each)
 
     @property
     def kind(self) -> Kind:
@@ -89,7 +103,7 @@ class Arm:
 
         A prior with random or shuffled weights is a control, whatever its method is called.
         """
-        if self.weights.startswith((RANDOM, SHUFFLED)):
+        if all(weights.startswith((RANDOM, SHUFFLED)) for weights in self.weights.split(AND)):
             return "control"
         if look := LOOKS.get(self.method):
             return look.kind
@@ -103,21 +117,23 @@ class Arm:
 
     @property
     def label(self) -> str:
-        """Its name as printed: ``CLIP``, ``CLIP (random weights)``, ``CLIP (training 3f2a1b)``.
+        """Its name as printed: ``CLIP``, ``CLIP (random weights)``, ``E2E-VarNet x 8, CLIP x 4``.
 
         The middle of a long file name is left out; the report's notices give it in full.
         """
-        look = LOOKS.get(self.method)
-        name = look.label if look and look.label else encoder_label(self.method)
-        details = [] if self.usual_weights else [self._weights_label]
+        parts = [(_name_label(name), count) for name, count in parts_of(self.method)]
+        name = ", ".join(f"{label} x {count}" if count else label for label, count in parts)
+        details = [encoder_label(encoder) for encoder in self._unnamed_encoders]
+        if not self.usual_weights:
+            details.append(AND.join(map(self._weights_label, self.weights.split(AND))))
         details += [f"training {self.variant}"] if self.variant else []
         return f"{name} ({', '.join(details)})" if details else name
 
-    @property
-    def _weights_label(self) -> str:
-        shuffled = f"{SHUFFLED} " if self.weights.startswith(SHUFFLED) else ""
-        weights = self.weights.removeprefix(shuffled).removeprefix("file:").removesuffix(NOT_STATED)
-        silence = ", activation not stated" if self.weights.endswith(NOT_STATED) else ""
+    @staticmethod
+    def _weights_label(weights: str) -> str:
+        shuffled = f"{SHUFFLED} " if weights.startswith(SHUFFLED) else ""
+        silence = ", activation not stated" if weights.endswith(NOT_STATED) else ""
+        weights = weights.removeprefix(shuffled).removeprefix("file:").removesuffix(NOT_STATED)
         if shuffled and weights == "pretrained":
             return f"{SHUFFLED} weights"
         if len(weights) > LONGEST_FILE_NAME:
@@ -132,11 +148,18 @@ class Arm:
 
     def with_random_weights(self) -> Self:
         """The control of the same architecture without pretraining, however it was trained."""
-        return replace(self, weights=RANDOM, variant="")
+        return replace(self, weights=AND.join(RANDOM for _ in self.weights.split(AND)), variant="")
 
     def with_shuffled_weights(self) -> Self:
         """The control of the same weights without their structure, however it was trained."""
-        return replace(self, weights=f"{SHUFFLED} {self.weights}", variant="")
+        shuffled = AND.join(f"{SHUFFLED} {weights}" for weights in self.weights.split(AND))
+        return replace(self, weights=shuffled, variant="")
+
+
+def _name_label(name: str) -> str:
+    """The label of one name in a method."""
+    look = LOOKS.get(name)
+    return look.label if look and look.label else encoder_label(name)
 
 
 BASELINE = Arm("varnet")

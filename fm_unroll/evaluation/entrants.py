@@ -10,11 +10,12 @@ from typing import Any
 from torch import nn
 
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation.arms import Arm
+from fm_unroll.evaluation.arms import AND, Arm
 from fm_unroll.files import file_sha256
+from fm_unroll.methods import folder_name
 from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.models.classical import CLASSICAL
-from fm_unroll.models.registry import PAPER, find_denoiser
+from fm_unroll.models.registry import PAPER, find_denoisers
 from fm_unroll.provenance import source_sha256
 from fm_unroll.subjects.population import Seen
 
@@ -35,7 +36,7 @@ class Entrant:
         training_data: hash of what it was trained on; empty for classical methods.
         hyper_parameters: hash of everything else that makes its training, but the seed; likewise.
         settings: hash of a classical method's source and parameters, or of a trained denoiser's source.
-        encoder_sha256: of the frozen encoder's weights; empty without one.
+        encoder_sha256: of the frozen encoders' weights; empty without one.
         seen: whom it was trained and selected on; None for classical methods.
     """
 
@@ -66,7 +67,7 @@ class Entrant:
 
 def folder_of(method: str, sha256: str, settings: str) -> str:
     """The folder name of the entrant of a method, see :class:`Entrant`."""
-    return f"{method.replace('/', '-')}-{(sha256 or settings)[:12]}"
+    return f"{folder_name(method)}-{(sha256 or settings)[:12]}"
 
 
 def settings_hash(method: str, trained: bool) -> str:
@@ -78,7 +79,7 @@ def settings_hash(method: str, trained: bool) -> str:
         InputError: no such method.
     """
     if trained:
-        return source_sha256(find_denoiser(method).build.__module__)
+        return source_sha256(*set().union(*(entry.modules() for entry in find_denoisers(method).values())))
     if method not in CLASSICAL:
         raise InputError(f"unknown baseline {method!r}: choose from {', '.join(CLASSICAL)}")
     network = CLASSICAL[method]()
@@ -132,12 +133,12 @@ def trained(path: Path, weights: Path | None = None, without: Sequence[str] = ()
         raise InputError(
             f"{path} is of an earlier version and does not say what it was trained on: train again"
         )
-    encoder = facts["encoder"]
+    encoders = facts["encoders"]
     return Entrant(
         arm=Arm(
             method=checkpoint["hyper_parameters"]["method"],
-            encoder=encoder["name"],
-            weights=encoder["weights"],
+            encoder=AND.join(encoder["name"] for encoder in encoders),
+            weights=AND.join(encoder["weights"] for encoder in encoders),
         ),
         load=lambda: load_network(path, weights),
         train_acceleration=facts["acceleration"],
@@ -148,7 +149,7 @@ def trained(path: Path, weights: Path | None = None, without: Sequence[str] = ()
         training_data=_short_hash(_training_data(facts)),
         hyper_parameters=_short_hash(_hyper_parameters(checkpoint, without)),
         settings=settings_hash(checkpoint["hyper_parameters"]["method"], trained=True),
-        encoder_sha256=encoder["sha256"],
+        encoder_sha256=AND.join(encoder["sha256"] for encoder in encoders),
         seen=Seen.of(facts, str(path)),
     )
 
@@ -186,13 +187,16 @@ def saved_epoch(path: Path, weights: Path | None = None) -> Entrant:
 def _hyper_parameters(checkpoint: dict[str, Any], without: Sequence[str]) -> list[Any]:
     """The network's options and the recipe, without what changes speed or memory only.
 
-    Nor is the path of the encoder's weights part of it: which weights they are tells the arm.
+    Nor are paths part of it: which weights an encoder has tells the arm, and trained U-Nets to start from
+    differ from seed to seed.
     """
-    left_out = {"weights", "any_encoder", "compile", "checkpoint_cascades", "encoder_seed"}
+    left_out = {"weights", "any_encoder", "compile", "checkpoint_cascades", "encoder_seed", "unet_from"}
     given = checkpoint["hyper_parameters"]
     if given.get("physics") == PAPER:  # not named by checkpoints of the time before there was another
         left_out.add("physics")
     options = {name: value for name, value in given.items() if name not in left_out}
+    if given.get("unet_from"):
+        options["unet_from"] = "given"
     recipe = checkpoint["fm_unroll"].get("recipe")
     if recipe is not None:
         recipe = {name: value for name, value in recipe.items() if name not in without}

@@ -35,6 +35,7 @@ DECIDING = (
     "fm_unroll.data.volume",
     "fm_unroll.encoders.vit",
     "fm_unroll.evaluation.scoring",
+    "fm_unroll.methods",
     "fm_unroll.metric_formulas",
     "fm_unroll.metrics",
     "fm_unroll.models",

@@ -3,11 +3,12 @@
 from typing import Literal
 
 from fm_unroll.errors import InputError
+from fm_unroll.methods import cascades_of
 from fm_unroll.models.registry import (
     PAPER,
     build_denoisers,
+    denoiser_options,
     effective_options,
-    find_denoiser,
     find_physics,
 )
 from fm_unroll.models.sensitivity import SensitivityModel
@@ -16,7 +17,7 @@ from fm_unroll.models.unrolled import UnrolledNetwork
 
 def build_model(
     method: str,
-    num_cascades: int = 12,
+    num_cascades: int | None = None,
     sens_chans: int = 8,
     sens_pools: int = 4,
     checkpoint_cascades: Literal["none", "all"] | int = "none",
@@ -28,16 +29,18 @@ def build_model(
     Args:
         method: denoiser: ``varnet`` (E2E-VarNet), ``varnet_wide`` (the same with as many trainable parameters
             as the foundation model), an encoder's name (``clip``, ``dinov2``, ``biomedclip``, ``random``,
-            ...; a frozen prior), or a control such as
-            ``trained_embedding``; the documentation of configurations lists all.
-        num_cascades: unrolled iterations.
+            ...; a frozen prior), ``mixed`` (both), or a control such as
+            ``trained_embedding``; the documentation of configurations lists all. Or several in turn, each
+            with its number of cascades: ``varnet x 8, clip x 4``.
+        num_cascades: unrolled iterations; None: as many as a list adds up to, else 12.
         sens_chans: channels of the sensitivity estimator's first convolution.
         sens_pools: pooling layers of the sensitivity estimator.
         checkpoint_cascades: cascades that trade time for memory in training: ``all``, ``none``, or a
             number n for every n-th cascade. A checkpointed cascade computes its activations a second time.
         physics: what is iterated, and how it keeps to what was measured: ``paper`` (equation 4), or
             ``anchored`` (:mod:`fm_unroll.models.anchored`).
-        options: options of the method's own denoiser, and of the physics.
+        options: options of the method's denoisers, and of the physics. Of a list, each goes to whichever
+            denoisers have it: ``zero_head`` to U-Nets and decoders alike.
 
     Returns:
         The network, on the CPU.
@@ -46,13 +49,12 @@ def build_model(
         InputError: unknown method (with the nearest names), an option that neither method nor physics have, a
             number out of range, weights that do not fit.
     """
-    if num_cascades < 1:
-        raise InputError(f"num_cascades is {num_cascades}: give 1 or more")
+    cascades_of(method, num_cascades)  # refuses numbers that contradict each other
     checkpoint_every = {"none": 0, "all": 1}.get(str(checkpoint_cascades), checkpoint_cascades)
     if not isinstance(checkpoint_every, int) or checkpoint_every < 0:
         raise InputError(f"checkpoint_cascades is {checkpoint_cascades}: give all, none, or a whole number")
     settled = effective_options(method, options, physics)
-    own = {name: settled.pop(name) for name in find_denoiser(method).options()}
+    own = {name: settled.pop(name) for name in denoiser_options(method)}
     # first: a seed gives the same weights whatever the denoiser draws
     sensitivity = SensitivityModel(sens_chans, sens_pools)
     denoisers = build_denoisers(method, num_cascades, own)

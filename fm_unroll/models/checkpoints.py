@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from fm_unroll.compatibility import upgrade_checkpoint
 from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
 from fm_unroll.models.build import build_model
-from fm_unroll.models.registry import PAPER, options_of
+from fm_unroll.models.denoisers.mixed import MixedDenoiser
+from fm_unroll.models.denoisers.unet import unets
+from fm_unroll.models.registry import PAPER, effective_options, find_denoisers, options_of
 from fm_unroll.models.release import SUFFIX, read_release
 from fm_unroll.models.unrolled import UnrolledNetwork
 
@@ -23,7 +26,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Returns:
         What Lightning writes, among it ``hyper_parameters`` and ``state_dict``; and ``fm_unroll``, the facts
-        about encoder, data, sampling and subjects. Files of earlier versions come as this one writes them,
+        about encoders, data, sampling and subjects. Files of earlier versions come as this one writes them,
         and a released network without what is needed for training only.
 
     Raises:
@@ -61,7 +64,7 @@ def load_network(path: Path, weights: Path | None = None) -> UnrolledNetwork:
     settings = checkpoint["hyper_parameters"]
     network = build_model(**network_options(settings, weights))
     if not settings.get("any_encoder"):
-        require_encoder(network, checkpoint)
+        require_encoders(network, checkpoint)
     tensors = checkpoint["state_dict"]
     try:
         network.load_state_dict({name.removeprefix(NETWORK): tensors[name] for name in tensors})
@@ -97,21 +100,22 @@ def find_moved_weights(paths: Sequence[Path], files: Sequence[Path]) -> dict[Pat
     unused = dict.fromkeys(files, "")
     for path in paths:
         checkpoint = read_checkpoint(path)
-        settings, encoder = checkpoint["hyper_parameters"], checkpoint["fm_unroll"]["encoder"]
-        for file in files if encoder["sha256"] else ():
+        settings, encoders = checkpoint["hyper_parameters"], checkpoint["fm_unroll"]["encoders"]
+        needed = ", ".join(encoder["sha256"] for encoder in encoders)
+        for file in files if needed else ():
             try:
-                has = _encoder_hash(settings, file)
+                has = _encoder_hashes(settings, file)
             except InputError as error:  # of another encoder: then it may be another checkpoint's
                 has = str(error)
-            if has == encoder["sha256"]:
+            if has == needed:
                 found[path] = file
                 unused.pop(file, None)
             elif file in unused:
-                unused[file] += f"; {path} needs {encoder['sha256'][:12]}, this is {has}"
+                unused[file] += f"; {path} needs {needed[:12]}, this is {has}"
         former = settings.get("weights")
         if former is not None and path not in found and not at_home(former).exists():
             raise InputError(
-                f"{path}: the weights of its encoder (sha256 {encoder['sha256'][:12]}) are no longer at "
+                f"{path}: the weights of its encoder (sha256 {needed[:12]}) are no longer at "
                 f"{former}, nor among --weights: give their present place by --weights"
             )
     for file, reasons in unused.items():
@@ -119,36 +123,77 @@ def find_moved_weights(paths: Sequence[Path], files: Sequence[Path]) -> dict[Pat
     return found
 
 
-def _encoder_hash(settings: dict[str, Any], weights: Path) -> str:
-    """The hash of the encoder that settings build from some weights.
+def _encoder_hashes(settings: dict[str, Any], weights: Path) -> str:
+    """The hashes of the encoders that settings build from some weights.
 
     Raises:
         InputError: the weights do not fit.
     """
-    network = build_model(**network_options(settings, weights) | {"num_cascades": 1})
-    return network.encoder.sha256 if network.encoder else ""
+    hashes: list[str] = []
+    for method, entry in find_denoisers(settings["method"]).items():
+        if "weights" in entry.options():
+            one = {**settings, "method": method, "num_cascades": 1}  # as all of its cascades share them
+            hashes += [encoder.sha256 for encoder in build_model(**network_options(one, weights)).encoders]
+    return ", ".join(dict.fromkeys(hashes))
 
 
-def require_encoder(network: UnrolledNetwork, checkpoint: dict[str, Any]) -> None:
-    """Refuse a checkpoint that was trained over another encoder than a network has.
+def require_encoders(network: UnrolledNetwork, checkpoint: dict[str, Any]) -> None:
+    """Refuse a checkpoint that was trained over other encoders than a network has.
 
     Raises:
         InputError: the hashes of their weights differ, or what they compute with the same weights.
     """
-    recorded = checkpoint["fm_unroll"]["encoder"]
-    expected = recorded["sha256"]
-    found = network.encoder.sha256 if network.encoder else ""
-    if found != expected:
-        raise InputError(
-            f"the checkpoint was trained over the encoder {expected[:12] or '(none)'} (sha256), "
-            f"this is {found[:12] or '(none)'}: give its weights (--weights; in fit, validate, test and "
-            "predict --model.weights), or --model.any_encoder true"
-        )
-    # checkpoints of earlier versions do not say
-    for fact, value in recorded.get("untold", {}).items():
-        has = network.encoder.untold.get(fact) if network.encoder else None
-        if has != value:
+    for recorded, encoder in zip_longest(checkpoint["fm_unroll"]["encoders"], network.encoders):
+        expected = recorded["sha256"] if recorded else ""
+        found = encoder.sha256 if encoder else ""
+        if found != expected:
             raise InputError(
-                f"the checkpoint was trained over an encoder with {fact} {value}, this one has {has}: "
-                "give the encoder that it was trained over, or --model.any_encoder true"
+                f"the checkpoint was trained over the encoder {expected[:12] or '(none)'} (sha256), "
+                f"this is {found[:12] or '(none)'}: give its weights (--weights; in fit, validate, test and "
+                "predict --model.weights), or --model.any_encoder true"
             )
+        # checkpoints of earlier versions do not say
+        for fact, value in recorded.get("untold", {}).items():
+            has = encoder.untold.get(fact)
+            if has != value:
+                raise InputError(
+                    f"the checkpoint was trained over an encoder with {fact} {value}, this one has {has}: "
+                    "give the encoder that it was trained over, or --model.any_encoder true"
+                )
+
+
+def start_from(network: UnrolledNetwork, settings: dict[str, Any], path: Path) -> None:
+    """Give the U-Nets of mixed denoisers, and what is around them, the weights of a trained network.
+
+    Maps and step sizes, or strengths and pulls, come with the U-Nets: as long as its gates are closed, the
+    network then is the other one.
+
+    Args:
+        network: with a mixed denoiser in every cascade.
+        settings: what it was built by, named as in ``hyper_parameters`` of checkpoints.
+        path: a checkpoint of ``varnet`` or of another name of its denoiser.
+
+    Raises:
+        InputError: other denoisers, or networks that differ in physics or sizes.
+    """
+    if not all(isinstance(cascade.denoiser, MixedDenoiser) for cascade in network.cascades):
+        raise InputError(f"unet_from {path}: method {settings['method']!r} does not take it, mixed does")
+    theirs = read_checkpoint(path)["hyper_parameters"]
+    if [entry.build for entry in find_denoisers(theirs["method"]).values()] != [unets]:
+        raise InputError(f"unet_from {path}: of method {theirs['method']!r}, give one of a U-Net (varnet)")
+    # mixed ones are made of varnet's
+    here, there = _around_unets(settings, "varnet"), _around_unets(theirs, theirs["method"])
+    if differing := [name for name in here | there if here.get(name) != there.get(name)]:
+        words = "; ".join(f"{name} is {there.get(name)} there, {here.get(name)} here" for name in differing)
+        raise InputError(f"unet_from {path}: {words}: give the same")
+    trained = load_network(path).state_dict()
+    placed = {name.replace(".denoiser.", ".denoiser.unet.", 1): tensor for name, tensor in trained.items()}
+    network.load_state_dict(network.state_dict() | placed)
+
+
+def _around_unets(settings: dict[str, Any], method: str) -> dict[str, Any]:
+    """What decides a network of U-Nets among the settings of one, or of one with mixed denoisers."""
+    physics = settings.get("physics", PAPER)
+    given = {name: settings.get(name) for name in options_of(method, physics)}
+    sizes = {name: settings[name] for name in ("num_cascades", "sens_chans", "sens_pools")}
+    return {"physics": physics, **sizes, **effective_options(method, given, physics)}

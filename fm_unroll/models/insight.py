@@ -21,16 +21,23 @@ def learned_weights(network: UnrolledNetwork) -> dict[str, list[Any]]:
     Returns:
         ``step_sizes``: mu of every cascade of the paper's physics. Of the anchored one ``pulls`` and
         ``strengths``: beta and lambda at a noise level of 0.01 and a true acceleration of 4. With an encoder
-        also ``blocks``, the numbers of the encoder's blocks in use, and ``fusion``, for every cascade the
-        weight of each block; empty lists without one.
+        also ``blocks``, the numbers of the encoder's blocks in use, and for every cascade that has one
+        ``fusion``, the weight of each block, and ``fused``, the cascade's number from 1. Of mixed denoisers
+        ``gates``, the mean gate over the last batch of training, and ``gated``, likewise. Empty lists
+        without them.
     """
     cascades: list[Any] = list(network.cascades)
-    denoisers = [cascade.denoiser for cascade in cascades]
-    fused = [denoiser for denoiser in denoisers if hasattr(denoiser, "fusion")]
+    denoisers = {number: cascade.denoiser for number, cascade in enumerate(cascades, start=1)}
+    priors = {number: getattr(denoiser, "prior", denoiser) for number, denoiser in denoisers.items()}
+    fused = {number: prior for number, prior in priors.items() if hasattr(prior, "fusion")}
+    gated = {number: mixed for number, mixed in denoisers.items() if hasattr(mixed, "mean_gate")}
     return {
         **_of_physics(cascades),
-        "blocks": list(fused[0].encoder.blocks) if fused else [],
-        "fusion": [denoiser.fusion.weights().tolist() for denoiser in fused],
+        "blocks": list(next(iter(fused.values())).encoder.blocks) if fused else [],
+        "fused": list(fused),
+        "fusion": [prior.fusion.weights().tolist() for prior in fused.values()],
+        "gated": list(gated),
+        "gates": [mixed.mean_gate.item() for mixed in gated.values()],
     }
 
 
@@ -60,10 +67,18 @@ def size_of(network: UnrolledNetwork) -> dict[str, float]:
     for parameter in network.parameters():
         parameters[parameter.requires_grad] += parameter.numel()
     cascades: list[Any] = list(network.cascades)
-    with FlopCounterMode(display=False) as counter:
-        cascades[0].denoiser(torch.zeros(1, *SLICE, dtype=torch.complex64))
+    # those of one architecture take the same operations
+    alike = {str(cascade.denoiser): cascade.denoiser for cascade in cascades}
+    flop = {architecture: _flop(denoiser) for architecture, denoiser in alike.items()}
     return {
         "trained": parameters[True],
         "frozen": parameters[False],
-        "flop": counter.get_total_flops() * len(cascades),
+        "flop": sum(flop[str(cascade.denoiser)] for cascade in cascades),
     }
+
+
+def _flop(denoiser: torch.nn.Module) -> int:
+    with FlopCounterMode(display=False) as counter:
+        denoiser(torch.zeros(1, *SLICE, dtype=torch.complex64))
+    flop: int = counter.get_total_flops()
+    return flop

@@ -1,7 +1,8 @@
 """Denoisers and physics by name: functions with options of their own.
 
 Denoisers are in the files of ``fm_unroll/models/denoisers/``. A method is a denoiser's name, or an encoder's:
-the denoiser that is registered for :data:`ANY_ENCODER` then stands on that encoder. A physics, ``paper`` or
+the denoiser that is registered for :data:`ANY_ENCODER` then stands on that encoder. A method may also name
+several in turn (:mod:`fm_unroll.methods`); it has the options of them all. A physics, ``paper`` or
 ``anchored``, chains denoisers to a network.
 """
 
@@ -10,16 +11,17 @@ import importlib
 import inspect
 import pkgutil
 from argparse import ArgumentError
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Union
 
 from jsonargparse import ArgumentParser
 from torch import nn
 
-from fm_unroll.encoders import list_encoders
+from fm_unroll.encoders import FrozenEncoder, list_encoders
 from fm_unroll.errors import InputError
+from fm_unroll.methods import cascades_of, parts_of
 
 Builder = Callable[..., Any]
 PAPER = "paper"  # the physics of the published method
@@ -34,14 +36,16 @@ class Entry:
 
     Attributes:
         build: the function; its keyword-only parameters are the options.
+        made_of: names of denoisers that it is made of, whose options it has as well.
         defaults: values of options under this name, where they differ from the function's own.
     """
 
     build: Builder
+    made_of: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
-    def options(self) -> dict[str, inspect.Parameter]:
-        """Return name, type and default of every option."""
+    def own_options(self) -> dict[str, inspect.Parameter]:
+        """Return name, type and default of every option that the function itself states."""
         parameters = inspect.signature(self.build, eval_str=True).parameters.values()
         return {
             option.name: option.replace(default=self.defaults.get(option.name, option.default))
@@ -49,12 +53,37 @@ class Entry:
             if option.kind is option.KEYWORD_ONLY
         }
 
+    def options(self) -> dict[str, inspect.Parameter]:
+        """Return name, type and default of every option, those of what it is made of first."""
+        return merged([*(_ENTRIES[name].options() for name in self.made_of), self.own_options()])
+
+    def modules(self) -> set[str]:
+        """Names of the modules that define it."""
+        return {self.build.__module__}.union(*(_ENTRIES[name].modules() for name in self.made_of))
+
 
 _ENTRIES: dict[str, Entry] = {}
 _PHYSICS: dict[str, Entry] = {}
 
 
-def register_denoiser(name: str, **defaults: object) -> Callable[[Builder], Builder]:
+def merged(several: Iterable[Mapping[str, inspect.Parameter]]) -> dict[str, inspect.Parameter]:
+    """The options of several denoisers together.
+
+    One that several have goes to each of them. Where their defaults differ its own is None: not given, so
+    that each keeps its own.
+    """
+    together: dict[str, inspect.Parameter] = {}
+    for options in several:
+        for name, option in options.items():
+            other = together.get(name, option)
+            together[name] = option.replace(
+                default=option.default if option.default == other.default else None,
+                annotation=Union[other.annotation, option.annotation],  # noqa: UP007  # values, not types
+            )
+    return together
+
+
+def register_denoiser(name: str, *made_of: str, **defaults: object) -> Callable[[Builder], Builder]:
     """Make a denoiser known by a name: to :func:`build_model`, to configs and to the command line.
 
     The function that is decorated takes ``num_cascades``, an ``encoder`` if it is registered for
@@ -64,6 +93,8 @@ def register_denoiser(name: str, **defaults: object) -> Callable[[Builder], Buil
 
     Args:
         name: name of the method; one function may be registered under several.
+        made_of: names of registered denoisers that it is made of. It has their options as well, takes them as
+            ``**options``, and hands them on by :func:`build_denoisers`.
         defaults: defaults of its options under this name, where they differ from the function's own.
 
     Raises:
@@ -73,7 +104,7 @@ def register_denoiser(name: str, **defaults: object) -> Callable[[Builder], Buil
     def register(build: Builder) -> Builder:
         if name in _ENTRIES:
             raise InputError(f"denoiser {name!r} is registered already: choose another name")
-        _ENTRIES[name] = Entry(build, defaults)
+        _ENTRIES[name] = Entry(build, made_of, defaults)
         return build
 
     return register
@@ -132,39 +163,51 @@ def list_methods() -> list[str]:
     return [*(name for name in list_denoisers() if name != ANY_ENCODER), *list_encoders()]
 
 
-def check_method(method: str) -> None:
-    """Refuse a name that :func:`build_model` does not know.
+def find_denoiser(name: str) -> Entry:
+    """Return a denoiser.
+
+    Args:
+        name: a method of one name.
 
     Raises:
         InputError: the name is unknown; the message gives the nearest ones.
     """
-    if method not in list_methods() and not method.startswith("timm/"):
-        near = difflib.get_close_matches(method, list_methods()) or list_methods()
-        raise InputError(f"unknown method {method!r}: did you mean {', '.join(near)}?")
+    if name not in list_methods() and not name.startswith("timm/"):
+        near = difflib.get_close_matches(name, list_methods()) or list_methods()
+        raise InputError(f"unknown method {name!r}: did you mean {', '.join(near)}?")
+    denoisers = list_denoisers()
+    return denoisers.get(name, denoisers[ANY_ENCODER])
 
 
-def find_denoiser(method: str) -> Entry:
-    """Return the denoiser of a method.
+def find_denoisers(method: str) -> dict[str, Entry]:
+    """Return the denoisers of a method by name, each once.
+
+    Raises:
+        InputError: a name is unknown, or the method is not written as a list is.
+    """
+    return {name: find_denoiser(name) for name, _ in parts_of(method)}
+
+
+def denoiser_options(method: str) -> dict[str, inspect.Parameter]:
+    """Return name, type and default of every option of a method's denoisers, see :func:`merged`.
 
     Raises:
         InputError: the method is unknown.
     """
-    check_method(method)
-    denoisers = list_denoisers()
-    return denoisers.get(method, denoisers[ANY_ENCODER])
+    return merged(entry.options() for entry in find_denoisers(method).values())
 
 
 def options_of(method: str, physics: str = PAPER) -> dict[str, inspect.Parameter]:
-    """Return name, type and default of every option of a method's denoiser and of a physics.
+    """Return name, type and default of every option of a method's denoisers and of a physics.
 
     Raises:
         InputError: one of them is unknown.
     """
-    return find_denoiser(method).options() | find_physics(physics).options()
+    return denoiser_options(method) | find_physics(physics).options()
 
 
 def effective_options(method: str, given: Mapping[str, object], physics: str = PAPER) -> dict[str, Any]:
-    """Return the options of a method's denoiser and of a physics: those given, and the others' defaults.
+    """Return the options of a method's denoisers and of a physics: those given, and the others' defaults.
 
     Args:
         method: the method.
@@ -208,9 +251,41 @@ def typed(method: str, option: inspect.Parameter, value: object) -> Any:
         raise InputError(f"method {method!r}: {option.name} is {value!r}, expected {kind}") from None
 
 
-def build_denoisers(method: str, num_cascades: int, given: Mapping[str, object]) -> list[nn.Module]:
-    """Build a method's denoisers, one per cascade; see :func:`effective_options`."""
-    options = {name: effective_options(method, given)[name] for name in find_denoiser(method).options()}
-    encoder = {} if method in list_denoisers() else {"encoder": method}
-    denoisers: list[nn.Module] = find_denoiser(method).build(num_cascades, **encoder, **options)
+def build_denoisers(method: str, num_cascades: int | None, given: Mapping[str, object]) -> list[nn.Module]:
+    """Build a method's denoisers, one per cascade; those of one name share what they can.
+
+    Args:
+        method: one name, or a list.
+        num_cascades: see :func:`fm_unroll.methods.cascades_of`.
+        given: options by name. Each denoiser takes those that it has.
+
+    Raises:
+        InputError: the method is unknown, or an option has another type or cannot be used.
+    """
+    names = cascades_of(method, num_cascades)
+    built = {
+        name: iter(_build_alike(name, entry, names.count(name), given))
+        for name, entry in find_denoisers(method).items()
+    }
+    denoisers = [next(built[name]) for name in names]
+    share_encoders(denoisers)
     return denoisers
+
+
+def _build_alike(name: str, entry: Entry, num_cascades: int, given: Mapping[str, object]) -> list[nn.Module]:
+    own = {option: given.get(option) for option in entry.options()}
+    encoder = {} if name in list_denoisers() else {"encoder": name}
+    denoisers: list[nn.Module] = entry.build(num_cascades, **encoder, **effective_options(name, own))
+    return denoisers
+
+
+def share_encoders(denoisers: Iterable[nn.Module]) -> None:
+    """Let frozen encoders that compute the same be one, as those of ``clip x 4, mixed x 4``."""
+    modules = dict.fromkeys(module for denoiser in denoisers for module in denoiser.modules())
+    if sum(isinstance(module, FrozenEncoder) for module in modules) < 2:
+        return
+    known: dict[tuple[object, ...], FrozenEncoder] = {}
+    for module in modules:
+        encoder = getattr(module, "encoder", None)
+        if isinstance(encoder, FrozenEncoder):
+            module.encoder = known.setdefault(encoder.identity(), encoder)

@@ -60,10 +60,8 @@ class UnrolledNetwork(nn.Module, ABC):
         iterate, *constants = self.begin(masked_kspace, mask, num_acs)
         for number, cascade in enumerate(self.cascades):
             if torch.is_grad_enabled() and self.checkpoint_every and number % self.checkpoint_every == 0:
-                # nothing in a cascade is random, so there is no random state to put back
-                iterate = checkpoint(
-                    cascade, iterate, *constants, use_reentrant=False, preserve_rng_state=False
-                )
+                # with the random state of the first time: a mixed denoiser draws branches
+                iterate = checkpoint(cascade, iterate, *constants, use_reentrant=False)
             else:
                 iterate = cascade(iterate, *constants)
         return self.finish(iterate, *constants)
@@ -77,10 +75,9 @@ class UnrolledNetwork(nn.Module, ABC):
         """Coil images, complex64, ``(batch, coil, readout, phase)``, of the last iterate."""
 
     @property
-    def encoder(self) -> FrozenEncoder | None:
-        """The frozen encoder that the cascades share, if the denoisers have one."""
-        encoder = getattr(self.cascades[0].denoiser, "encoder", None)
-        return encoder if isinstance(encoder, FrozenEncoder) else None
+    def encoders(self) -> list[FrozenEncoder]:
+        """The frozen encoders of the denoisers, in the order of the cascades; each that is shared once."""
+        return [module for module in self.cascades.modules() if isinstance(module, FrozenEncoder)]
 
 
 def check_input(masked_kspace: Tensor, mask: Tensor, num_acs: int) -> None:

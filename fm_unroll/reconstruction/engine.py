@@ -5,7 +5,7 @@ that one network gives one image of one measurement, whoever asks.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -34,10 +34,10 @@ def accelerate(batch: KSpaceBatch, pattern: SamplingPattern | None) -> KSpaceBat
 
 @contextmanager
 def in_float32(network: nn.Module, batch: KSpaceBatch) -> Iterator[None]:
-    """Compute in float32 on a batch's device, the frozen encoder of a network included if it has one."""
-    encoder = getattr(network, "encoder", None)
-    frozen = nullcontext() if encoder is None else encoder.in_float32()
-    with torch.autocast(batch.kspace.device.type, enabled=False), frozen:
+    """Compute in float32 on a batch's device, the frozen encoders of a network included if it has any."""
+    with torch.autocast(batch.kspace.device.type, enabled=False), ExitStack() as stack:
+        for encoder in getattr(network, "encoders", ()):
+            stack.enter_context(encoder.in_float32())
         yield
 
 

@@ -283,8 +283,8 @@ def fusion_weights(priors: Mapping[Arm, Mapping[str, Any]]) -> Figure:
     """Learned weights of the encoder's blocks (one heat map per arm) and step sizes, over cascades.
 
     Args:
-        priors: arm -> ``fusion`` (cascades x blocks), ``step_sizes`` (cascades), ``blocks`` (their
-            numbers).
+        priors: arm -> ``fusion`` (cascades x blocks), ``step_sizes`` (cascades), ``blocks`` and ``fused``
+            (the numbers of blocks and of cascades that have them).
     """
     fused = {arm: prior for arm, prior in priors.items() if prior.get("fusion")}
     stepped = {arm: prior for arm, prior in priors.items() if prior.get("step_sizes")}
@@ -297,8 +297,9 @@ def fusion_weights(priors: Mapping[Arm, Mapping[str, Any]]) -> Figure:
         weights = np.asarray(prior["fusion"], float).T
         picture = axis.imshow(weights, cmap="cividis", vmin=0, vmax=highest, aspect="auto", origin="lower")
         axis.set_yticks(range(len(weights)), prior["blocks"])
-        axis.set_xticks(range(0, weights.shape[1], 2 if weights.shape[1] > 6 else 1))
-        axis.set_xticklabels([str(int(tick) + 1) for tick in axis.get_xticks()])
+        cascades = prior.get("fused") or range(1, weights.shape[1] + 1)  # records of 0.1 have all
+        step = 2 if len(cascades) > 6 else 1
+        axis.set_xticks(range(0, len(cascades), step), list(map(str, cascades[::step])))
         axis.set(xlabel="cascade", title=wrapped(arm.label, 1.4))
         axis.grid(False)
         axis.spines[:].set_visible(False)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fm_unroll.evaluation.arms import BASELINE, Arm
+from fm_unroll.evaluation.arms import AND, BASELINE, Arm
 from fm_unroll.evaluation.endpoint import Answer, Endpoint, Verdict
 from fm_unroll.evaluation.inference import MIN_SUBJECTS
 from fm_unroll.evaluation.metric_table import METRICS
@@ -153,15 +153,20 @@ def _method_labels(methods: Iterable[str]) -> str:
 
 
 def _notices_of_training(records: pd.DataFrame) -> Iterator[str]:
-    own = (records.encoder == "random") & (records.method == "random")
-    foreign = records[(records.encoder != "") & ~own & ~records.encoder_weights.isin(["", "pretrained"])]
-    for weights, group in foreign.groupby("encoder_weights"):
+    foreign: dict[str, set[str]] = {}
+    kinds = records[["method", "encoder", "encoder_weights"]].drop_duplicates()
+    for method, encoders, carried in kinds.itertuples(index=False, name=None):
+        for encoder, weights in zip(encoders.split(AND), carried.split(AND), strict=False):
+            own = encoder == method == "random"
+            if encoder and not own and weights not in ("", "pretrained"):
+                foreign.setdefault(weights, set()).add(method)
+    for weights, methods in sorted(foreign.items()):
         kind = (
             "random weights: a control, not a foundation model"
             if weights == "random"
             else f"weights from the file {weights.removeprefix('file:')}, not the published pretrained ones"
         )
-        yield f"{_method_labels(group.method)}: the frozen encoder carries {kind}."
+        yield f"{_method_labels(methods)}: the frozen encoder carries {kind}."
     if records.trained_on_synthetic.any():
         yield f"Trained on phantoms: {_method_labels(records[records.trained_on_synthetic].method)}."
 

@@ -245,11 +245,11 @@ class ReconstructionWriter(BasePredictionWriter):
 
 def origin(trainer: Trainer, volumes: Sequence[Volume]) -> dict[str, Any]:
     """What reconstructions of some volumes are made of: data, network and masks."""
-    data, encoder = data_of(trainer), cast(ReconstructionTask, trainer.lightning_module).network.encoder
+    data, network = data_of(trainer), cast(ReconstructionTask, trainer.lightning_module).network
     return {
         "data": str(data.root.resolve()),
         "checkpoint_sha256": file_sha256(Path(trainer.ckpt_path)) if trainer.ckpt_path else "",
-        "encoder_sha256": encoder.sha256 if encoder else "",
+        "encoder_sha256": ", ".join(encoder.sha256 for encoder in network.encoders),
         # undersampled files come with masks of their own
         "sampling": data.sampling.to_config() if any(v.fully_sampled for v in volumes) else None,
     }

@@ -12,6 +12,7 @@ from typing import Any, Optional, Union
 
 from lightning.pytorch.cli import LightningArgumentParser
 
+from fm_unroll.methods import cascades_of
 from fm_unroll.models.registry import PAPER, Builder, effective_options, list_denoisers, list_physics
 
 
@@ -20,14 +21,14 @@ def add_denoiser_options(parser: LightningArgumentParser) -> None:
     types: dict[str, list[Any]] = {}
     entries = [*list_denoisers().values(), *list_physics().values()]
     for entry in entries:
-        for name, option in entry.options().items():
+        for name, option in entry.own_options().items():
             types.setdefault(name, []).append(option.annotation)
     group = parser.add_argument_group(
         "Options of the method's denoiser and of the physics; others than their own are refused"
     )
     added: set[str | int] = set()
     for entry in entries:
-        names = {name: Optional[Union[tuple(types[name])]] for name in entry.options()}  # noqa: UP007, UP045
+        names = {name: Optional[Union[tuple(types[name])]] for name in entry.own_options()}  # noqa: UP007, UP045
         group.add_function_arguments(nothing_given(entry.build, names), "model", as_group=False, skip=added)
         added.update(names)
 
@@ -49,7 +50,7 @@ def nothing_given(build: Builder, types: Mapping[str, Any]) -> Builder:
 
 
 def settle_options(model: dict[str, Any], named: Collection[str] | None = None) -> dict[str, Any]:
-    """Return a config's ``model`` section with the effective options of its method, and none of the others.
+    """Return a config's ``model`` section with its number of cascades and the options of its method alone.
 
     Args:
         model: the section.
@@ -61,5 +62,6 @@ def settle_options(model: dict[str, Any], named: Collection[str] | None = None) 
     entries = [*list_denoisers().values(), *list_physics().values()]
     options = {name for entry in entries for name in entry.options()}
     common = {name: value for name, value in model.items() if name not in options}
+    common["num_cascades"] = len(cascades_of(model["method"], model.get("num_cascades")))
     given = {name: model[name] for name in options & model.keys() if named is None or name in named}
     return {**common, **effective_options(model["method"], given, model.get("physics", PAPER))}

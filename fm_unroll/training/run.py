@@ -198,7 +198,8 @@ class ReconstructionCLI(LightningCLI):
         """Tell the data which network they are for, so that nobody is scored whom it has seen."""
         super().instantiate_classes()
         self.datamodule.verb = self.subcommand
-        if checkpoint := self.config[self.subcommand].ckpt_path:
+        config = self.config[self.subcommand]
+        if checkpoint := config.ckpt_path or (self.subcommand == "fit" and config.model.unet_from):
             facts = read_checkpoint(Path(checkpoint))["fm_unroll"]
             self.datamodule.networks = [Seen.of(facts, f"the checkpoint {checkpoint}")]
             then, now = facts.get("readout_crop", 1.0), self.datamodule.reader.readout_crop
@@ -278,9 +279,10 @@ class CommandCheck(ReconstructionCLI):
         """Refuse what would stop the run before its first step."""
         self.settle_model()
         refuse_no_work(str(self.subcommand), self.config[self.subcommand])
-        weights = self.config[self.subcommand].model.get("weights")
-        if weights and not Path(weights).is_file():
-            raise InputError(f"model.weights {weights} is not a file")
+        model = self.config[self.subcommand].model
+        for name in ("weights", "unet_from"):
+            if model.get(name) and not Path(model[name]).is_file():
+                raise InputError(f"model.{name} {model[name]} is not a file")
         self.subcommand = None
 
     def instantiate_classes(self) -> None:

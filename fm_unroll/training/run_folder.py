@@ -14,6 +14,7 @@ from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.files import read_json, visible, write_json
+from fm_unroll.methods import folder_name
 from fm_unroll.models.checkpoints import read_checkpoint
 
 # Set by W&B's agent for the runs that it starts. Users set WANDB_RUN_ID themselves as well, to name a run at
@@ -64,7 +65,7 @@ def run_folder(config: Namespace) -> Path:
     if given:
         return Path(given, run) if run and Path(given).name != run else Path(given)
     acceleration = data_module(config).sampling.acceleration
-    method = CALLED.get(config.model.method, config.model.method).replace("/", "-")
+    method = folder_name(CALLED.get(config.model.method, config.model.method))
     return Path("runs", f"{method}_x{acceleration:g}", run or f"seed{config.seed_everything}")
 
 

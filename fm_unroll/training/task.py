@@ -1,6 +1,8 @@
 """The LightningModule: how a network is trained, validated and applied."""
 
+import hashlib
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,9 +16,10 @@ from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import center_crop
 from fm_unroll.errors import InputError
+from fm_unroll.methods import cascades_of
 from fm_unroll.metrics import VOLUME_METRICS, score_slices, volume_metrics
 from fm_unroll.models import build_model
-from fm_unroll.models.checkpoints import require_encoder
+from fm_unroll.models.checkpoints import require_encoders, start_from
 from fm_unroll.models.compilation import compile_denoisers
 from fm_unroll.models.insight import learned_weights
 from fm_unroll.models.registry import effective_options
@@ -40,11 +43,12 @@ class ReconstructionTask(LightningModule):
         learning_rate_factor: float = 0.1,
         any_encoder: bool = False,
         compile: bool = False,
-        num_cascades: int = 12,
+        num_cascades: int | None = None,
         sens_chans: int = 8,
         sens_pools: int = 4,
         checkpoint_cascades: Literal["none", "all"] | int = "none",
         physics: str = "paper",
+        unet_from: Path | None = None,
         **options: object,
     ) -> None:
         """Build the network.
@@ -57,20 +61,24 @@ class ReconstructionTask(LightningModule):
             learning_rate_factor: what it is multiplied by.
             any_encoder: load checkpoints even if they were trained over another encoder.
             compile: compile the denoisers for training by ``torch.compile``; the first steps take minutes.
-            num_cascades: number of unrolled iterations.
+            num_cascades: number of unrolled iterations; None: what the method's numbers add up to, else 12.
             sens_chans: channels of the sensitivity estimator's first convolution.
             sens_pools: pooling layers of the sensitivity estimator.
             checkpoint_cascades: ``all``, ``none``, or a number n for every n-th cascade: these trade time for
                 memory in training.
             physics: ``paper`` (equation 4) or ``anchored``, see :func:`fm_unroll.models.build_model`.
-            options: options of the method's denoiser, and of the physics.
+            unet_from: checkpoint of ``varnet`` of the same physics and sizes, from which the U-Nets of
+                ``mixed`` start, with maps and step sizes. The run takes its split, and needs it once.
+            options: options of the method's denoisers, and of the physics.
 
         Raises:
             InputError: the method, the loss or an option is unknown or cannot be used.
         """
         super().__init__()
         require_rate(learning_rate)
-        options = effective_options(method, options, physics)  # for checkpoints; loggers get the config
+        # for checkpoints; loggers get the config
+        num_cascades = len(cascades_of(method, num_cascades))
+        options = effective_options(method, options, physics)
         self.save_hyperparameters(logger=False)
         self.loss = build_loss(loss)
         self.network = build_model(
@@ -86,6 +94,11 @@ class ReconstructionTask(LightningModule):
         """Reconstruct a batch: float32, ``(batch, *crop)``."""
         return center_crop(self.network(batch.kspace, batch.mask, batch.num_acs), batch.crop)
 
+    def setup(self, stage: str) -> None:
+        """Start from trained U-Nets where they are given; a run that goes on has its own."""
+        if stage == "fit" and self.hparams["unet_from"] and not self.trainer.ckpt_path:
+            start_from(self.network, dict(self.hparams), self.hparams["unet_from"])
+
     def on_fit_start(self) -> None:
         """Compile, now that the network is on its device."""
         if self.hparams["compile"]:
@@ -94,6 +107,11 @@ class ReconstructionTask(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Log the learning rate of the epoch."""
         self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_train_batch_start(self, batch: KSpaceBatch, batch_idx: int) -> None:
+        """Seed what is random in the network, so that a run that was interrupted goes on as it would have."""
+        step = (data_of(self.trainer).seed, self.current_epoch, batch_idx, self.global_rank)
+        torch.manual_seed(int.from_bytes(hashlib.sha256(repr(step).encode()).digest()[:8]))
 
     def on_train_epoch_end(self) -> None:
         """Log the mean loss over all slices of the epoch, and what the prior has learned so far."""
@@ -105,7 +123,9 @@ class ReconstructionTask(LightningModule):
         for name in ("step_size", "strength", "pull"):
             for cascade, value in enumerate(learned.get(f"{name}s", ()), start=1):
                 self.log(f"{name}/cascade_{cascade}", value)
-        for cascade, weights in enumerate(learned["fusion"], start=1):
+        for cascade, gate in zip(learned["gated"], learned["gates"], strict=True):
+            self.log(f"gate/cascade_{cascade}", gate)
+        for cascade, weights in zip(learned["fused"], learned["fusion"], strict=True):
             for block, weight in zip(learned["blocks"], weights, strict=True):
                 self.log(f"fusion/cascade_{cascade}_block_{block}", weight)
 
@@ -179,15 +199,18 @@ class ReconstructionTask(LightningModule):
             self.log(f"{stage}/{name}", mean.float(), prog_bar=name != "nmse")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the facts that evaluation needs; the frozen encoder stays outside, by name and hash."""
-        encoder, data = self.network.encoder, data_of(self.trainer)
+        """Add the facts that evaluation needs; frozen encoders stay outside, by name and hash."""
+        data = data_of(self.trainer)
         checkpoint["fm_unroll"] = {
-            "encoder": {
-                "name": encoder.name if encoder else "",
-                "sha256": encoder.sha256 if encoder else "",
-                "weights": encoder.weights_label if encoder else "",
-                "untold": dict(encoder.untold) if encoder else {},
-            },
+            "encoders": [
+                {
+                    "name": encoder.name,
+                    "sha256": encoder.sha256,
+                    "weights": encoder.weights_label,
+                    "untold": dict(encoder.untold),
+                }
+                for encoder in self.network.encoders
+            ],
             "anatomy": data.anatomy,
             "contrasts": sorted({volume.contrast for volume in data.volumes("train")}),
             "readout_crop": data.reader.readout_crop,
@@ -205,7 +228,7 @@ class ReconstructionTask(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that was trained over another encoder, and go on with its epoch's loss."""
         if not self.hparams["any_encoder"]:
-            require_encoder(self.network, checkpoint)
+            require_encoders(self.network, checkpoint)
         total, slices = checkpoint["fm_unroll"].get("train_loss", (0.0, 0))
         self.train_loss = (total, slices) if self.global_rank == 0 else (0.0, 0)
 

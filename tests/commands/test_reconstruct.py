@@ -232,7 +232,7 @@ def test_the_encoders_weights_may_have_moved(synthetic, tmp_path, capsys):
         "sens_chans": 2,
         "sens_pools": 1,
     }
-    encoder = ReconstructionTask(**settings).network.encoder
+    encoder = ReconstructionTask(**settings).network.encoders[0]
     told = {"name": encoder.name, "sha256": encoder.sha256, "weights": encoder.weights_label}
     path = save_checkpoint(tmp_path / "vit.ckpt", synthetic, settings=settings, encoder=told)
     file, options = synthetic / HEART, ["--checkpoint", path, "--output", tmp_path / "a.png"]

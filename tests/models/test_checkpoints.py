@@ -20,10 +20,8 @@ PRIOR = {"method": "tiny", **TINY_PRIOR}
 def save(path: Path, network: UnrolledNetwork, settings: dict) -> Path:
     """A checkpoint of a network, with what ``fit`` says of its settings and its encoder."""
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    encoder = {"sha256": "", "untold": {}}
-    if network.encoder:
-        encoder = {"sha256": network.encoder.sha256, "untold": network.encoder.untold}
-    facts = {"encoder": encoder, "anatomy": "cardiac"}
+    encoders = [{"sha256": encoder.sha256, "untold": encoder.untold} for encoder in network.encoders]
+    facts = {"encoders": encoders, "anatomy": "cardiac"}
     content = {"state_dict": tensors, "hyper_parameters": settings, "fm_unroll": facts}
     torch.save(content, path)
     return path
@@ -43,7 +41,7 @@ def test_weights_that_are_given_are_built_whatever_the_checkpoint_says(published
     path = save(tmp_path / "a.ckpt", trained, PRIOR)
     loaded = load_network(path, weights)
     key = "blocks.1.attn.qkv.weight"
-    assert torch.equal(loaded.encoder.vit.state_dict()[key], state[key])
+    assert torch.equal(loaded.encoders[0].vit.state_dict()[key], state[key])
     with pytest.raises(InputError, match="trained over the encoder"):
         load_network(path)  # over random weights, as its settings say
 
@@ -51,11 +49,11 @@ def test_weights_that_are_given_are_built_whatever_the_checkpoint_says(published
 def test_another_encoder_is_loaded_only_where_any_may_be(published, tmp_path):
     weights, state = published
     trained = build_model(**PRIOR)
-    with pytest.raises(InputError, match=f"trained over the encoder {trained.encoder.sha256[:12]}"):
+    with pytest.raises(InputError, match=f"trained over the encoder {trained.encoders[0].sha256[:12]}"):
         load_network(save(tmp_path / "a.ckpt", trained, PRIOR | {"any_encoder": False}), weights)
     loaded = load_network(save(tmp_path / "b.ckpt", trained, PRIOR | {"any_encoder": True}), weights)
     key = "blocks.0.mlp.fc1.weight"
-    assert torch.equal(loaded.encoder.vit.state_dict()[key], state[key])
+    assert torch.equal(loaded.encoders[0].vit.state_dict()[key], state[key])
 
 
 def test_a_network_comes_back_in_evaluation_mode_with_its_tensors(tmp_path):
@@ -116,7 +114,7 @@ def test_files_of_no_checkpoint_are_refused(published, tiny, tmp_path):
     """With the reason: another hash, another encoder, no such file."""
     path = trained_over(weights_file(tmp_path / "1.pt", tiny, 1))
     other = weights_file(tmp_path / "2.pt", tiny, 2)
-    has = build_model(**PRIOR | {"weights": str(other), "pretrained": True}).encoder.sha256
+    has = build_model(**PRIOR | {"weights": str(other), "pretrained": True}).encoders[0].sha256
     with pytest.raises(InputError, match=rf"--weights .*2\.pt: has the encoder of none.*1\.ckpt.* is {has}"):
         find_moved_weights([path], [other])
     without = save(tmp_path / "varnet.ckpt", build_model(**VARNET), VARNET)
@@ -138,7 +136,7 @@ def test_encoder_that_computes_otherwise_is_refused_though_its_tensors_are_the_s
     path = save(tmp_path / "a.ckpt", build_model(**PRIOR), PRIOR)
     load_network(path)
     content = torch.load(path, weights_only=True)
-    content["fm_unroll"]["encoder"]["untold"]["activation"] = "quick_gelu"
+    content["fm_unroll"]["encoders"][0]["untold"]["activation"] = "quick_gelu"
     torch.save(content, path)
     with pytest.raises(InputError, match="with activation quick_gelu, this one has gelu"):
         load_network(path)

@@ -146,7 +146,7 @@ def test_a_trained_embedding_stands_in_for_the_encoder_and_nothing_else():
     ]
     assert shapes[0] == shapes[1]
     assert trainable(control) - trainable(prior) == 3 * 16 * 16 * 768 + 768 + 14 * 14 * 768
-    assert all(p.requires_grad for p in control.parameters()) and control.encoder is None
+    assert all(p.requires_grad for p in control.parameters()) and control.encoders == []
     assert len({id(cascade.denoiser.encoder) for cascade in control.cascades}) == 1
 
 

@@ -34,4 +34,4 @@ def test_encoder_of_an_evaluation_is_in_float32_whatever_training_asked_for(
     torch.testing.assert_close(images[1], images[0], rtol=0, atol=0)
     maps = [change_map(network, batch) for network in networks]
     torch.testing.assert_close(maps[1], maps[0], rtol=0, atol=0)
-    assert networks[1].encoder.precision == "bfloat16"
+    assert networks[1].encoders[0].precision == "bfloat16"

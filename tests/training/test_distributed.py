@@ -112,8 +112,8 @@ def test_the_encoder_stays_frozen_in_all_processes(run_dir):
     network = load_network(run_dir / "checkpoints" / "last.ckpt")
     checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
     fresh = build_encoder("timm/vit_tiny_patch16_224", pretrained=False, blocks=[1, 2, 3])
-    assert checkpoint["fm_unroll"]["encoder"]["sha256"] == fresh.compute_sha256()
-    assert network.encoder.compute_sha256() == fresh.compute_sha256()
+    assert checkpoint["fm_unroll"]["encoders"][0]["sha256"] == fresh.compute_sha256()
+    assert network.encoders[0].compute_sha256() == fresh.compute_sha256()
     assert not any("encoder" in name for name in weights(run_dir / "checkpoints" / "last.ckpt"))
 
 

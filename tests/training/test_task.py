@@ -119,15 +119,17 @@ def test_the_frozen_encoder_is_not_in_the_checkpoint_but_named_in_it(run_dir):
     checkpoint = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)
     assert not any("encoder" in name for name in checkpoint["state_dict"])
     network = load_network(run_dir / "checkpoints" / "best.ckpt")
-    assert checkpoint["fm_unroll"]["encoder"] == {
-        "name": "timm/vit_tiny_patch16_224",
-        "sha256": network.encoder.compute_sha256(),
-        "weights": "random",
-        "untold": {"activation": "gelu", "layer-norm eps": 1e-6, "heads": 3},
-    }
+    assert checkpoint["fm_unroll"]["encoders"] == [
+        {
+            "name": "timm/vit_tiny_patch16_224",
+            "sha256": network.encoders[0].compute_sha256(),
+            "weights": "random",
+            "untold": {"activation": "gelu", "layer-norm eps": 1e-6, "heads": 3},
+        }
+    ]
     optimised = sum(len(group["params"]) for group in checkpoint["optimizer_states"][0]["param_groups"])
     assert optimised == len([p for p in network.parameters() if p.requires_grad])
-    assert not network.train().encoder.training
+    assert not network.train().encoders[0].training
 
 
 def test_the_checkpoint_says_what_it_was_trained_on(run_dir, synthetic):
@@ -179,7 +181,7 @@ def test_another_physics_is_trained_logged_and_brought_back(synthetic, tmp_path)
 
 def test_a_checkpoint_refuses_another_encoder(run_dir, tmp_path):
     checkpoint = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)
-    checkpoint["fm_unroll"]["encoder"]["sha256"] = "0" * 64
+    checkpoint["fm_unroll"]["encoders"][0]["sha256"] = "0" * 64
     torch.save(checkpoint, tmp_path / "other.ckpt")
     with pytest.raises(InputError, match="trained over the encoder 000000000000"):
         load_network(tmp_path / "other.ckpt")
@@ -197,7 +199,7 @@ def test_every_precision_trains_alike_over_the_same_encoder(run_dir, synthetic, 
         few = ["--trainer.limit_train_batches", "6", "--trainer.limit_val_batches", "1"]
         main(["fit", "--config", str(config), "--model.encoder_gradient", "through", *few])
         network = load_network(tmp_path / precision / "checkpoints" / "last.ckpt")
-        assert network.encoder.compute_sha256() == before.encoder.compute_sha256()
+        assert network.encoders[0].compute_sha256() == before.encoders[0].compute_sha256()
         losses[precision] = (
             pd.read_csv(tmp_path / precision / "metrics.csv")["train/loss_step"].dropna().to_numpy()
         )
