@@ -80,9 +80,12 @@ def upgrade_model(model: Content) -> Content:
     """
     if model.get("method") in RENAMED:
         model = {**model, "method": RENAMED[model["method"]]}
+    method = model.get("method", "varnet")
+    # version 0.1 had neither mixed denoisers nor several in turn, which have options of all kinds
+    if method == "mixed" or " x " in str(method):
+        return model
     if not model.keys() >= UNET_OPTIONS | DECODER_OPTIONS | ENCODER_OPTIONS:
         return model
-    method = model.get("method", "varnet")
     if method in {"varnet", "varnet_wide"}:
         foreign = DECODER_OPTIONS | ENCODER_OPTIONS
     else:

@@ -16,6 +16,7 @@ from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import center_crop
 from fm_unroll.errors import InputError
+from fm_unroll.files import at_home
 from fm_unroll.methods import cascades_of
 from fm_unroll.metrics import VOLUME_METRICS, score_slices, volume_metrics
 from fm_unroll.models import build_model
@@ -64,11 +65,9 @@ class ReconstructionTask(LightningModule):
             num_cascades: number of unrolled iterations; None: what the method's numbers add up to, else 12.
             sens_chans: channels of the sensitivity estimator's first convolution.
             sens_pools: pooling layers of the sensitivity estimator.
-            checkpoint_cascades: ``all``, ``none``, or a number n for every n-th cascade: these trade time for
-                memory in training.
+            checkpoint_cascades: cascades that trade time for memory: ``all``, ``none``, or n for every n-th.
             physics: ``paper`` (equation 4) or ``anchored``, see :func:`fm_unroll.models.build_model`.
-            unet_from: checkpoint of ``varnet`` of the same physics and sizes, from which the U-Nets of
-                ``mixed`` start, with maps and step sizes. The run takes its split, and needs it once.
+            unet_from: ``varnet`` checkpoint of the same physics and sizes, from which ``mixed`` starts.
             options: options of the method's denoisers, and of the physics.
 
         Raises:
@@ -76,31 +75,25 @@ class ReconstructionTask(LightningModule):
         """
         super().__init__()
         require_rate(learning_rate)
-        # for checkpoints; loggers get the config
         num_cascades = len(cascades_of(method, num_cascades))
-        options = effective_options(method, options, physics)
+        options = effective_options(method, options, physics)  # for checkpoints; loggers get the config
         self.save_hyperparameters(logger=False)
         self.loss = build_loss(loss)
         self.network = build_model(
             method, num_cascades, sens_chans, sens_pools, checkpoint_cascades, physics, **options
         )
         keep_constants_local(self)
-        # per slice, of the epoch under way
-        self.scores: dict[tuple[str, int, int], dict[str, Tensor]] = {}
-        # per volume, of the last validation or test
-        self.volume_scores: dict[str, dict[str, float]] = {}
+        self.scores: dict[tuple[str, int, int], dict[str, Tensor]] = {}  # per slice, of the epoch under way
+        self.volume_scores: dict[str, dict[str, float]] = {}  # per volume, of the last validation or test
 
     def forward(self, batch: KSpaceBatch) -> Tensor:
         """Reconstruct a batch: float32, ``(batch, *crop)``."""
         return center_crop(self.network(batch.kspace, batch.mask, batch.num_acs), batch.crop)
 
-    def setup(self, stage: str) -> None:
-        """Start from trained U-Nets where they are given; a run that goes on has its own."""
-        if stage == "fit" and self.hparams["unet_from"] and not self.trainer.ckpt_path:
-            start_from(self.network, dict(self.hparams), self.hparams["unet_from"])
-
     def on_fit_start(self) -> None:
-        """Compile, now that the network is on its device."""
+        """Take trained U-Nets, unless the run goes on with its own; compile, now on the device."""
+        if self.hparams["unet_from"] and not self.trainer.ckpt_path:
+            start_from(self.network, dict(self.hparams), at_home(self.hparams["unet_from"]))
         if self.hparams["compile"]:
             compile_denoisers(self.network, self.device)
 

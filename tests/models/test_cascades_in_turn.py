@@ -66,7 +66,7 @@ def test_each_option_goes_to_whoever_has_it():
 
 def test_the_number_of_cascades_is_that_of_the_list():
     assert len(build_model(IN_TURN, num_cascades=3, **SMALL).cascades) == 3
-    with pytest.raises(InputError, match="num_cascades is 12, method .* has 3"):
+    with pytest.raises(InputError, match=r"num_cascades is 12, method .* has 3"):
         build_model(IN_TURN, num_cascades=12, **SMALL)
 
 
