@@ -129,7 +129,7 @@ def upgrade_subjects(facts: dict[str, Any]) -> dict[str, Any]:
 
     Hearts were those of CMRxRecon's training set, of a year that nobody noted; others were fastMRI's.
     """
-    if "population" in facts:
+    if "population" in facts or "parts" in facts:
         return facts
     hearts = facts["anatomy"] == "cardiac"
     population = {

@@ -12,12 +12,13 @@ from fm_unroll.errors import InputError
 from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.models.classical import CLASSICAL
 from fm_unroll.models.release import GENERAL
-from fm_unroll.physics import Center, EquispacedSampling, SamplingPattern, pattern_from_config
-from fm_unroll.reconstruction.domain import ScanFacts, choose_sampling, outside_training
+from fm_unroll.physics import Center, EquispacedSampling, SamplingPattern
+from fm_unroll.reconstruction.domain import ScanFacts, choose_sampling, outside_training, sampling_of_training
 from fm_unroll.reconstruction.trust import WORTH
 from fm_unroll.reconstruction.volume import Reconstruction, as_volume, reconstruct_scan
 from fm_unroll.reconstruction.writers import WRITERS, Format, Picture, planned_files, remark
 from fm_unroll.report.trust_files import write_trust
+from fm_unroll.subjects.population import data_sets_of
 
 Method = Literal["cg_sense", "wavelet", "zero_filled"]
 DEFAULT_SAMPLING = EquispacedSampling(4, 0.08)
@@ -65,9 +66,10 @@ def reconstruct(
     """
     check_options(checkpoint, method, weights, trust, batch_size)
     trained = check_checkpoint(checkpoint, weights) if method is None else {}
-    scan = open_scan(file, axes, trained.get("readout_crop", 1.0))
+    crops = [part.get("readout_crop", 1.0) for part in data_sets_of(trained)] if trained else [1.0]
+    scan = open_scan(file, axes, min(crops))
     files = planned_files(output, formats, scan.volume, file)
-    usual = DEFAULT_SAMPLING if checkpoint is None else pattern_from_config(trained["sampling"])
+    usual = sampling_of_training(scan, trained) if checkpoint else DEFAULT_SAMPLING
     pattern = choose_sampling(scan, usual, acceleration, center, sampling)
     place = choose_device(device)
     network = CLASSICAL[method]() if method else load_network(checkpoint or GENERAL, weights)

@@ -1,5 +1,6 @@
 """Files in, samples out: readers of the layouts, scans, samples and data modules."""
 
+from fm_unroll.data.mixed import MixedData
 from fm_unroll.data.modules import CMRxReconData, FastMRIBrainData, FastMRIKneeData
 from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
 from fm_unroll.data.scan import Scan, open_scan
@@ -10,6 +11,7 @@ __all__ = [
     "FastMRIKneeData",
     "KSpaceBatch",
     "KSpaceSample",
+    "MixedData",
     "Scan",
     "open_scan",
 ]

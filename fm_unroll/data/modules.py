@@ -1,34 +1,29 @@
 """The LightningDataModules: they take a root folder and give undersampled batches on the device."""
 
 from abc import ABC
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch.distributed
-from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
-
 from fm_unroll.data.dataset import SliceDataset, Slices
-from fm_unroll.data.epoch import EpochPosition
 from fm_unroll.data.index import Index, build_index, measure_maxima, require_size
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.fastmri import FastMRIReader
 from fm_unroll.data.readers.reader import Reader
 from fm_unroll.data.refusals import SCORING, Stage, Verb, refuse_nameless, require_parts, warn_of
-from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
-from fm_unroll.data.sampler import EqualShapeBatchSampler
+from fm_unroll.data.sample import KSpaceBatch
+from fm_unroll.data.training_data import TrainingData
 from fm_unroll.data.undersampling import undersample
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
 from fm_unroll.physics import Center, EquispacedSampling, SamplingPattern, UniformSampling
 from fm_unroll.subjects.population import Population, Seen
-from fm_unroll.subjects.split import Split, SplitOptions
+from fm_unroll.subjects.split import Split, SplitOptions, split_content
 
 
-class KSpaceData(LightningDataModule, ABC):
+class KSpaceData(TrainingData, ABC):
     """What all data sets share: index, split by subject, loaders, undersampling on the device.
 
     Each has a sampling pattern of its own, for which another can be given. A value that is given beside it,
@@ -79,7 +74,7 @@ class KSpaceData(LightningDataModule, ABC):
             release: says which of several releases with the same ids this is, such as 2024; by default what
                 the folders tell.
         """
-        super().__init__()
+        super().__init__(batch_size, num_workers, seed)
         self.root = at_home(root)
         self.reader = reader
         self.sampling = sampling
@@ -87,10 +82,11 @@ class KSpaceData(LightningDataModule, ABC):
         file = None if split_file is None else at_home(split_file)
         self.splitting = SplitOptions(self.default_split, split, split_seed, file)
         self.release = release
-        self.position = EpochPosition()
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.seed = seed
+
+    def serve(self, verb: Verb, networks: Sequence[tuple[Seen, ...]]) -> None:
+        """Say what the data are for, see :meth:`TrainingData.serve`."""
+        self.verb = verb
+        self.networks = [seen for network in networks for seen in network]
 
     def prepare_data(self) -> None:
         """Index the files once, on one process; later processes find the result in the cache."""
@@ -181,6 +177,51 @@ class KSpaceData(LightningDataModule, ABC):
         """All slices of some volumes."""
         return SliceDataset(self.root, self.reader, volumes)
 
+    @property
+    def accelerations(self) -> tuple[float, float]:
+        """The least and the greatest nominal acceleration of the masks."""
+        return self.sampling.accelerations
+
+    @property
+    def readout_crops(self) -> list[float]:
+        """The share of the readout that is read."""
+        return [self.reader.readout_crop]
+
+    @property
+    def origin(self) -> str:
+        """Where the subjects come from, in words."""
+        return str(self.population)
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The split, by the name of its file."""
+        return {"split.json": self.division}
+
+    def group_of(self, volume: Volume, stage: Stage) -> Hashable:
+        """Sizes; where masks are the volume's own, also the number of their ACS lines."""
+        if stage == "train" or not volume.fully_sampled:
+            return volume.shape
+        pattern = self.sampling.drawn(volume.phase, volume.mask_seed)
+        return (*volume.shape, pattern.num_acs(volume.phase))
+
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the data, as plain values.
+
+        Its ``acceleration`` is a number or, where it varies, the least and the greatest.
+        """
+        low, high = map(float, self.accelerations)
+        return {
+            "anatomy": self.anatomy,
+            "contrasts": sorted({volume.contrast for volume in self.volumes("train")}),
+            "readout_crop": self.reader.readout_crop,
+            "synthetic": any(volume.synthetic for volume in self.index.volumes),
+            "acceleration": low if low == high else [low, high],
+            "sampling": self.sampling.to_config(),
+            "trained_on": self.describe_training(),
+            "population": asdict(self.population),
+            "subjects": split_content(self.division),
+        }
+
     def describe_training(self) -> dict[str, list[float]]:
         """The least and the greatest value of each size that a network saw in training: ``coils``, ...
 
@@ -188,8 +229,9 @@ class KSpaceData(LightningDataModule, ABC):
         """
         volumes = self.volumes("train")
         masks = [
-            self.sampling(phase, acquired=acquired)
+            pattern(phase, acquired=acquired)
             for phase, acquired in {(volume.phase, volume.acquired) for volume in volumes}
+            for pattern in self.sampling.ends(phase)
         ]
         seen: dict[str, list[float]] = {
             "coils": [volume.num_coils for volume in volumes],
@@ -200,63 +242,21 @@ class KSpaceData(LightningDataModule, ABC):
         }
         return {name: [min(values), max(values)] for name, values in seen.items()}
 
-    def train_dataloader(self) -> DataLoader[KSpaceSample]:
-        """Shuffled batches of equal matrix size. A resumed run begins where it left the epoch."""
-        loader = self.loader("train", shuffle=True)
-        if self.trainer is not None:
-            assert isinstance(loader.batch_sampler, EqualShapeBatchSampler)
-            self.position.resume(self.trainer, loader.batch_sampler)
-        return loader
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the run is within its epoch, for checkpoints."""
-        assert self.trainer is not None
-        return {"given": self.position.given(self.trainer)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take what :meth:`state_dict` said when a checkpoint was written."""
-        self.position = EpochPosition(given_before=state_dict["given"])
-
-    def val_dataloader(self) -> DataLoader[KSpaceSample]:
-        """Every slice of the validation subjects, once."""
-        return self.loader("val")
-
-    def test_dataloader(self) -> DataLoader[KSpaceSample]:
-        """Every slice of the test subjects, once."""
-        return self.loader("test")
-
-    def predict_dataloader(self) -> DataLoader[KSpaceSample]:
-        """The same slices as for testing; of the challenge's own parts for that, all."""
-        return self.test_dataloader()
-
-    def loader(self, stage: Stage, shuffle: bool = False) -> DataLoader[KSpaceSample]:
-        """A loader over one part of the split, sharded over processes where there are several."""
-        dataset = self.slices(self.volumes(stage))
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        batches = EqualShapeBatchSampler(
-            dataset.shapes,
-            self.batch_size,
-            shuffle=shuffle,
-            seed=self.seed,
-            num_replicas=torch.distributed.get_world_size() if distributed else 1,
-            rank=torch.distributed.get_rank() if distributed else 0,
-        )
-        return DataLoader(
-            dataset,
-            batch_sampler=batches,
-            num_workers=self.num_workers,
-            collate_fn=KSpaceBatch.collate,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
-        )
-
     def on_after_batch_transfer(self, batch: KSpaceBatch, dataloader_idx: int) -> KSpaceBatch:
         """Undersample on the device. Training masks depend on epoch and slice, others on the volume alone."""
+        return self.prepare(batch, self.training_seed)
+
+    def prepare(self, batch: KSpaceBatch, training_seed: str | None) -> KSpaceBatch:
+        """Undersample a batch on its device.
+
+        Args:
+            batch: slices as they were acquired.
+            training_seed: in training, that of the epoch; else None.
+        """
         seeds = None
-        if self.trainer is not None and self.trainer.training:
-            run = f"{self.seed}/{self.trainer.current_epoch}"
+        if training_seed is not None:
             slices = zip(batch.volume, batch.slice, batch.frame, strict=True)
-            seeds = [f"{run}/{volume}/{slice_}/{frame}" for volume, slice_, frame in slices]
+            seeds = [f"{training_seed}/{volume}/{slice_}/{frame}" for volume, slice_, frame in slices]
         return undersample(batch, self.sampling, seeds)
 
 

@@ -119,7 +119,7 @@ class KSpaceBatch:
         mask_seed: the seed of each slice's mask, see :attr:`Volume.mask_seed`.
         subject, contrast: as in :class:`~fm_unroll.data.volume.Volume`, for each slice.
         slice, frame: as in :class:`KSpaceSample`, for each slice.
-        acceleration: nominal acceleration of the applied pattern; NaN before, and for undersampled scans.
+        acceleration: nominal acceleration of each slice's mask; NaN before, and for undersampled scans.
         true_acceleration: available over acquired lines, for each slice; NaN before.
     """
 
@@ -136,7 +136,7 @@ class KSpaceBatch:
     contrast: list[str]
     slice: list[int]
     frame: list[int]
-    acceleration: float
+    acceleration: list[float]
     true_acceleration: list[float]
 
     def __repr__(self) -> str:
@@ -192,7 +192,7 @@ class KSpaceBatch:
             contrast=[volume.contrast for volume in volumes],
             slice=[sample.slice for sample in samples],
             frame=[sample.frame for sample in samples],
-            acceleration=float("nan"),
+            acceleration=[float("nan")] * len(samples),
             true_acceleration=[float("nan")] * len(samples),
         )
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+import fm_unroll.physics.varied  # noqa: F401  # so that configs and checkpoints may name its pattern
 from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
 from fm_unroll.physics import SamplingPattern, ifft2c, rss
 
@@ -19,16 +20,18 @@ def undersample(
         batch: slices as they were acquired. Undersampled ones are returned as they are.
         pattern: the sampling pattern.
         seeds: the seed of each slice's mask. None: the volume's, so that every slice of it has the same mask
-            whenever and wherever it is made.
+            whenever and wherever it is made. The number of ACS lines is that of the first slice.
 
     Returns:
         The batch with its masked k-space, mask, number of ACS lines, target and accelerations.
     """
     if not batch.fully_sampled:
         return batch
+    seeds = seeds or batch.mask_seed
+    pattern = pattern.of_batch(batch.mask.shape[-1], seeds[0])
     masks = [
         pattern(acquired.numel(), seed, acquired=extent(acquired))
-        for acquired, seed in zip(batch.mask.flatten(1).cpu(), seeds or batch.mask_seed, strict=True)
+        for acquired, seed in zip(batch.mask.flatten(1).cpu(), seeds, strict=True)
     ]
     lines = torch.stack([mask.lines for mask in masks]).to(batch.kspace.device)[:, None, None]
     return replace(
@@ -37,7 +40,7 @@ def undersample(
         mask=lines,
         num_acs=masks[0].num_acs,
         target=rss_image(batch.kspace, batch.crop) if batch.target is None else batch.target,
-        acceleration=pattern.acceleration,
+        acceleration=[mask.acceleration for mask in masks],
         true_acceleration=[mask.true_acceleration for mask in masks],
     )
 

@@ -24,13 +24,14 @@ class AlignedVolumes:
         center: sampling of the centre.
         acceleration: nominal acceleration.
         true_acceleration: mean over the volumes.
-        train_acceleration: nominal acceleration for which the trained methods were trained; NaN if there are
-            none.
+        train_acceleration: nominal acceleration for which the trained methods were trained, see
+            :class:`~fm_unroll.evaluation.records.SliceRecord`; NaN if there are none.
         synthetic: whether any volume is a phantom.
         subjects: the subject of every volume, shape (volumes,).
         slices: the number of slices of every volume, shape (volumes,).
         values: ``values[arm][metric]``, float64 of shape (runs, volumes), NaN where a slice failed.
         networks: SHA-256 of the checkpoint of every run of an arm; of a method without training ``[""]``.
+        trainings: tells the trainings of each trained arm apart: conditions with the same one share networks.
         training_data: hash of what each arm was trained on; empty without training, or if it is not known.
         missing: arm -> why it (or one of its runs) is not there.
     """
@@ -46,6 +47,7 @@ class AlignedVolumes:
     slices: NDArray[np.int_]
     values: dict[Arm, dict[str, Floats]]
     networks: dict[Arm, list[str]]
+    trainings: dict[Arm, float]
     training_data: dict[Arm, str]
     missing: dict[Arm, str]
 
@@ -84,6 +86,9 @@ def align(volumes: pd.DataFrame) -> list[AlignedVolumes]:
     Returns:
         One item per condition; anatomies in the paper's order, larger centers first, accelerations ascending.
     """
+    # a network for a range counts as one for another acceleration at each condition
+    first = volumes.groupby("checkpoint_sha256", observed=True).train_acceleration.transform("min")
+    volumes = volumes.assign(training=first)
     found = [_align(key, group) for key, group in volumes.groupby(list(CONDITION), sort=True)]
     return sorted(
         found, key=lambda c: (ANATOMIES.index(c.anatomy), c.dataset, center_order(c.center), c.acceleration)
@@ -141,6 +146,11 @@ def _align(key: tuple[str, str, str, float], group: pd.DataFrame) -> AlignedVolu
             for arm, runs in complete.items()
         },
         networks={arm: list(runs) for arm, runs in complete.items()},
+        trainings={
+            arm: min(run.training.min() for run in runs.values())
+            for arm, runs in complete.items()
+            if list(runs) != [""]
+        },
         training_data=group.groupby("arm").training_data.first().to_dict(),
         missing=missing,
     )

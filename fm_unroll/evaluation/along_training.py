@@ -23,7 +23,7 @@ NETWORK = ["arm", "train_acceleration", "training_data", "train_anatomy", "seed"
 def courses(records: pd.DataFrame) -> pd.DataFrame:
     """SSIM of every saved network out of domain, beside its SSIM in domain.
 
-    In domain is the anatomy that a network was trained on, at the same nominal acceleration: the mean over
+    In domain are the anatomies that a network was trained on, at the same nominal acceleration: the mean over
     data sets and centers. Methods without training have no epoch and stand at the anatomy that all others
     were trained on.
 
@@ -40,8 +40,11 @@ def courses(records: pd.DataFrame) -> pd.DataFrame:
     trained_on = set(means.train_anatomy) - {""}
     if len(trained_on) == 1:
         means = means.assign(train_anatomy=next(iter(trained_on)))
-    inside = means[means.anatomy == means.train_anatomy]
-    outside = means[(means.anatomy != means.train_anatomy) & (means.train_anatomy != "")]
+    seen = np.array(
+        [a in t.split("+") for a, t in zip(means.anatomy, means.train_anatomy, strict=True)], bool
+    )
+    inside = means[seen]
+    outside = means[~seen & (means.train_anatomy != "")]
     key = [*NETWORK, "acceleration"]
     in_domain = inside.groupby(key, dropna=False).ssim.mean(skipna=False).rename("in_domain")
     found = outside.merge(in_domain.reset_index(), on=key, how="inner")

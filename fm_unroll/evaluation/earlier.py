@@ -107,8 +107,10 @@ class EarlierRows:
         where = self._paths.get(sha256, f"a checkpoint (sha256 {sha256[:12]})")
         if sha256 not in self._valid_checkpoints:
             return f"of {where} ({row.method}), which has changed or is gone"
-        twin = self._own_trainings.get(_training_of(row))
-        if twin and twin.sha256 != sha256 and not self.along_training:
+        twins = self._own_trainings.get(_training_of(row), [])
+        counted = float(row.acceleration), float(row.train_acceleration)
+        alike = [twin for twin in twins if twin.train_acceleration(counted[0]) == counted[1]]
+        if any(twin.sha256 != sha256 for twin in alike) and not self.along_training:
             return f"of {where} ({row.method}), of the same training and seed as one that is given"
         return ""
 
@@ -154,9 +156,13 @@ class EarlierRows:
         }
 
     @cached_property
-    def _own_trainings(self) -> dict[tuple[str | float, ...], Entrant]:
-        """The trained entrants by what makes their trainings."""
-        return {_training_of(entrant): entrant for entrant, _ in self.work if entrant.sha256}
+    def _own_trainings(self) -> dict[tuple[str | float, ...], list[Entrant]]:
+        """The trained entrants by what makes their trainings, beside the acceleration."""
+        found: dict[tuple[str | float, ...], list[Entrant]] = {}
+        for entrant, _ in self.work:
+            if entrant.sha256:
+                found.setdefault(_training_of(entrant), []).append(entrant)
+        return found
 
     @cached_property
     def _volumes(self) -> dict[tuple[str, str], dict[tuple[str, str], Volume]]:
@@ -195,7 +201,6 @@ class EarlierRows:
 
 
 def _training_of(row: Group | Entrant) -> tuple[str | float, ...]:
-    """What makes the training of a row or an entrant: two with the same are no two seeds."""
+    """What makes the training of a row or an entrant, beside its acceleration."""
     named = (row.method, row.encoder_weights) if isinstance(row, Group) else (row.arm.method, row.arm.weights)
-    numbers = float(row.train_acceleration), float(row.seed)
-    return (*named, row.training_data, row.hyper_parameters, *numbers)
+    return (*named, row.training_data, row.hyper_parameters, float(row.seed))

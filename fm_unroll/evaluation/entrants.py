@@ -2,11 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from fm_unroll.errors import InputError
@@ -17,7 +19,7 @@ from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.models.classical import CLASSICAL
 from fm_unroll.models.registry import PAPER, find_denoisers
 from fm_unroll.provenance import source_sha256
-from fm_unroll.subjects.population import Seen
+from fm_unroll.subjects.population import Seen, data_sets_of
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,10 @@ class Entrant:
     Attributes:
         arm: what it is compared as.
         load: builds the network.
-        train_acceleration: nominal acceleration it was trained for; NaN for classical methods.
-        train_anatomy: what it was trained on; empty for classical methods.
+        train_accelerations: the least and the greatest nominal acceleration that it was trained for; NaN for
+            classical methods.
+        train_anatomy: what it was trained on, such as ``cardiac`` or ``cardiac+knee``; empty for classical
+            methods.
         seed: of the training; NaN for classical methods.
         epoch: number of epochs after which the checkpoint was written; NaN for classical methods.
         chosen_epoch: that of the run's best checkpoint, where this is one of its saved epochs; else NaN.
@@ -37,12 +41,12 @@ class Entrant:
         hyper_parameters: hash of everything else that makes its training, but the seed; likewise.
         settings: hash of a classical method's source and parameters, or of a trained denoiser's source.
         encoder_sha256: of the frozen encoders' weights; empty without one.
-        seen: whom it was trained and selected on; None for classical methods.
+        seen: whom it was trained and selected on, in each of its data sets; empty for classical methods.
     """
 
     arm: Arm
     load: Callable[[], nn.Module]
-    train_acceleration: float = float("nan")
+    train_accelerations: tuple[float, float] = (float("nan"), float("nan"))
     train_anatomy: str = ""
     seed: float = float("nan")
     epoch: float = float("nan")
@@ -52,12 +56,17 @@ class Entrant:
     hyper_parameters: str = ""
     settings: str = ""
     encoder_sha256: str = ""
-    seen: Seen | None = None
+    seen: tuple[Seen, ...] = ()
 
     @property
     def trained_on_synthetic(self) -> bool:
-        """Whether it was trained on phantoms."""
-        return self.seen is not None and self.seen.population.synthetic is not False
+        """Whether it was trained on phantoms, among others."""
+        return any(seen.population.synthetic is not False for seen in self.seen)
+
+    def train_acceleration(self, acceleration: float) -> float:
+        """As what it counts at an acceleration: the nearest one that it was trained for; NaN if for none."""
+        low, high = self.train_accelerations
+        return math.nan if math.isnan(low) else min(max(acceleration, low), high)
 
     @property
     def folder(self) -> str:
@@ -129,7 +138,8 @@ def trained(path: Path, weights: Path | None = None, without: Sequence[str] = ()
     """
     checkpoint = read_checkpoint(path)
     facts = checkpoint["fm_unroll"]
-    if "synthetic" not in facts:
+    parts = data_sets_of(facts)
+    if any("synthetic" not in part for part in parts):
         raise InputError(
             f"{path} is of an earlier version and does not say what it was trained on: train again"
         )
@@ -141,12 +151,12 @@ def trained(path: Path, weights: Path | None = None, without: Sequence[str] = ()
             weights=AND.join(encoder["weights"] for encoder in encoders),
         ),
         load=lambda: load_network(path, weights),
-        train_acceleration=facts["acceleration"],
-        train_anatomy=facts["anatomy"],
+        train_accelerations=_accelerations(parts),
+        train_anatomy="+".join(sorted({part["anatomy"] for part in parts})),
         seed=facts["seed"],
         epoch=checkpoint["epoch"] + 1,  # Lightning counts from 0
         sha256=file_sha256(path),
-        training_data=_short_hash(_training_data(facts)),
+        training_data=_short_hash(_training_data(parts)),
         hyper_parameters=_short_hash(_hyper_parameters(checkpoint, without)),
         settings=settings_hash(checkpoint["hyper_parameters"]["method"], trained=True),
         encoder_sha256=AND.join(encoder["sha256"] for encoder in encoders),
@@ -154,7 +164,20 @@ def trained(path: Path, weights: Path | None = None, without: Sequence[str] = ()
     )
 
 
-def _training_data(facts: dict[str, Any]) -> list[Any]:
+def _accelerations(parts: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """The least and the greatest acceleration of all data sets, of which each has one or a range."""
+    ends = [end for part in parts for end in np.atleast_1d(part["acceleration"]).tolist()]
+    return min(ends), max(ends)
+
+
+def _training_data(parts: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """What :func:`_data_set` says, of several data sets with the weight of each."""
+    if len(parts) == 1:
+        return _data_set(parts[0])
+    return [[*_data_set(part), part["weight"]] for part in parts]
+
+
+def _data_set(facts: Mapping[str, Any]) -> list[Any]:
     """Who was seen in training and selection, in which contrasts, and how k-space was sampled and cropped.
 
     The nominal acceleration is left out: networks for several of them are one arm.
@@ -222,10 +245,10 @@ def refuse_twins(entrants: Sequence[Entrant], along_training: bool = False) -> N
     first: dict[tuple[Any, ...], Entrant] = {}
     for entrant in entrants:
         training = (entrant.arm, entrant.training_data, entrant.hyper_parameters)
-        key = (*training, entrant.train_acceleration, entrant.seed, entrant.epoch if along_training else 0)
+        key = (*training, entrant.train_accelerations, entrant.seed, entrant.epoch if along_training else 0)
         other = first.setdefault(key, entrant)
         if entrant.seen and other.seen and other.sha256 != entrant.sha256:
             raise InputError(
-                f"{other.seen.name} and {entrant.seen.name} are both {entrant.arm.label} with seed "
+                f"{other.seen[0].name} and {entrant.seen[0].name} are both {entrant.arm.label} with seed "
                 f"{entrant.seed:g}, trained alike: give one of them, or train with another seed"
             )

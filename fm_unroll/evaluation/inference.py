@@ -8,7 +8,7 @@ one that is averaged over what the variances may be (the generalized p-value of 
 (1989)), from the seeds of all conditions of the table. ``experiments/calibration.py`` measures both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
@@ -96,7 +96,7 @@ class Paired:
     differences: Floats
     method: Floats
     baseline: Floats
-    training: float = 0.0
+    training: Hashable = None
     covers_seeds: bool = True
 
     def estimate(self) -> Estimate:
@@ -129,7 +129,7 @@ def raised(found: Estimate, shares: Sequence[Share]) -> Estimate:
     return replace(found, p_value=max(found.p_value, generalized_p_value(found.value, shares)))
 
 
-def _pooled(arms: Sequence[tuple[float, Floats]]) -> Share:
+def _pooled(arms: Sequence[tuple[Hashable, Floats]]) -> Share:
     """The mean share of the seeds of one arm at several conditions, of which some have the same networks."""
     freedom = sum({training: len(seeds) - 1 for training, seeds in arms}.values())
     several = [Share.of(seeds).variance for _, seeds in arms if len(seeds) > 1]

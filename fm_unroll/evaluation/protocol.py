@@ -1,6 +1,5 @@
 """The cross-domain evaluation: every method on every anatomy, centre and acceleration, one row per slice."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +38,7 @@ class Protocol:
         accelerations: nominal accelerations of the masks.
         only: names or anatomies of the test sets to evaluate; empty: all.
         centers: the centers to evaluate; empty: all.
-        matched: whether a checkpoint is evaluated only at the acceleration it was trained for.
+        matched: whether a checkpoint is evaluated only at the accelerations it was trained for.
         weights: files of encoder weights that have moved since training; each serves the checkpoints whose
             encoder has its SHA-256.
         primary: the one comparison that the study is about, if one is named.
@@ -85,8 +84,7 @@ class Protocol:
         chosen = choose_test_sets(self.test_sets, self.only)
         for test_set in chosen:
             # their own split is taken, or what is asked for is refused where it is another
-            test_set.data.networks = [entrant.seen for entrant in entrants if entrant.seen]
-            test_set.data.verb = "cross-domain"
+            test_set.data.serve("cross-domain", [entrant.seen for entrant in entrants])
             test_set.data.prepare_data()
             test_set.data.setup()
         conditions = choose_conditions(chosen, self.centers, self.accelerations)
@@ -95,8 +93,8 @@ class Protocol:
             for entrant in entrants
             for condition in conditions
             if not self.matched
-            or math.isnan(entrant.train_acceleration)
-            or entrant.train_acceleration == condition.pattern.acceleration
+            or not entrant.seen
+            or entrant.train_acceleration(acceleration := condition.pattern.acceleration) == acceleration
         ]
         if not work:
             raise InputError(

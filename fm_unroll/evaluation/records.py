@@ -46,7 +46,8 @@ class SliceRecord:
         protocol_version: version of the evaluation protocol; versions are never mixed.
         method: name given to ``build_model`` (``varnet``, ``clip``, ...) or a classical method
             (``zero_filled``, ``cg_sense``, ``wavelet``).
-        train_acceleration: nominal acceleration the model was trained for; NaN for untrained methods.
+        train_acceleration: nominal acceleration the model was trained for; of a model for a range the one in
+            it that is nearest to the tested one; NaN for untrained methods.
         seed: seed of the training (an integer); NaN for untrained methods.
         checkpoint_sha256: SHA-256 of the checkpoint file; empty for untrained methods.
         encoder: name of the frozen encoder; empty without one.
@@ -78,7 +79,8 @@ class SliceRecord:
         precision: ``float32``; ``tf32`` on graphics cards whose convolutions round their factors to it.
         training_data: hash of subjects, contrasts and sampling of the training; empty for untrained methods.
         hyper_parameters: hash of the network's options and of the recipe; likewise.
-        train_anatomy: anatomy that the model was trained on; empty for untrained methods.
+        train_anatomy: anatomy that the model was trained on, of several ``cardiac+knee``; empty for untrained
+            methods.
         epoch: number of epochs after which the checkpoint was written; NaN for untrained methods.
         chosen_epoch: that of the best checkpoint of its run, where all saved epochs are evaluated; else NaN.
     """

@@ -204,7 +204,7 @@ class Scorer:
             yield SliceRecord(
                 protocol_version=PROTOCOL_VERSION,
                 method=entrant.arm.method,
-                train_acceleration=entrant.train_acceleration,
+                train_acceleration=entrant.train_acceleration(condition.pattern.acceleration),
                 seed=entrant.seed,
                 checkpoint_sha256=entrant.sha256,
                 encoder=entrant.arm.encoder,
@@ -219,7 +219,7 @@ class Scorer:
                 slice=batch.slice[row],
                 frame=batch.frame[row],
                 contrast=volume.contrast,
-                acceleration=batch.acceleration,
+                acceleration=batch.acceleration[row],
                 true_acceleration=batch.true_acceleration[row],
                 center=str(condition.pattern.center),
                 acs_lines=batch.num_acs,

@@ -80,8 +80,7 @@ def contrast(terms: Sequence[Term], metric: str) -> Contrast:
         means = weight * means.set_axis(condition.networks[arm], axis="index")
         shares.setdefault(condition.domain, []).append(means.mean(axis="index"))
         if condition.networks[arm] != [""]:
-            key = (arm, condition.train_acceleration)
-            trainings.setdefault(key, []).append(means.mean(axis="columns"))
+            trainings.setdefault((arm, condition.trainings[arm]), []).append(means.mean(axis="columns"))
     groups = [_sum(group) for group in shares.values()]
     covers_seeds = all(condition.covers_seeds(arm) for _, condition, arm in terms)
     arms = [_sum(arm).to_numpy(float) for arm in trainings.values()] if covers_seeds else []
@@ -202,7 +201,7 @@ def paired(condition: AlignedVolumes, arm: Arm, baseline: Arm, metric: str) -> P
         differences=(method.mean(axis="index") - reference.mean(axis="index")).to_numpy(float),
         method=method.mean(axis="columns").to_numpy(float),
         baseline=reference.mean(axis="columns").to_numpy(float),
-        training=condition.train_acceleration,
+        training=(condition.trainings.get(arm), condition.trainings.get(baseline)),
         covers_seeds=condition.covers_seeds(arm, baseline),
     )
 

@@ -12,3 +12,4 @@ from .sampling import SamplingPattern as SamplingPattern
 from .sampling import UniformSampling as UniformSampling
 from .sampling import count_acs_lines as count_acs_lines
 from .sampling import pattern_from_config as pattern_from_config
+from .varied import VariedSampling as VariedSampling

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -83,19 +83,41 @@ class SamplingPattern(ABC):
         Raises:
             InputError: the ACS lines do not fit into the matrix, or leave no lines for the acceleration.
         """
-        num_acs = self.num_acs(num_lines)
+        pattern = self.drawn(num_lines, seed)
+        num_acs = pattern.num_acs(num_lines)
         if num_acs > num_lines:
             raise InputError(f"{num_acs} ACS lines do not fit into {num_lines} phase-encoding lines")
         first, last = acquired or (0, num_lines)
-        random = np.random.RandomState(tuple(map(ord, seed)) if isinstance(seed, str) else seed)
-        lines = self.outer_lines(num_lines, num_acs, random)
-        lines[self.place_center(num_lines, num_acs)] = True
+        lines = pattern.outer_lines(num_lines, num_acs, generator(seed))
+        lines[pattern.place_center(num_lines, num_acs)] = True
         lines[:first] = lines[last:] = False
         if not lines.any():
             raise InputError(
-                f"{self} samples none of the {last - first} acquired lines: lower the acceleration"
+                f"{pattern} samples none of the {last - first} acquired lines: lower the acceleration"
             )
-        return SamplingMask(torch.from_numpy(lines), num_acs, self.acceleration, available=last - first)
+        return SamplingMask(torch.from_numpy(lines), num_acs, pattern.acceleration, available=last - first)
+
+    @property
+    def accelerations(self) -> tuple[float, float]:
+        """The least and the greatest nominal acceleration of its masks."""
+        return self.acceleration, self.acceleration
+
+    def drawn(self, num_lines: int, seed: Seed) -> "SamplingPattern":
+        """The pattern that makes the mask of a seed: this one, unless it stands for several."""
+        return self
+
+    def of_batch(self, num_lines: int, seed: Seed) -> Self:
+        """The pattern for slices that share one number of ACS lines.
+
+        Args:
+            num_lines: phase-encoding lines of the matrix.
+            seed: that of the first slice.
+        """
+        return self
+
+    def ends(self, num_lines: int) -> "Iterator[SamplingPattern]":
+        """The patterns between which it varies in a matrix of ``num_lines``: itself, if it does not vary."""
+        yield self
 
     def at(self, acceleration: float | None = None, center: Center | None = None) -> Self:
         """The same pattern at another acceleration or with another centre; None: as it is here.
@@ -116,7 +138,8 @@ class SamplingPattern(ABC):
 
     def to_config(self) -> dict[str, Any]:
         """Class and arguments as plain values, as configs and checkpoints hold them."""
-        return {"class_path": class_path(type(self)), "init_args": asdict(self)}
+        arguments = {field.name: getattr(self, field.name) for field in fields(self) if field.init}
+        return {"class_path": class_path(type(self)), "init_args": arguments}
 
     @property
     @abstractmethod
@@ -134,6 +157,11 @@ class SamplingPattern(ABC):
     @abstractmethod
     def outer_lines(self, num_lines: int, num_acs: int, random: np.random.RandomState) -> Lines:
         """The pattern without its centre: bool, ``(num_lines,)``."""
+
+
+def generator(seed: Seed) -> np.random.RandomState:
+    """The random numbers of a seed; a text is turned into numbers as fastMRI does with file names."""
+    return np.random.RandomState(tuple(map(ord, seed)) if isinstance(seed, str) else seed)
 
 
 def class_path(kind: type) -> str:

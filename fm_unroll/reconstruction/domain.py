@@ -6,8 +6,8 @@ from typing import Any
 
 from fm_unroll.data.scan import Scan
 from fm_unroll.errors import InputError
-from fm_unroll.physics import Center, SamplingPattern
-from fm_unroll.subjects.population import Population, Seen
+from fm_unroll.physics import Center, SamplingPattern, pattern_from_config
+from fm_unroll.subjects.population import Population, Seen, data_sets_of
 
 # of the true acceleration: masks with random offsets differ by a line or two
 TOLERANCE = 0.05
@@ -83,7 +83,24 @@ def choose_sampling(
         if given:
             raise InputError(f"{scan.path} is undersampled already: leave out {', '.join(given)}")
         return None
-    return (sampling or usual).at(acceleration, center)
+    return (sampling or usual).at(acceleration, center).drawn(scan.volume.phase, scan.volume.mask_seed)
+
+
+def sampling_of_training(scan: Scan, checkpoint: Mapping[str, Any]) -> SamplingPattern:
+    """The pattern of a network's training: of several data sets, of the first one of the scan's anatomy.
+
+    Where there is none of it, the first one of all decides.
+
+    Args:
+        scan: the scan.
+        checkpoint: the facts in ``checkpoint["fm_unroll"]``.
+
+    Raises:
+        InputError: the pattern is not known here.
+    """
+    parts = data_sets_of(checkpoint)
+    trained = next((part for part in parts if part["anatomy"] == scan.anatomy), parts[0])
+    return pattern_from_config(trained["sampling"])
 
 
 def outside_training(scan: ScanFacts, checkpoint: Mapping[str, Any]) -> list[str]:
@@ -95,24 +112,40 @@ def outside_training(scan: ScanFacts, checkpoint: Mapping[str, Any]) -> list[str
             only anatomy and subject are compared then, and a line says so.
 
     Returns:
-        One line per difference; none if the scan is like the training data in all that is compared.
+        One line per difference; none if the scan is like the training data in all that is compared. Of
+        several data sets in training, it is compared with that which it differs least from.
     """
-    trained = checkpoint["anatomy"]
+    parts = data_sets_of(checkpoint)
+    anatomies = list(dict.fromkeys(part["anatomy"] for part in parts))
+    trained = " and ".join(anatomies)
     lines = []
     if scan.anatomy is None:
         lines.append(f"the file does not say what it shows; the checkpoint was trained on {trained} scans")
-    elif scan.anatomy != trained:
+    elif scan.anatomy not in anatomies:
         lines.append(f"this is a {scan.anatomy} scan, the checkpoint was trained on {trained} scans")
-    if role := Seen.of(checkpoint, "the checkpoint").role_of(scan.subject, scan.population):
+    roles = [seen.role_of(scan.subject, scan.population) for seen in Seen.of(checkpoint, "the checkpoint")]
+    if role := max(roles):  # training before selection
         used = "was trained on" if role == "training" else "was used for selection in training"
         lines.append(f"a subject called {scan.subject} {used}: metrics may be better than for others")
     elif not scan.named:
         lines.append(
             "the file does not say whose it is: the checkpoint may have been trained on this subject"
         )
-    seen = checkpoint.get("trained_on")
+    alike = [part for part in parts if part["anatomy"] == scan.anatomy] or parts
+    return lines + min((differences(scan, part) for part in alike), key=len)
+
+
+def differences(scan: ScanFacts, trained: Mapping[str, Any]) -> list[str]:
+    """One line for each size in which a scan is not within the range of one data set in training.
+
+    Args:
+        scan: the scan.
+        trained: the facts about the data set.
+    """
+    seen = trained.get("trained_on")
     if seen is None:
-        return [*lines, "the checkpoint does not say which coils, matrices and masks it was trained on"]
+        return ["the checkpoint does not say which coils, matrices and masks it was trained on"]
+    lines = []
     for name, label in (("coils", "coils"), ("readout", "readout samples"), ("phase", "phase lines")):
         low, high = seen[name]
         if not low <= getattr(scan, name) <= high:

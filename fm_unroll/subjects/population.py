@@ -77,14 +77,19 @@ class Seen:
     split: Split
 
     @classmethod
-    def of(cls, facts: Mapping[str, Any], name: str) -> "Seen":
-        """What a checkpoint says.
+    def of(cls, facts: Mapping[str, Any], name: str) -> "tuple[Seen, ...]":
+        """What a checkpoint says, data set by data set.
 
         Args:
             facts: ``checkpoint["fm_unroll"]``.
             name: of the network, for messages.
         """
-        return cls(name, Population(**facts["population"]), Split.of(facts["subjects"]))
+        parts = data_sets_of(facts)
+        names = [name] if len(parts) == 1 else [f"{name} (data set {n})" for n in range(1, len(parts) + 1)]
+        return tuple(
+            cls(name, Population(**part["population"]), Split.of(part["subjects"]))
+            for name, part in zip(names, parts, strict=True)
+        )
 
     def role_of(self, subject: str, population: Population) -> str:
         """What a subject was to the network: ``training``, ``selection``, or empty if it was nothing."""
@@ -102,3 +107,13 @@ class Seen:
     def binds(self, subjects: Collection[str], population: Population) -> bool:
         """Whether its split says what these subjects may be used for: some of them are in it, or may be."""
         return self.population.may_be(population) and not self.split.subjects.isdisjoint(subjects)
+
+
+def data_sets_of(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The facts about each data set that a network was trained on.
+
+    Args:
+        facts: ``checkpoint["fm_unroll"]``, where those about a single data set stand beside all others.
+    """
+    parts: list[Mapping[str, Any]] = facts.get("parts", [facts])
+    return parts

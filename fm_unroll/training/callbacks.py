@@ -26,7 +26,7 @@ from fm_unroll.provenance import provenance
 from fm_unroll.reconstruction.engine import require_target
 from fm_unroll.reconstruction.writers import write_h5
 from fm_unroll.training.run_folder import ORIGIN, require_same_origin
-from fm_unroll.training.task import ReconstructionTask, data_of, gather
+from fm_unroll.training.task import ReconstructionTask, gather, one_data_set
 
 ERROR_GAIN = 5
 RED = torch.tensor([1.0, 0.0, 0.0])
@@ -179,7 +179,7 @@ class ReconstructionWriter(BasePredictionWriter):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a folder that holds other reconstructions, and say in it what these are made of."""
         folders: dict[Path, list[Volume]] = {}
-        for volume in data_of(trainer).volumes("test"):
+        for volume in one_data_set(trainer).volumes("test"):
             folders.setdefault(self.folder_of(trainer, volume), []).append(volume)
         made_of = {folder: origin(trainer, volumes) for folder, volumes in folders.items()}
         for folder, facts in made_of.items():
@@ -190,7 +190,7 @@ class ReconstructionWriter(BasePredictionWriter):
     @staticmethod
     def folder_of(trainer: Trainer, volume: Volume) -> Path:
         """The folder for the reconstructions of the part of the data set that a volume is of."""
-        data = data_of(trainer)
+        data = one_data_set(trainer)
         part = data.reader.part_of(data.root / volume.path)
         return Path(trainer.default_root_dir, "reconstructions", part)
 
@@ -208,7 +208,7 @@ class ReconstructionWriter(BasePredictionWriter):
         images = prediction.float().cpu().numpy()
         volumes = {
             volume.name: volume
-            for volume in data_of(trainer).volumes("test")
+            for volume in one_data_set(trainer).volumes("test")
             if volume.name in set(batch.volume)
         }
         for image, name, slice_, frame in zip(images, batch.volume, batch.slice, batch.frame, strict=True):
@@ -226,7 +226,7 @@ class ReconstructionWriter(BasePredictionWriter):
         together: dict[str, Images] = {}
         for (volume, index), image in rest.items():
             together.setdefault(volume, {})[index] = image
-        predicted = {volume.name: volume for volume in data_of(trainer).volumes("test")}
+        predicted = {volume.name: volume for volume in one_data_set(trainer).volumes("test")}
         for name, images in together.items() if trainer.is_global_zero else ():
             size = predicted[name].num_images
             if len(images) == size:
@@ -245,7 +245,7 @@ class ReconstructionWriter(BasePredictionWriter):
 
 def origin(trainer: Trainer, volumes: Sequence[Volume]) -> dict[str, Any]:
     """What reconstructions of some volumes are made of: data, network and masks."""
-    data, network = data_of(trainer), cast(ReconstructionTask, trainer.lightning_module).network
+    data, network = one_data_set(trainer), cast(ReconstructionTask, trainer.lightning_module).network
     return {
         "data": str(data.root.resolve()),
         "checkpoint_sha256": file_sha256(Path(trainer.ckpt_path)) if trainer.ckpt_path else "",

@@ -21,13 +21,15 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from fm_unroll.config_files import CONFIG_MODE, given_configs, read_config
 from fm_unroll.data.modules import KSpaceData
+from fm_unroll.data.refusals import Verb
+from fm_unroll.data.training_data import TrainingData
 from fm_unroll.errors import InputError
 from fm_unroll.files import file_sha256, write_json
 from fm_unroll.models.checkpoints import read_checkpoint
 from fm_unroll.phantoms import pictures  # noqa: F401  # configs may name its data module
 from fm_unroll.precision import default_precision
 from fm_unroll.provenance import commit, provenance
-from fm_unroll.subjects.population import Seen
+from fm_unroll.subjects.population import Seen, data_sets_of
 from fm_unroll.subjects.split import split_sha256, write_split
 from fm_unroll.training.loggers import default_loggers, describe_at_wandb, forget_empty_variables
 from fm_unroll.training.losses import check_loss
@@ -44,7 +46,7 @@ from fm_unroll.training.run_folder import (
     run_folder,
     sweep_run,
 )
-from fm_unroll.training.task import ReconstructionTask, data_of
+from fm_unroll.training.task import ReconstructionTask, data_of, one_data_set
 
 
 def run(args: list[str], goes_on: bool = False) -> None:
@@ -87,7 +89,7 @@ def start(cli: "type[ReconstructionCLI]", args: list[str]) -> None:
         try:
             cli(
                 ReconstructionTask,
-                KSpaceData,
+                TrainingData,
                 subclass_mode_data=True,
                 save_config_callback=SaveRun,
                 save_config_kwargs={"overwrite": True},
@@ -197,14 +199,16 @@ class ReconstructionCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Tell the data which network they are for, so that nobody is scored whom it has seen."""
         super().instantiate_classes()
-        self.datamodule.verb = self.subcommand
+        data, verb = cast(TrainingData, self.datamodule), cast(Verb, self.subcommand)
         config = self.config[self.subcommand]
-        if checkpoint := config.ckpt_path or (self.subcommand == "fit" and config.model.unet_from):
-            facts = read_checkpoint(Path(checkpoint))["fm_unroll"]
-            self.datamodule.networks = [Seen.of(facts, f"the checkpoint {checkpoint}")]
-            then, now = facts.get("readout_crop", 1.0), self.datamodule.reader.readout_crop
-            if then != now:
-                rank_zero_warn(f"{checkpoint} was trained with readout_crop {then:g}, the data have {now:g}")
+        checkpoint = config.ckpt_path or (self.subcommand == "fit" and config.model.unet_from)
+        facts = read_checkpoint(Path(checkpoint))["fm_unroll"] if checkpoint else {}
+        data.serve(verb, [Seen.of(facts, f"the checkpoint {checkpoint}")] if checkpoint else [])
+        if checkpoint:
+            then = {part.get("readout_crop", 1.0) for part in data_sets_of(facts)}
+            for now in sorted({*data.readout_crops} - then):
+                crops = " and ".join(f"{crop:g}" for crop in sorted(then))
+                rank_zero_warn(f"{checkpoint} was trained with readout_crop {crops}, the data have {now:g}")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer, with loggers and checkpoints in the run's folder where something is to be kept.
@@ -252,7 +256,7 @@ class ReconstructionCLI(LightningCLI):
             checkpoint = self.config[self.subcommand].ckpt_path
             metrics = {name: value.item() for name, value in self.trainer.callback_metrics.items()}
             content = {"metrics": metrics, "checkpoint": checkpoint, "provenance": provenance()}
-            content["population"] = str(self.datamodule.population)
+            content["population"] = self.datamodule.origin
             content["subjects"] = scored_subjects(self.datamodule, self.model)
             if checkpoint:
                 content["checkpoint_sha256"] = file_sha256(Path(checkpoint))
@@ -308,11 +312,12 @@ class SaveRun(SaveConfigCallback):
             own.ckpt_path = None
             self.parser.save(own, run_dir / "config.yaml", skip_unset=False, overwrite=True, multifile=False)
             write_json(run_dir / "provenance.json", provenance())
-            write_split(run_dir / "split.json", data.division)
+            for name, split in data.splits.items():
+                write_split(run_dir / name, split)
             checkpoint = Path(self.config.ckpt_path) if self.config.ckpt_path else None
             keep_volumes(run_dir, [*data.volumes("train"), *data.volumes("val")], checkpoint)
         elif stage == "predict":
-            print(prediction_of(data))
+            print(prediction_of(one_data_set(trainer)))
 
 
 def alone_in_slurm(num_nodes: int) -> bool:
@@ -352,9 +357,10 @@ def prediction_of(data: KSpaceData) -> str:
     return f"{text}; {len(seen)} of these were seen in training or selection" if seen else text
 
 
-def scored_subjects(data: KSpaceData, task: ReconstructionTask) -> list[str]:
+def scored_subjects(data: TrainingData, task: ReconstructionTask) -> list[str]:
     """The subjects whose volumes were scored."""
-    return sorted({volume.subject for volume in data.index.volumes if volume.name in task.volume_scores})
+    volumes = [volume for stage in ("val", "test") for volume in data.volumes(stage)]
+    return sorted({volume.subject for volume in volumes if volume.name in task.volume_scores})
 
 
 def plain(config: Namespace) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.utilities import rank_zero_only
 
-from fm_unroll.data.modules import KSpaceData
+from fm_unroll.data.training_data import TrainingData
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.files import read_json, visible, write_json
@@ -43,6 +44,8 @@ MAY_CHANGE = {
     *(f"data.init_args.{name}" for name in ("num_workers", "release", "root", "seed")),
     *(f"data.init_args.{name}" for name in ("split", "split_file", "split_seed")),
 }
+# Where the options of one of several data sets stand.
+PART_OF_SEVERAL = re.compile(r"data\.init_args\.parts\.\d+\.")
 TRAINER_MUST_STAY = {
     *("accumulate_grad_batches", "check_val_every_n_epoch", "gradient_clip_algorithm", "gradient_clip_val"),
     *("limit_train_batches", "limit_val_batches", "precision", "val_check_interval"),
@@ -58,23 +61,24 @@ def sweep_run() -> str | None:
 def run_folder(config: Namespace) -> Path:
     """Name the folder of a run: the given one, else ``runs/<method>_x<acceleration>/seed<seed>``.
 
-    The folder of every config in ``configs/`` has the config's name. The runs of a sweep share most of their
-    command: each has a folder below, named by its id.
+    Of a range of accelerations it says both ends, ``varnet_x2-10``. The folder of every config in
+    ``configs/`` has the config's name. The runs of a sweep share most of their command: each has a folder
+    below, named by its id.
     """
     given, run = config.trainer.default_root_dir, sweep_run()
     if given:
         return Path(given, run) if run and Path(given).name != run else Path(given)
-    acceleration = data_module(config).sampling.acceleration
+    accelerations = "-".join(f"{each:g}" for each in dict.fromkeys(data_module(config).accelerations))
     method = folder_name(CALLED.get(config.model.method, config.model.method))
-    return Path("runs", f"{method}_x{acceleration:g}", run or f"seed{config.seed_everything}")
+    return Path("runs", f"{method}_x{accelerations}", run or f"seed{config.seed_everything}")
 
 
-def data_module(config: Namespace) -> KSpaceData:
+def data_module(config: Namespace) -> TrainingData:
     """Make the data module of a resolved config, and nothing else of it; no file is read."""
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(KSpaceData, "data")
+    parser.add_subclass_arguments(TrainingData, "data")
     given = Namespace(data=config.data)  # type: ignore[no-untyped-call]  # untyped in jsonargparse
-    data: KSpaceData = parser.instantiate(given).data
+    data: TrainingData = parser.instantiate(given).data
     return data
 
 
@@ -116,7 +120,7 @@ def must_stay(key: str) -> bool:
     section, _, name = key.partition(".")
     if section == "trainer":
         return name.partition(".")[0] in TRAINER_MUST_STAY
-    return key not in MAY_CHANGE
+    return PART_OF_SEVERAL.sub("data.", key) not in MAY_CHANGE
 
 
 def require_same_origin(folder: Path, made_of: Mapping[str, Any]) -> None:
@@ -149,7 +153,9 @@ def differences(earlier: Any, now: Any, counts: Callable[[str], bool] = bool) ->
 
 
 def flattened(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested dictionaries by dotted names."""
+    """The values of nested dictionaries, and of lists of them, by dotted names."""
+    if isinstance(node, list) and node and all(isinstance(each, dict) for each in node):
+        node = dict(enumerate(node))
     if not isinstance(node, dict):
         yield name, node
         return

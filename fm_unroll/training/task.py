@@ -1,7 +1,6 @@
 """The LightningModule: how a network is trained, validated and applied."""
 
 import hashlib
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.sample import KSpaceBatch
+from fm_unroll.data.training_data import TrainingData
 from fm_unroll.data.undersampling import center_crop
 from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
@@ -25,7 +25,6 @@ from fm_unroll.models.compilation import compile_denoisers
 from fm_unroll.models.insight import learned_weights
 from fm_unroll.models.registry import effective_options
 from fm_unroll.reconstruction.engine import reconstruct, require_target
-from fm_unroll.subjects.split import split_content
 from fm_unroll.training.losses import build_loss
 
 
@@ -204,16 +203,8 @@ class ReconstructionTask(LightningModule):
                 }
                 for encoder in self.network.encoders
             ],
-            "anatomy": data.anatomy,
-            "contrasts": sorted({volume.contrast for volume in data.volumes("train")}),
-            "readout_crop": data.reader.readout_crop,
+            **data.facts(),
             "recipe": recipe_of(self.trainer, data),
-            "synthetic": any(volume.synthetic for volume in data.index.volumes),
-            "acceleration": float(data.sampling.acceleration),
-            "sampling": data.sampling.to_config(),
-            "trained_on": data.describe_training(),
-            "population": asdict(data.population),
-            "subjects": split_content(data.division),
             "seed": data.seed,
             "train_loss": list(self.train_loss_so_far()),
         }
@@ -235,7 +226,7 @@ class ReconstructionTask(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
 
-def recipe_of(trainer: Trainer, data: KSpaceData) -> dict[str, Any]:
+def recipe_of(trainer: Trainer, data: TrainingData) -> dict[str, Any]:
     """What makes a training beside the task's own settings, its data and its seed."""
     return {
         "slices_per_step": data.batch_size * trainer.world_size * trainer.accumulate_grad_batches,
@@ -278,7 +269,14 @@ def gather(scores: dict[Any, Any]) -> dict[Any, Any]:
     return {key: value for part in parts for key, value in part.items()}
 
 
-def data_of(trainer: Trainer) -> KSpaceData:
+def data_of(trainer: Trainer) -> TrainingData:
     """The data module that a trainer works on."""
-    data: KSpaceData = trainer.datamodule  # type: ignore[attr-defined]  # Lightning does not declare it
+    data: TrainingData = trainer.datamodule  # type: ignore[attr-defined]  # Lightning does not declare it
+    return data
+
+
+def one_data_set(trainer: Trainer) -> KSpaceData:
+    """The data module of a trainer that predicts, for which it is a single data set."""
+    data = data_of(trainer)
+    assert isinstance(data, KSpaceData)
     return data

@@ -49,7 +49,8 @@ def test_a_given_pattern_makes_the_masks(synthetic: Path):
         batch = data.on_after_batch_transfer(full, 0)
         mask = pattern(full.kspace.shape[-1], full.volume[0])
         assert batch.mask[0].flatten().equal(mask.lines) and batch.num_acs == mask.num_acs
-        assert batch.acceleration == 2 and batch.true_acceleration[0] == mask.true_acceleration
+        assert batch.acceleration == [2] * len(batch)
+        assert batch.true_acceleration[0] == mask.true_acceleration
 
 
 def test_the_seed_is_given_and_not_found_in_the_environment(synthetic: Path, monkeypatch):

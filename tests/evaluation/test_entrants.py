@@ -160,8 +160,9 @@ def test_subjects_of_training_and_of_early_stopping_have_been_seen(tmp_path):
     entrant = entrants.trained(checkpoint(tmp_path / "last.ckpt"))
     roles = {"P001": "training", "P002": "training", "P003": "selection"}
     phantoms = Population("CMRxRecon", "", "TrainingSet", synthetic=True)
-    assert entrant.seen.among(["P001", "P002", "P003", "P004", "P005"], phantoms) == roles
-    assert entrant.seen.among(["P001"], replace(phantoms, synthetic=False)) == {}
+    (seen,) = entrant.seen
+    assert seen.among(["P001", "P002", "P003", "P004", "P005"], phantoms) == roles
+    assert seen.among(["P001"], replace(phantoms, synthetic=False)) == {}
 
 
 def test_a_checkpoint_that_does_not_say_what_it_was_trained_on_is_refused(tmp_path):
