@@ -8,7 +8,7 @@ cascade solves
 by conjugate gradients from x[t], as MoDL does (Aggarwal et al., IEEE Trans. Med. Imaging 38, 2019,
 https://doi.org/10.1109/TMI.2018.2865356) with beta = 1. Denoisers start at zero and so does beta: an
 untrained network is the classical method that it starts from. Beta and lambda follow the noise level and the
-acceleration of the measurement, and a denoiser is told both if it ``takes_facts``.
+acceleration of the measurement. A denoiser that ``takes_measurement`` is told both, and A^H (y - A x[t]).
 """
 
 import math
@@ -91,7 +91,7 @@ class AnchoredCascade(nn.Module):
         """Wrap a denoiser D of complex images; give it a strength lambda and a pull beta towards the data."""
         super().__init__()
         self.denoiser = denoiser
-        self.takes_facts = getattr(denoiser, "takes_facts", False)
+        self.takes_measurement = getattr(denoiser, "takes_measurement", False)
         self.solver_steps = solver_steps
         # both depend on the measurement: value at the usual one, change with log noise and log acceleration
         self.pulls = nn.Parameter(torch.zeros(3))
@@ -118,9 +118,9 @@ class AnchoredCascade(nn.Module):
         Returns:
             The next iterate x[t+1].
         """
-        strength = self.strength(facts)
-        denoised = self.denoiser(image, facts) if self.takes_facts else self.denoiser(image)
-        wanted = self.pull(facts) * problem.residual(image) - strength * denoised
+        strength, residual = self.strength(facts), problem.residual(image)
+        seen = (image, residual, facts) if self.takes_measurement else (image,)
+        wanted = self.pull(facts) * residual - strength * self.denoiser(*seen)
         return image + solve(lambda x: problem.normal(x) + strength * x, wanted, self.solver_steps)
 
 

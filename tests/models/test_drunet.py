@@ -26,22 +26,24 @@ def trained() -> DRUNet:
 
 @torch.no_grad()
 def test_it_is_homogeneous_in_image_and_noise(trained):
-    image = complex_noise(1, 12, 16)
-    brighter = FACTS * torch.tensor([3.0, 1.0])
-    torch.testing.assert_close(trained(3 * image, brighter), 3 * trained(image, FACTS))
+    image, residual = complex_noise(2, 12, 16)[:, None]
+    once, brighter = trained(image, residual, FACTS), FACTS * torch.tensor([3.0, 1.0])
+    torch.testing.assert_close(trained(3 * image, 3 * residual, brighter), 3 * once)
     torch.testing.assert_close(trained(3 * image), 3 * trained(image))
-    assert not torch.allclose(trained(3 * image, FACTS), 3 * trained(image, FACTS))
+    for other in ((image, 3 * residual, brighter), (3 * image, residual, brighter), (image, residual, FACTS)):
+        assert not torch.allclose(trained(*other), 3 * once)
 
 
 @torch.no_grad()
 def test_it_hears_both_facts_slice_by_slice(trained):
     image = complex_noise(1, 12, 16).expand(3, -1, -1)
-    outputs = trained(image, torch.tensor([[0.02, 4.0], [0.1, 4.0], [0.02, 8.0]]))
+    outputs = trained(image, None, torch.tensor([[0.02, 4.0], [0.1, 4.0], [0.02, 8.0]]))
     for first, second in ((0, 1), (0, 2), (1, 2)):
         assert not torch.allclose(outputs[first], outputs[second])
-    torch.testing.assert_close(outputs[:1], trained(image[:1], FACTS))
-    # nothing known is what nothing measured would say: no noise, every line
-    torch.testing.assert_close(trained(image[:1]), trained(image[:1], torch.tensor([[0.0, 1.0]])))
+    torch.testing.assert_close(outputs[:1], trained(image[:1], None, FACTS))
+    # nothing known is no contradiction, no noise, every line
+    nothing = torch.zeros_like(image[:1]), torch.tensor([[0.0, 1.0]])
+    torch.testing.assert_close(trained(image[:1]), trained(image[:1], *nothing))
 
 
 @pytest.mark.parametrize("rows, columns", [(12, 16), (13, 7), (3, 5), (1, 1)])
@@ -74,18 +76,21 @@ def test_it_sees_as_far_as_its_scales_reach():
 class Told(nn.Module):
     """Keeps what it is told."""
 
-    takes_facts = True
+    takes_measurement = True
 
-    def forward(self, image, facts):
-        self.facts = facts
+    def forward(self, image, residual, facts):
+        self.image, self.residual, self.facts = image, residual, facts
         return torch.zeros_like(image)
 
 
 @torch.no_grad()
-def test_the_anchored_physics_tells_noise_level_and_true_acceleration():
+def test_the_anchored_physics_tells_residual_noise_level_and_true_acceleration():
     problem = SenseProblem.calibrate(*disc_scan(1, 4, 24, 32, acs_lines=8).measured)
     told = Told()
-    AnchoredCascade(told, 1)(problem.adjoint(), problem, describe(problem))
+    image = 0.5 * problem.adjoint()
+    AnchoredCascade(told, 1)(image, problem, describe(problem))
+    assert torch.equal(told.image, image)
+    torch.testing.assert_close(told.residual, problem.adjoint() - problem.normal(image))
     noise, acceleration = told.facts[0].tolist()
     assert noise == noise_level(problem).item()
     assert acceleration == pytest.approx(32 / int(problem.lines.sum()))

@@ -1,4 +1,4 @@
-"""A denoiser that is told how noisy and how undersampled its image is: a U-Net without normalisation."""
+"""A denoiser that is told of the measurement: a U-Net without normalisation, for all noise and sampling."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -18,12 +18,14 @@ class DRUNet(nn.Module):
     0.1 to an image ten times as bright (Mohan et al. 2020, https://arxiv.org/abs/1906.05478). Normalisation,
     as in E2E-VarNet's U-Net, would take away what a channel says by its level.
 
-    Beside real and imaginary part there is a channel of the noise level and one of the log acceleration, this
-    in units of the image's maximum; they are zero where nothing is known of the measurement.
+    Beside real and imaginary part it sees where the image contradicts what was measured, A^H (y - A x), as
+    learned primal-dual methods do (Adler and Oektem 2018, https://doi.org/10.1109/TMI.2018.2799231), the
+    noise level, and the log acceleration in units of the image's maximum. These channels are zero where
+    nothing is known of the measurement.
     """
 
     zero_head = True  # an untrained one returns zero
-    takes_facts = True
+    takes_measurement = True
 
     def __init__(self, widths: Sequence[int]) -> None:
         """Build the network.
@@ -38,7 +40,7 @@ class DRUNet(nn.Module):
         if not widths or min(widths) < 1:
             raise InputError(f"widths {list(widths)}: give positive numbers, one for each scale")
         scales = list(pairwise(widths))
-        self.head = nn.Conv2d(4, widths[0], 3, padding=1, bias=False)
+        self.head = nn.Conv2d(6, widths[0], 3, padding=1, bias=False)
         self.finer = nn.ModuleList(ResidualBlock(width) for width in widths[:-1])
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, 2, bias=False) for fine, coarse in scales)
         self.coarsest = ResidualBlock(widths[-1])
@@ -47,20 +49,22 @@ class DRUNet(nn.Module):
         self.tail = nn.Conv2d(widths[0], 2, 3, padding=1, bias=False)
         nn.init.zeros_(self.tail.weight)
 
-    def forward(self, image: Tensor, facts: Tensor | None = None) -> Tensor:
+    def forward(self, image: Tensor, residual: Tensor | None = None, facts: Tensor | None = None) -> Tensor:
         """Denoise.
 
         Args:
             image: complex64, ``(batch, readout, phase)``.
-            facts: float32, ``(batch, 2)``: noise level, in the image's unit, and true acceleration. None:
-                nothing is known, as in the paper's physics.
+            residual: A^H (y - A x), of the same shape; None: unknown, as in the paper's physics.
+            facts: float32, ``(batch, 2)``: noise level, in the image's unit, and true acceleration; likewise.
 
         Returns:
-            Image of the same shape and dtype; scaling image and noise level scales the output.
+            Image of the same shape and dtype; scaling image, residual and noise level scales the output.
         """
         rows, columns = image.shape[-2:]
         multiple = 2 ** len(self.down)
-        channels = torch.stack([image.real, image.imag, *self.known(image, facts)], dim=1)
+        seen = [image, torch.zeros_like(image) if residual is None else residual]
+        parts = [part for complex_ in seen for part in (complex_.real, complex_.imag)]
+        channels = torch.stack([*parts, *self.known(image, facts)], dim=1)
         features = self.head(F.pad(channels, (0, -columns % multiple, 0, -rows % multiple), mode="replicate"))
         skips = []
         for refine, down in zip(self.finer, self.down, strict=True):
@@ -74,7 +78,7 @@ class DRUNet(nn.Module):
 
     @staticmethod
     def known(image: Tensor, facts: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What is known of the measurement, as two images."""
+        """Noise level and acceleration, as two images."""
         flat = torch.zeros_like(image.real)
         if facts is None:
             return flat, flat
