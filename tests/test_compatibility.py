@@ -200,6 +200,23 @@ def test_an_old_choice_of_lines_is_a_pattern(options, expected):
     assert "pattern" in data["init_args"], "what was given is left as it is"
 
 
+@pytest.mark.parametrize("method", ["mixed", "varnet x 1, clip x 2"])
+def test_later_methods_have_options_of_all_kinds(method):
+    listed = yaml.safe_load((OLD / "varnet.yaml").read_text())["model"] | {"method": method}
+    assert upgrade_config({"model": listed})["model"] == listed
+
+
+@pytest.mark.parametrize(
+    ("sha256", "found"), [("0123", [{"name": "clip", "sha256": "0123"}]), ("", [])], ids=["one", "none"]
+)
+def test_earlier_checkpoints_named_one_encoder(sha256, found):
+    facts = {"anatomy": "cardiac", "encoder": {"name": "clip", "sha256": sha256}}
+    upgraded = upgrade_checkpoint({"hyper_parameters": {}, "fm_unroll": facts})["fm_unroll"]
+    assert upgraded["encoders"] == found and "encoder" not in upgraded
+    later = upgrade_checkpoint({"hyper_parameters": {}, "fm_unroll": upgraded})["fm_unroll"]
+    assert later["encoders"] == found
+
+
 @pytest.mark.parametrize(
     "model, seed", [({"method": "random", "pretrained": True}, 0), ({"method": "varnet"}, None)]
 )

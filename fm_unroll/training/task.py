@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from fm_unroll.compatibility import upgrade_checkpoint
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.training_data import TrainingData
@@ -212,7 +213,7 @@ class ReconstructionTask(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that was trained over another encoder, and go on with its epoch's loss."""
         if not self.hparams["any_encoder"]:
-            require_encoders(self.network, checkpoint)
+            require_encoders(self.network, upgrade_checkpoint(checkpoint))  # Lightning read it itself
         total, slices = checkpoint["fm_unroll"].get("train_loss", (0.0, 0))
         self.train_loss = (total, slices) if self.global_rank == 0 else (0.0, 0)
 

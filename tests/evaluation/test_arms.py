@@ -41,6 +41,43 @@ CLIP = Arm("clip", "clip", "pretrained")
         (Arm("zero_filled"), "zero_filled", "Zero-filled", "classical"),
         (Arm("timm/vit", "timm/vit", "pretrained"), "timm/vit", "vit", "prior"),
         (Arm("mine"), "mine", "mine", "control"),
+        (Arm("mixed", "clip", "pretrained"), "mixed [clip]", "Mixed (CLIP)", "prior"),
+        (
+            Arm("mixed", "clip", "random", "3f2a1b"),
+            "mixed [clip, random] #3f2a1b",
+            "Mixed (CLIP, random weights, training 3f2a1b)",
+            "control",
+        ),
+        (
+            Arm("varnet x 8, clip x 4", "clip", "pretrained"),
+            "varnet x 8, clip x 4",
+            "E2E-VarNet x 8, CLIP x 4",
+            "prior",
+        ),
+        (
+            Arm("clip x 8, random x 4", "clip + random", "pretrained + random"),
+            "clip x 8, random x 4",
+            "CLIP x 8, Random encoder x 4",
+            "prior",
+        ),
+        (
+            Arm("clip x 8, random x 4", "clip + random", "random + random"),
+            "clip x 8, random x 4 [random + random]",
+            "CLIP x 8, Random encoder x 4 (random weights + random weights)",
+            "control",
+        ),
+        (
+            Arm("clip x 8, dinov2 x 4", "clip + dinov2", "pretrained + file:a.pt").with_shuffled_weights(),
+            "clip x 8, dinov2 x 4 [shuffled pretrained + shuffled file:a.pt]",
+            "CLIP x 8, DINOv2 x 4 (shuffled weights + shuffled a.pt weights)",
+            "control",
+        ),
+        (
+            Arm("clip x 8, dinov2 x 4", "clip + dinov2", "pretrained + pretrained").with_random_weights(),
+            "clip x 8, dinov2 x 4 [random + random]",
+            "CLIP x 8, DINOv2 x 4 (random weights + random weights)",
+            "control",
+        ),
     ],
 )
 def test_text_label_and_kind(arm, text, label, kind):

@@ -11,8 +11,10 @@ import torch
 
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation import entrants
+from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.protocol import Protocol
 from fm_unroll.models.classical import ZeroFilled
+from fm_unroll.provenance import source_sha256
 from fm_unroll.subjects.population import Population
 
 SAMPLING = {"class_path": "UniformSampling", "init_args": {"acceleration": 4, "acs_lines": 24}}
@@ -55,6 +57,8 @@ def checkpoint(path: Path, part: str = "fm_unroll", **changed: object) -> Path:
         ),
         ("hyper_parameters", {"physics": "paper"}, True),
         ("hyper_parameters", {"physics": "anchored"}, False),
+        ("hyper_parameters", {"unet_from": None}, True),
+        ("hyper_parameters", {"unet_from": "seed0/best.ckpt"}, False),
         ("hyper_parameters", {"learning_rate": 1e-4}, False),
         ("fm_unroll", {"recipe": {"max_epochs": 5}}, False),
         ("fm_unroll", {"contrasts": ["cine_sax"]}, False),
@@ -154,6 +158,40 @@ def test_two_checkpoints_of_one_method_have_two_folders(tmp_path):
     assert pair[0].arm == pair[1].arm
     assert len({entrant.folder for entrant in pair}) == 2
     assert all(entrant.folder.startswith("clip-") for entrant in pair)
+
+
+def test_u_nets_to_start_from_differ_from_seed_to_seed(tmp_path):
+    paths = [
+        checkpoint(tmp_path / f"{seed}.ckpt", "hyper_parameters", unet_from=f"seed{seed}/best.ckpt")
+        for seed in (0, 1)
+    ]
+    first, second = map(entrants.trained, paths)
+    assert first.hyper_parameters == second.hyper_parameters
+
+
+def test_an_entrant_of_several_encoders_names_them_all(tmp_path):
+    encoders = [
+        {"name": "clip", "sha256": "0123", "weights": "pretrained"},
+        {"name": "random", "sha256": "4567", "weights": "random"},
+    ]
+    path = checkpoint(tmp_path / "best.ckpt", encoders=encoders)
+    content = torch.load(path, weights_only=True)
+    content["hyper_parameters"] |= {"method": "varnet x 2, clip x 1, random x 1", "weights": None}
+    del content["fm_unroll"]["encoder"]
+    torch.save(content, path)
+    entrant = entrants.trained(path)
+    assert entrant.arm == Arm("varnet x 2, clip x 1, random x 1", "clip + random", "pretrained + random")
+    assert entrant.encoder_sha256 == "0123 + 4567"
+    assert entrant.folder.startswith("varnet-x-2-clip-x-1-random-x-1-")
+
+
+def test_what_several_denoisers_are_made_of_decides_their_images():
+    def of(*names: str) -> str:
+        return source_sha256(*(f"fm_unroll.models.denoisers.{name}" for name in names))
+
+    assert entrants.settings_hash("mixed", trained=True) == of("mixed", "unet", "foundation")
+    assert entrants.settings_hash("varnet x 1, clip x 1", trained=True) == of("unet", "foundation")
+    assert entrants.settings_hash("varnet", trained=True) == of("unet")
 
 
 def test_subjects_of_training_and_of_early_stopping_have_been_seen(tmp_path):

@@ -56,6 +56,44 @@ def test_another_encoder_is_loaded_only_where_any_may_be(published, tmp_path):
     assert torch.equal(loaded.encoders[0].vit.state_dict()[key], state[key])
 
 
+LATER = ("mixed x 1, timm/deit_tiny_patch16_224 x 1", "varnet x 1, tiny x 1", "tiny x 1, random x 1")
+
+
+@pytest.mark.parametrize("method", LATER)
+def test_every_encoder_is_kept_and_checked_wherever_it_stands(method, tiny, tmp_path):
+    settings = {name: value for name, value in PRIOR.items() if name != "num_cascades"}
+    settings |= {"method": method, "prior": "tiny"} if "mixed" in method else {"method": method}
+    settings |= {"chans": 2, "pools": 1} if "x 1, tiny" in method or "mixed" in method else {}
+    trained = build_model(**settings).eval()
+    path = save(tmp_path / "a.ckpt", trained, settings)
+    restored = load_network(path).state_dict()
+    assert not any("encoder" in name for name in restored)
+    assert all(torch.equal(restored[name], tensor) for name, tensor in trained.state_dict().items())
+    encoders = torch.load(path, weights_only=True)["fm_unroll"]["encoders"]
+    assert len(encoders) == (1 if "varnet" in method else 2)
+    for number in range(len(encoders)):
+        content = torch.load(path, weights_only=True)
+        content["fm_unroll"]["encoders"][number]["sha256"] = "0" * 64
+        torch.save(content, tmp_path / "other.ckpt")
+        with pytest.raises(InputError, match=f"000000000000 .*this is {encoders[number]['sha256'][:12]}"):
+            load_network(tmp_path / "other.ckpt")
+        content["fm_unroll"]["encoders"] = encoders[:number]
+        torch.save(content, tmp_path / "other.ckpt")
+        with pytest.raises(InputError, match=r"over the encoder \(none\)"):
+            load_network(tmp_path / "other.ckpt")
+
+
+def test_moved_weights_of_an_encoder_in_later_cascades_are_found(tiny, tmp_path):
+    weights = weights_file(tmp_path / "1.pt", tiny, 1)
+    settings = {name: value for name, value in PRIOR.items() if name != "num_cascades"}
+    settings |= {"method": "varnet x 1, tiny x 2", "chans": 2, "pools": 1}
+    settings |= {"weights": str(weights), "pretrained": True}
+    path = save(tmp_path / "a.ckpt", build_model(**settings), settings)
+    moved = weights.rename(tmp_path / "2.pt")
+    assert find_moved_weights([path], [moved]) == {path: moved}
+    load_network(path, moved)
+
+
 def test_a_network_comes_back_in_evaluation_mode_with_its_tensors(tmp_path):
     trained = build_model(**VARNET).train()
     loaded = load_network(save(tmp_path / "a.ckpt", trained, VARNET))

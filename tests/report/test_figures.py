@@ -320,3 +320,10 @@ def test_fusion_weights_are_drawn_cascade_by_block(analysis):
     )
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), weights.T)
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list("123456")
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == list("1234")
+
+
+def test_fusion_weights_stand_at_the_cascades_that_have_them():
+    prior = {"fusion": [[0.5, 0.5]] * 4, "step_sizes": [], "blocks": [1, 2], "fused": [9, 10, 11, 12]}
+    figure = figures.fusion_weights({arm("clip"): prior})
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["9", "10", "11", "12"]

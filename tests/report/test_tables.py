@@ -238,6 +238,17 @@ def test_other_weights_than_the_pretrained_ones_are_named_where_the_numbers_stan
     )
 
 
+def test_of_several_encoders_those_with_other_weights_are_named():
+    records = fake_records(("varnet", "clip"), anatomies=("knee",), subjects=2, seeds=1)
+    clip = records.method == "clip"
+    several = {"method": "clip x 8, random x 4", "encoder": "clip + random"}
+    records.loc[clip, [*several, "encoder_weights"]] = [*several.values(), "pretrained + random"]
+    found = analyse(records)
+    notices = [notice for notice in sentences.notices(found.records, found.means) if "carries" in notice]
+    words = "the frozen encoder carries random weights: a control, not a foundation model."
+    assert notices == [f"CLIP x 8, Random encoder x 4: {words}"]
+
+
 def test_numbers_do_not_depend_on_the_order_of_rows(records, analysis):
     shuffled = records.sample(frac=1, random_state=3)
     shuffled = shuffled.sort_values(list(records.columns[:5]), kind="stable", ignore_index=True)
