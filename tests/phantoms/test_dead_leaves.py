@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fm_unroll.errors import InputError
-from fm_unroll.phantoms.dead_leaves import DeadLeaves, curves, outlines, paint, power_law
+from fm_unroll.phantoms.dead_leaves import DeadLeaves, coloured, curves, outlines, paint, power_law
 
 
 @pytest.mark.parametrize("exponent", [2.0, 3.0])
@@ -73,6 +73,26 @@ def test_the_seed_alone_draws_the_picture():
     assert one.tobytes() == same.tobytes() != other.tobytes()
     for picture in (one, other):
         assert picture.min() >= 0 and picture.max() == 1
+
+
+def test_shapes_have_the_brightness_of_a_few_tissues_and_dots_are_bright():
+    levels = np.sort(DeadLeaves().levels(np.random.default_rng(0), 400, dots=0))
+    assert (np.diff(levels) > 0.05).sum() >= 2  # gaps between the tissues
+    dots = DeadLeaves().levels(np.random.default_rng(0), 400, dots=100)[300:]
+    assert dots.min() >= 0.7 and dots.max() <= 1.3
+
+
+def test_a_shape_without_texture_has_one_gradient_and_covers_the_ground():
+    labels = paint(square(4, 6, 20)[None], (40, 50))
+    values = coloured(
+        np.random.default_rng(0), labels, square(4, 6, 20)[None], np.array([0.8]), np.zeros(1), 1
+    )
+    inside = values[6:27, 4:25]
+    assert abs(inside.mean() - 0.8) < 0.01 and 0 < np.ptp(inside) < 0.6
+    for axis in (0, 1):
+        np.testing.assert_allclose(np.diff(inside, 2, axis=axis), 0, atol=1e-6)
+    outside = values[labels == 0]
+    assert abs(np.median(outside) - 0.5) < 0.3 and values.dtype == np.float32
 
 
 def test_gamma_raises_the_finished_picture_to_a_power():

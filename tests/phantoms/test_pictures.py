@@ -58,6 +58,7 @@ def test_every_picture_is_a_synthetic_subject_in_one_part_of_the_split():
     )
     assert str(data.population) == "pictures dead leaves 0 (synthetic)" and data.anatomy == "pictures"
     assert all(data.reader.names_subject(volume) for volume in volumes)
+    assert len(pictures(None).index.volumes) == 2000
     other = pictures(4, picture_seed=1).population
     assert not data.population.may_be(other)  # the same numbers are other pictures
 
