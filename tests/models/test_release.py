@@ -52,7 +52,7 @@ def test_facts_go_along_but_neither_paths_nor_what_only_training_needs(tmp_path)
     content = read_checkpoint(path)
     assert content["epoch"] == 6
     for fact, value in FACTS.items():
-        assert content["fm_unroll"][fact] == value
+        assert content["fm_unroll"][fact] == value, fact
     assert content["hyper_parameters"] == {**VARNET, "weights": None}
     assert "optimizer_states" not in content and b"anna" not in path.read_bytes()
 
