@@ -13,12 +13,7 @@ from fm_unroll.models.release import read_release, write_release
 from simulate import disc_scan
 
 VARNET = {"method": "varnet", "num_cascades": 1, "sens_chans": 2, "sens_pools": 1, "chans": 2, "pools": 1}
-FACTS = {
-    "encoder": {"sha256": "", "untold": {}},
-    "anatomy": "cardiac",
-    "subjects": {"train": ["P001"]},
-    "acceleration": 4.0,
-}
+FACTS = {"encoders": [], "anatomy": "cardiac", "subjects": {"train": ["P001"]}, "acceleration": 4.0}
 
 
 def checkpoint(**others) -> dict:
