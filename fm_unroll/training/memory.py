@@ -1,11 +1,12 @@
-"""Peak memory of a training step on a simulated batch, each measured in a process of its own."""
+"""Peak memory of a training step on a simulated batch."""
 
+import gc
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -113,8 +114,8 @@ def peak_memory(
 ) -> float | None:
     """Measure the peak of a network's training step, in GiB: its weights, optimiser and activations.
 
-    On a GPU it is what tensors occupied; on a CPU, what the process grew by. None where the operating system
-    does not tell.
+    On a GPU it is what tensors occupied; on a CPU, what a process of its own grew by. None where the
+    operating system does not tell.
 
     Args:
         build: makes the network; can be pickled.
@@ -122,11 +123,19 @@ def peak_memory(
         size: size of the batch and length of the network.
         device: where to run.
     """
-    if device.type == "cpu" and not STATUS.exists():
+    if device.type == "cuda":
+        return _measure(build, step, size, device)
+    if not STATUS.exists():
         return None
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_measure, build, step, size, device, torch.get_num_threads()).result()
+        threads = torch.get_num_threads()
+        return pool.submit(_measure_with, threads, build, step, size, device).result()
+
+
+def _measure_with(threads: int, *arguments: Any) -> float:
+    torch.set_num_threads(threads)
+    return _measure(*arguments)
 
 
 def _measure(
@@ -134,18 +143,19 @@ def _measure(
     step: Callable[[nn.Module, Adam, SimulatedBatch], Step],
     size: ProblemSize,
     device: torch.device,
-    threads: int,
 ) -> float:
-    torch.set_num_threads(threads)
-    before = _resident("VmRSS") if device.type == "cpu" else 0
+    on_gpu = device.type == "cuda"
+    gc.collect()  # networks of earlier measurements that refer to themselves
+    before = torch.cuda.memory_allocated(device) if on_gpu else _resident("VmRSS")
     network = build().to(device)
     optimizer = adam(network)
     # Adam's state comes with the first step: on a small slice, so that the one that counts finds it there
     for slice_size in (replace(size, readout=64, phase=64), size):
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats(device)
         step(network, optimizer, SimulatedBatch.draw(slice_size, device))()
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**30
-    return (_resident("VmHWM") - before) / 2**30
+    peak = torch.cuda.max_memory_allocated(device) if on_gpu else _resident("VmHWM")
+    return (peak - before) / 2**30
 
 
 def _resident(field: Literal["VmRSS", "VmHWM"]) -> int:

@@ -29,5 +29,5 @@ def test_everyone_reads_the_same(tmp_path: Path, chunks: tuple[int, ...]):
 
 
 def test_a_slow_step_does_not_wait_for_data_and_none_at_all_does():
-    assert data.waiting_share(lambda: time.sleep(0.5), frames=1) < 0.2
-    assert data.waiting_share(lambda: None, frames=1) > 0.8
+    assert data.waiting_share(lambda batch: time.sleep(0.5), frames=1) < 0.2
+    assert data.waiting_share(lambda batch: None, frames=1) > 0.8

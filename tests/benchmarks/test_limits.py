@@ -1,20 +1,10 @@
-"""The work of a step is counted, and its profile is drawn."""
+"""The work of a step is counted, and a card is known by its name."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
-from fm_unroll_benchmarks.limits import Work, draw_profile
-from fm_unroll_benchmarks.networks import ProblemSize, SimulatedBatch, adam, our_step, varnet_network
-
-pytestmark = pytest.mark.slow
-
-CPU = torch.device("cpu")
-TINY = ProblemSize(coils=2, readout=64, phase=72, cascades=1)
+from fm_unroll_benchmarks.limits import CARDS, Card, Work, card_of, operations_of
 
 
 def test_operations_of_a_step_are_those_of_its_convolutions():
@@ -31,11 +21,27 @@ def test_operations_of_a_step_are_those_of_its_convolutions():
     assert Work.of(step, network).operations == 2 * forward
 
 
-def test_profile_is_drawn(tmp_path: Path):
-    network = varnet_network(TINY)
-    step = our_step(network, adam(network), SimulatedBatch.draw(TINY, CPU), "32-true")
-    draw_profile(step, CPU, "one step", tmp_path / "profile.png")
-    with Image.open(tmp_path / "profile.png") as picture:
-        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
-    bars = (pixels == (0x6A, 0x51, 0xA3)).all(1)  # the colour of the bars, on white
-    assert 0.01 < bars.mean() < 0.9
+@pytest.mark.parametrize(
+    "name, known",
+    [
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA H100 PCIe", "H100 PCIe"),
+        ("NVIDIA H200", "H200"),
+        ("NVIDIA A100-SXM4-80GB", "A100"),
+        ("Some Other Card", None),
+    ],
+)
+def test_a_card_is_known_by_its_name(monkeypatch, name: str, known: str | None):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    assert card_of(torch.device("cuda")) == (CARDS[known] if known else None)
+    assert card_of(torch.device("cpu")) is None
+
+
+def test_a_bound_is_the_larger_of_arithmetic_and_traffic():
+    card = Card(bfloat16=100, bandwidth=10)
+    assert Work(operations=500, traffic=20).bound(card) == 5
+    assert Work(operations=50, traffic=20).bound(card) == 2
+
+
+def test_operations_of_a_call_are_those_of_its_products():
+    assert operations_of(lambda: torch.ones(2, 3) @ torch.ones(3, 5)) == 2 * 2 * 3 * 5

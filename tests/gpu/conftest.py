@@ -1,7 +1,6 @@
 """The device of these tests; they are skipped where there is none."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch

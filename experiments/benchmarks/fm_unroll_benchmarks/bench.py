@@ -1,119 +1,182 @@
 """Every measurement of the benchmark, one after the other, and the files with its results."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 
-from fm_unroll.files import write_json
+from fm_unroll.data.sample import KSpaceBatch
+from fm_unroll.data.undersampling import undersample
+from fm_unroll.models import UnrolledNetwork
+from fm_unroll.physics import UniformSampling
 from fm_unroll.precision import has_bfloat16
 from fm_unroll.provenance import provenance
-from fm_unroll.training.memory import ProblemSize, SimulatedBatch, adam, our_step
-from fm_unroll_benchmarks import data, limits
+from fm_unroll.training.memory import ACS_LINES, SimulatedBatch, adam, our_step
+from fm_unroll_benchmarks import data
+from fm_unroll_benchmarks.costs import (
+    classical_costs,
+    inference_costs,
+    our_training,
+    their_training,
+    training_costs,
+)
+from fm_unroll_benchmarks.findings import Findings
 from fm_unroll_benchmarks.growth import exponents
-from fm_unroll_benchmarks.networks import foundation_network, precision_effect, varnet_network
-from fm_unroll_benchmarks.page import line, machine, markdown
-from fm_unroll_benchmarks.rows import ROWS, Row, Setting
-from fm_unroll_benchmarks.timing import Ratio, seconds_of
+from fm_unroll_benchmarks.limits import Work, card_of
+from fm_unroll_benchmarks.networks import (
+    anchored_network,
+    fastmri_network,
+    foundation_network,
+    precision_effect,
+    varnet_network,
+)
+from fm_unroll_benchmarks.page import machine
+from fm_unroll_benchmarks.profiles import take_profile
+from fm_unroll_benchmarks.rows import ROWS, Row, Setting, full_setting, quick_setting
 
-# A CPU gets CMRxRecon's smallest matrix (T2 maps): a step at the largest would take it a minute.
-SIZES = {"cpu": ProblemSize(readout=384, phase=116), "cuda": ProblemSize()}
-QUICK = ProblemSize(coils=4, readout=192, phase=106, cascades=2)
+Results = Iterator[dict[str, Any]]
+Build = Callable[[], UnrolledNetwork]
 
 
 def run(quick: bool, output: Path, device: torch.device) -> None:
-    """Measure every row; write ``<device>.json``, ``<device>.md`` and a picture of each network's profile.
+    """Measure everything; write ``<device>.json``, ``<device>.md`` and two profiles as ``.txt`` and ``.png``.
+
+    What is worth most comes first, and the files are written after every row: a run may be ended at any time.
 
     Args:
-        quick: small sizes, for which nothing is aimed at.
+        quick: small sizes, for which nothing is aimed at: a trial of the whole run, rows of GPUs included.
         output: folder for the results.
         device: where networks and metrics run.
     """
     setting = quick_setting(device) if quick else full_setting(device)
+    findings = begin(setting, quick, output)
+    for row in ROWS:
+        if quick or device.type in row.least:
+            least = None if quick else row.least[device.type]
+            names = {"what": row.what, "peer": row.peer, "least": least, "ratio": None}
+            findings.measure("rows", names, partial(ratio_of, row, setting))
+    measure_networks(findings, setting)
+    findings.measure("classical", {}, partial(classical_costs, setting.size, device, setting.seconds))
+    measure_steps(findings, setting)
+    findings.measure("moved", {}, partial(moved, setting))
+    findings.measure("growth", {}, partial(growth, setting))
+    print(f"{findings.path}.md and .json, {findings.path.name}_*_profile.txt and .png")
+
+
+def begin(setting: Setting, quick: bool, output: Path) -> Findings:
+    """Note what is measured, where, and with which versions."""
     facts = provenance()  # before results of an earlier run are written over
     output.mkdir(parents=True, exist_ok=True)
-    name = f"{device.type}{'_quick' if quick else ''}"
-    print(f"{machine(device)}; {setting.size}", flush=True)
-    # aims are for the full sizes
-    rows = [replace(row, least=dict.fromkeys(row.least)) for row in ROWS] if quick else ROWS
-    measured = [measure(row, setting) for row in rows]
-    growth = exponents(setting.growth, device)
-    moved = precision_effect(setting.size, device)
-    steps = list(step_limits(setting, output, name))
-    text = "\n".join(markdown(setting, measured, growth, moved, steps))
-    (output / f"{name}.md").write_text(text + "\n")
+    kind = {"cuda": "gpu"}.get(setting.device.type, setting.device.type)
+    print(f"{machine(setting.device)}; {setting.size}", flush=True)
     content = {
-        "machine": machine(device),
+        "machine": machine(setting.device),
+        "versions": versions(setting.device, facts),
         "size": asdict(setting.size),
-        "rows": [
-            {"what": row.what, "peer": row.peer, "least": row.least, "ratio": ratio and asdict(ratio)}
-            for row, ratio in measured
-        ],
-        "growth_exponents": {name: {"time": t, "memory": m} for name, (t, m) in growth.items()},
-        "image_moved_by_bfloat16": moved,
-        "steps": steps,
+        "physics": asdict(setting.physics),
         "provenance": facts,
     }
-    write_json(output / f"{name}.json", content)
-    print(f"{output / name}.md and .json, {name}_*_profile.png")
+    return Findings(output / f"{kind}{'_quick' if quick else ''}", content)
 
 
-def full_setting(device: torch.device) -> Setting:
-    """Give the sizes for which ratios are aimed at."""
-    return Setting(
-        size=SIZES[device.type],
-        physics=ProblemSize(),
-        device=device,
-        seconds=30,
-        rounds=3,
-        frames=6,
-        slices=36,
-        read=4,
-        growth=ProblemSize(4, 256, 160, 2),
-    )
+def versions(device: torch.device, facts: dict[str, Any]) -> dict[str, Any]:
+    """What the numbers depend on beside the machine."""
+    found = {"commit": facts["commit"], "torch": torch.__version__}
+    if device.type == "cuda":
+        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        try:
+            driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]
+        except (OSError, subprocess.CalledProcessError, IndexError):
+            driver = "not known"
+        card = card_of(device)
+        peak = "not known" if card is None else f"{card.bfloat16 / 1e12:.0f} TFLOP/s in bfloat16, dense"
+        found |= {"driver": driver, "CUDA": torch.version.cuda, "cuDNN": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
+        found["peak by the data sheet"] = peak
+    return found
 
 
-def quick_setting(device: torch.device) -> Setting:
-    """Give sizes that show within minutes that everything runs."""
-    return Setting(
-        size=QUICK,
-        physics=QUICK,
-        device=device,
-        seconds=1,
-        rounds=1,
-        frames=1,
-        slices=4,
-        read=2,
-        growth=ProblemSize(2, 96, 96, 1),
-    )
-
-
-def measure(row: Row, setting: Setting) -> tuple[Row, Ratio | None]:
-    """Measure one row and print it at once: the whole table takes long."""
+def ratio_of(row: Row, setting: Setting) -> Results:
+    """Measure a row of the first table."""
     ratio = row.measure(setting)
-    print(line(row, ratio, setting.device.type), flush=True)
-    return row, ratio
+    yield {"ratio": ratio and asdict(ratio)}
 
 
-def step_limits(setting: Setting, output: Path, name: str) -> Iterator[dict[str, Any]]:
-    """Arithmetic and traffic of both networks' steps, the card's bound, and a picture of the profile."""
-    device = setting.device
-    card = limits.card_of(device)
-    precision = "bf16-mixed" if has_bfloat16(device.type) else "32-true"
-    networks = {"varnet": varnet_network(setting.size), "foundation": foundation_network(setting.size)}
-    for method, network in networks.items():
-        batch = SimulatedBatch.draw(setting.size, device)
-        step = our_step(network.to(device), adam(network), batch, precision)
-        work = limits.Work.of(step, network)
-        facts = {"method": method, **asdict(work)}
-        if card is not None:
-            seconds = median(seconds_of(step) for _ in range(5))
-            facts |= {"bound_s": work.bound(card), "seconds": seconds}
-            facts["flop_utilisation"] = work.utilisation(card, seconds)
-            facts["waiting_for_data"] = data.waiting_share(step)
-        title = f"{method}: one training step, {precision}, on {machine(device)}"
-        limits.draw_profile(step, device, title, output / f"{name}_{method}_profile.png")
-        yield facts
+def measure_networks(findings: Findings, setting: Setting) -> None:
+    """Costs of training and of inference, by the number of slices."""
+    default = default_precision_of(setting.device)
+    networks: dict[str, Build] = {
+        "clip": partial(foundation_network, setting.size, encoder="clip"),
+        "dinov2": partial(foundation_network, setting.size, encoder="dinov2"),
+        "varnet": partial(varnet_network, setting.size),
+        "anchored": partial(anchored_network, setting.size),
+    }
+    sized = (setting.size, setting.batches, setting.device, card_of(setting.device), setting.seconds)
+    for name, build in networks.items():
+        names = {"network": name, "precision": default}
+        findings.measure("training", names, partial(training_costs, build, our_training(default), *sized))
+        findings.measure("inference", {"network": name}, partial(inference_costs, build, *sized))
+    peer = {"network": "fastMRI's VarNet", "precision": "float32"}
+    theirs = partial(fastmri_network, setting.size)
+    findings.measure("training", peer, partial(training_costs, theirs, their_training, *sized))
+
+
+def measure_steps(findings: Findings, setting: Setting) -> None:
+    """Bounds, profiles and the wait for data of the training step of both kinds of network."""
+    networks: dict[str, Build] = {
+        "dinov2": partial(foundation_network, setting.size, encoder="dinov2"),
+        "e2e_varnet": partial(varnet_network, setting.size),
+    }
+    for name, build in networks.items():
+        names = {"network": name, "precision": default_precision_of(setting.device)}
+        profiled = findings.path.with_name(f"{findings.path.name}_{name}_profile")
+        findings.measure("profiles", names, partial(profiles, setting, build, profiled))
+    for workers in (2, 8):
+        alike = partial(waiting, setting, networks["dinov2"], workers)
+        findings.measure("waiting", {"network": "dinov2", "workers": workers}, alike)
+
+
+def default_precision_of(device: torch.device) -> str:
+    """What training computes in on a GPU by default; a CPU that has it is asked for it."""
+    return "bf16-mixed" if has_bfloat16(device.type) else "32-true"
+
+
+def profiles(setting: Setting, build: Build, path: Path) -> Results:
+    """Profile a training step, and bound it by what the card could do."""
+    network = build().to(setting.device)
+    batch = SimulatedBatch.draw(setting.size, setting.device)
+    step = our_step(network, adam(network), batch, default_precision_of(setting.device))
+    title = f"{path.name}: one training step on {machine(setting.device)}"
+    facts = take_profile(step, setting.device, title, path)
+    work, card = Work.of(step, network), card_of(setting.device)
+    bound = None if card is None else 1e3 * work.bound(card)
+    yield {**facts, "tflop": work.operations / 1e12, "traffic_gib": work.traffic / 2**30, "bound_ms": bound}
+
+
+def waiting(setting: Setting, build: Build, workers: int) -> Results:
+    """Measure the share of training's time that a step waits for data, with so many reading processes."""
+    network = build().to(setting.device)
+    drawn = SimulatedBatch.draw(setting.size, setting.device)
+    step = our_step(network, adam(network), drawn, default_precision_of(setting.device))
+    pattern = UniformSampling(8, acs_lines=ACS_LINES)
+
+    def on_device(batch: KSpaceBatch) -> None:
+        undersample(batch.to(setting.device, non_blocking=True), pattern)
+        step()
+
+    yield {"waiting": data.waiting_share(on_device, setting.frames, workers)}
+
+
+def moved(setting: Setting) -> Results:
+    """Measure what bfloat16 does to images."""
+    for network, value in precision_effect(setting.size, setting.device).items():
+        yield {"network": network, "moved": value}
+
+
+def growth(setting: Setting) -> Results:
+    """Measure how cost grows with each size."""
+    for name, (time, memory) in exponents(setting.growth, setting.device).items():
+        yield {"with": name, "time": time, "memory": memory}

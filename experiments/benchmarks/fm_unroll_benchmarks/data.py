@@ -12,7 +12,8 @@ that span frames and slices are the worst, because each slice then costs the unp
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.modules import CMRxReconData
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.hdf5 import COMPLEX_SINGLE
+from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import target_image
 from fm_unroll_benchmarks.timing import seconds_of
 
@@ -117,11 +119,11 @@ def read_peer(root: Path, items: Items) -> Slices:
     return torch.from_numpy(np.stack(kspaces)), torch.from_numpy(np.stack(targets))
 
 
-def waiting_share(step: Callable[[], object], frames: int = 6, workers: int = 2) -> float:
+def waiting_share(step: Callable[[KSpaceBatch], object], frames: int = 6, workers: int = 2) -> float:
     """Measure the share of training's time in which a step waits for its slices from the compressed file.
 
     Args:
-        step: a training step of one slice.
+        step: a training step on a batch of one slice, as the loader gives it.
         frames: frames of the file, each of ten slices and so of ten steps.
         workers: number of reading processes.
     """
@@ -136,9 +138,14 @@ def waiting_share(step: Callable[[], object], frames: int = 6, workers: int = 2)
         next(batches)  # the processes have started
         waited = worked = 0.0
         for _ in range(len(loader) - 1):
-            waited += seconds_of(lambda: next(batches))
-            worked += seconds_of(step)
+            read: list[KSpaceBatch] = []
+            waited += seconds_of(partial(_append_next, read, batches))
+            worked += seconds_of(partial(step, read[0]))
         return waited / (waited + worked)
+
+
+def _append_next(read: list[KSpaceBatch], batches: Iterator[KSpaceBatch]) -> None:
+    read.append(next(batches))
 
 
 def _read(dataset: SliceDataset, items: Items) -> Slices:

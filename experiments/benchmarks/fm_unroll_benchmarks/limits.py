@@ -1,12 +1,10 @@
 """The physical limit of a training step: its arithmetic and its traffic against what the card can do."""
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from fm_unroll.training.memory import Step
@@ -26,8 +24,11 @@ class Card:
     bandwidth: float
 
 
+# By a part of the card's name; the first that fits counts. H100 and H200 are the SXM boards, of which torch
+# calls the former "NVIDIA H100 80GB HBM3".
 CARDS = {
     "H200": Card(989e12, 4.8e12),
+    "H100 PCIe": Card(756e12, 2.0e12),
     "H100": Card(989e12, 3.35e12),
     "A100": Card(312e12, 2.04e12),
     "RTX 4090": Card(165e12, 1.01e12),
@@ -60,9 +61,12 @@ class Work:
         """Shortest time that the card could take, in seconds."""
         return max(self.operations / card.bfloat16, self.traffic / card.bandwidth)
 
-    def utilisation(self, card: Card, seconds: float) -> float:
-        """Model FLOP utilisation: operations done over operations possible in that time."""
-        return self.operations / seconds / card.bfloat16
+
+def operations_of(run: Callable[[], object]) -> float:
+    """Count the floating-point operations of the matrix products and convolutions in one call."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return float(counter.get_total_flops())
 
 
 def card_of(device: torch.device) -> Card | None:
@@ -71,26 +75,3 @@ def card_of(device: torch.device) -> Card | None:
         return None
     name = torch.cuda.get_device_name(device)
     return next((card for known, card in CARDS.items() if known in name), None)
-
-
-def draw_profile(step: Step, device: torch.device, title: str, path: Path) -> None:
-    """Draw where the time of a step goes, by operator, as a bar chart (png)."""
-    from matplotlib.figure import Figure
-
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports, on every CPU, that there is no GPU
-    on_gpu = device.type == "cuda"
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-    with profile(activities=activities) as profiler:
-        step()
-    field = "self_device_time_total" if on_gpu else "self_cpu_time_total"
-    times = {event.key: getattr(event, field) for event in profiler.key_averages()}
-    total = sum(times.values())
-    longest = sorted(times, key=times.__getitem__, reverse=True)[:15]
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    axes.barh([key[:48] for key in longest], [100 * times[key] / total for key in longest], color="#6a51a3")
-    axes.invert_yaxis()
-    axes.set_xlabel("share of the step's time, %")
-    figure.suptitle(title, fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)

@@ -4,6 +4,8 @@ The peer of E2E-VarNet is ``fastmri.models.VarNet``. The foundation prior has no
 against the straightforward way to write it, :class:`Straightforward`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from typing import Literal, cast
 
@@ -32,7 +34,8 @@ from fm_unroll.training.memory import (
 )
 from fm_unroll_benchmarks.timing import Pair
 
-ENCODER = "random"  # ViT-B/16, the size of the paper's encoders; what the weights say does not matter here
+# results are compared before any timing, in float32; a GPU's libraries sum in other orders than each other
+TOLERANCE = {"cpu": 1e-5, "cuda": 1e-4}
 
 
 def peer_input(batch: SimulatedBatch) -> tuple[Tensor, Tensor, int]:
@@ -68,22 +71,31 @@ def cascade_physics(size: ProblemSize, device: torch.device) -> Pair:
         return result.detach()
 
     difference = distance(space.leave(run_ours()), torch.view_as_complex(run_peer()))
-    return Pair(run_ours, run_peer, difference, 1e-5)
+    return Pair(run_ours, run_peer, difference, TOLERANCE[device.type])
 
 
 def varnet_step(size: ProblemSize, device: torch.device, precision: str) -> Pair:
     """A training step of E2E-VarNet: forward, SSIM loss, backward, Adam. The peer's is in float32."""
-    ours, peer = varnet_network(size), VarNet(num_cascades=size.cascades)
-    for cascade in peer.cascades:
-        # corrects a little, as after training; from random denoisers, rounding grows with every cascade
-        cascade.model.unet.up_conv[-1][-1].weight.data.mul_(0.1)
+    ours, peer = varnet_network(size), fastmri_network(size)
     ours.load_fastmri_state_dict(peer.state_dict())
-    return step_pair(ours.to(device), peer.to(device), SimulatedBatch.draw(size, device), precision, 1e-5)
+    batch = SimulatedBatch.draw(size, device)
+    return step_pair(ours.to(device), peer.to(device), batch, precision, TOLERANCE[device.type])
 
 
-def foundation_step(size: ProblemSize, device: torch.device, precision: str) -> Pair:
+def anchored_step(size: ProblemSize, device: torch.device) -> Pair:
+    """A training step of the anchored physics, by default, against one of the paper's: other functions."""
+    batch = SimulatedBatch.draw(size, device)
+    precision = "bf16-mixed" if has_bfloat16(device.type) else "32-true"
+    anchored, paper = anchored_network(size).to(device), varnet_network(size).to(device)
+    ours = our_step(anchored, adam(anchored), batch, precision)
+    return Pair(ours, our_step(paper, adam(paper), batch, precision), difference=0.0, tolerance=0.0)
+
+
+def foundation_step(size: ProblemSize, device: torch.device, precision: str, encoder: str) -> Pair:
     """A training step of the foundation prior. The straightforward version's is in float32."""
-    ours = foundation_network(size)
+    ours = foundation_network(size, encoder=encoder)
+    if precision == "32-true":
+        cast(FrozenEncoder, ours.encoder).precision = "float32"  # by default bfloat16 on a GPU
     peer = Straightforward(ours)
     return step_pair(ours.to(device), peer.to(device), SimulatedBatch.draw(size, device), precision, 1e-3)
 
@@ -94,10 +106,32 @@ def varnet_network(size: ProblemSize) -> PaperNetwork:
     return cast(PaperNetwork, build_model("varnet", num_cascades=size.cascades))
 
 
-def foundation_network(size: ProblemSize, checkpoint: Literal["all", "none"] = "none") -> UnrolledNetwork:
-    """A foundation prior whose denoisers correct a little, as they do after some training."""
+def fastmri_network(size: ProblemSize) -> VarNet:
+    """FastMRI's E2E-VarNet, whose denoisers correct a little, as after training.
+
+    From random denoisers rounding would grow with every cascade.
+    """
+    peer = VarNet(num_cascades=size.cascades)
+    for cascade in peer.cascades:
+        cascade.model.unet.up_conv[-1][-1].weight.data.mul_(0.1)
+    return peer
+
+
+def anchored_network(size: ProblemSize) -> UnrolledNetwork:
+    """E2E-VarNet's U-Nets, from zero on, in the anchored physics."""
     torch.manual_seed(0)
-    network = build_model(ENCODER, num_cascades=size.cascades, checkpoint_cascades=checkpoint)
+    return build_model("varnet_zero", num_cascades=size.cascades, physics="anchored")
+
+
+def foundation_network(
+    size: ProblemSize, checkpoint: Literal["all", "none"] = "none", encoder: str = "clip"
+) -> UnrolledNetwork:
+    """A foundation prior whose denoisers correct a little, as they do after some training.
+
+    Its encoder has random weights: what they say does not matter here.
+    """
+    torch.manual_seed(0)
+    network = build_model(encoder, size.cascades, checkpoint_cascades=checkpoint, pretrained=False)
     for cascade in network.cascades:
         nn.init.normal_(cascade.get_parameter("denoiser.head.weight"), std=0.001)
     return network
@@ -112,10 +146,22 @@ def step_pair(
     ours: nn.Module, peer: nn.Module, batch: SimulatedBatch, precision: str, tolerance: float
 ) -> Pair:
     """Training steps of two networks with equal weights; compared in float32, before the first step."""
-    with torch.no_grad():
+    with torch.no_grad(), in_float32(ours):
         difference = distance(ours(*batch.measured), peer(*peer_input(batch)))
     steps = our_step(ours, adam(ours), batch, precision), peer_step(peer, adam(peer), batch)
     return Pair(*steps, difference, tolerance)
+
+
+@contextmanager
+def in_float32(network: nn.Module) -> Iterator[None]:
+    """Compute in float32 throughout: a frozen encoder too, and convolutions without TF32."""
+    encoder = network.encoder if isinstance(network, UnrolledNetwork) else None
+    allowed, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    try:
+        with encoder.in_float32() if encoder is not None else nullcontext():
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = allowed
 
 
 def peer_step(network: nn.Module, optimizer: Adam, batch: SimulatedBatch) -> Step:
@@ -139,7 +185,8 @@ def precision_effect(size: ProblemSize, device: torch.device) -> dict[str, float
     for name, network in networks.items():
         network.to(device)
         with torch.no_grad():
-            exact = network(*batch.measured)
+            with in_float32(network):
+                exact = network(*batch.measured)
             with torch.autocast(device.type, torch.bfloat16):
                 moved[name] = distance(network(*batch.measured), exact)
     return moved
@@ -156,21 +203,25 @@ class Straightforward(VarNet):  # type: ignore[misc]  # fastmri has no annotatio
         """Take copies of the weights of one of ours."""
         super().__init__(num_cascades=0)
         self.sens_net.load_state_dict(cast(SensitivityModel, network.sensitivity).state_dict())
+        whole = with_all_blocks(cast(FrozenEncoder, network.encoder))
         for cascade in network.cascades:
-            denoiser = cast(FoundationDenoiser, cascade.denoiser)
-            block = VarNetBlock(RealDenoiser(with_whole_encoder(denoiser)))
+            denoiser = copy_with(cast(FoundationDenoiser, cascade.denoiser), deepcopy(whole))
+            block = VarNetBlock(RealDenoiser(denoiser))
             block.dc_weight.data.copy_(cascade.get_parameter("step_size").data)
             self.cascades.append(block)
 
 
-def with_whole_encoder(denoiser: FoundationDenoiser) -> FoundationDenoiser:
-    """A copy of a denoiser whose encoder is its own, with all blocks, in float32."""
-    spec, frozen = find_encoder(ENCODER), cast(FrozenEncoder, denoiser.encoder)
+def with_all_blocks(frozen: FrozenEncoder) -> FrozenEncoder:
+    """An encoder with the same weights and the blocks behind those in use, in float32."""
+    spec = find_encoder(frozen.name)
     vit = build_vit(spec, spec.depth, frozen.image_size[0])
     vit.load_state_dict(frozen.vit.state_dict(), strict=False)
-    copy = deepcopy(denoiser)
-    copy.encoder = FrozenEncoder(vit, spec, "random", frozen.blocks, "imagenet", frozen.gradient, "float32")
-    return copy
+    return FrozenEncoder(vit, spec, "random", frozen.blocks, "imagenet", frozen.gradient, "float32")
+
+
+def copy_with(denoiser: FoundationDenoiser, encoder: FrozenEncoder) -> FoundationDenoiser:
+    """A copy of a denoiser on another encoder."""
+    return deepcopy(denoiser, {id(denoiser.encoder): encoder})
 
 
 class RealDenoiser(nn.Module):

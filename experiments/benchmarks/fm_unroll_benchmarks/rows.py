@@ -15,12 +15,15 @@ from fm_unroll.precision import has_bfloat16
 from fm_unroll.training.memory import ProblemSize, our_step, peak_memory
 from fm_unroll_benchmarks import data
 from fm_unroll_benchmarks.networks import (
+    anchored_network,
+    anchored_step,
     cascade_physics,
     distance,
     foundation_network,
     foundation_step,
     peer_step,
     straightforward_network,
+    varnet_network,
     varnet_step,
 )
 from fm_unroll_benchmarks.quality import volume_scores
@@ -41,6 +44,7 @@ class Setting:
         slices: slices of the volume that is scored.
         read: slices that are read per round.
         growth: the smallest size from which cost is let grow.
+        batches: numbers of slices at which networks are measured.
     """
 
     size: ProblemSize
@@ -52,6 +56,45 @@ class Setting:
     slices: int
     read: int
     growth: ProblemSize
+    batches: tuple[int, ...]
+
+
+# A CPU gets CMRxRecon's smallest matrix (T2 maps): a step at the largest would take it a minute.
+SIZES = {"cpu": ProblemSize(readout=384, phase=116), "cuda": ProblemSize(phase=204)}
+QUICK = ProblemSize(coils=4, readout=192, phase=106, cascades=2)
+
+
+def full_setting(device: torch.device) -> Setting:
+    """Give the sizes for which ratios are aimed at."""
+    on_gpu = device.type == "cuda"
+    return Setting(
+        size=SIZES[device.type],
+        physics=ProblemSize(),
+        device=device,
+        seconds=2 if on_gpu else 30,
+        rounds=5 if on_gpu else 3,
+        frames=3 if on_gpu else 6,
+        slices=36,
+        read=4,
+        growth=ProblemSize(4, 256, 160, 2),
+        batches=(1, 2, 4, 8) if on_gpu else (1,),
+    )
+
+
+def quick_setting(device: torch.device) -> Setting:
+    """Give sizes that show within minutes that everything runs."""
+    return Setting(
+        size=QUICK,
+        physics=QUICK,
+        device=device,
+        seconds=0.5,
+        rounds=1,
+        frames=1,
+        slices=4,
+        read=2,
+        growth=ProblemSize(2, 96, 96, 1),
+        batches=(1,),
+    )
 
 
 @dataclass(frozen=True)
@@ -61,7 +104,8 @@ class Row:
     Attributes:
         what: what is measured.
         peer: against what.
-        least: the ratio aimed at on two CPU cores and on one data-centre GPU; None: not aimed at there.
+        least: the ratio aimed at on two CPU cores and on one data-centre GPU; None: not aimed at there;
+            missing: not measured there.
         measure: the measurement; None where it cannot be made.
     """
 
@@ -101,45 +145,63 @@ ROWS = (
         in_bfloat16(timed(lambda s: varnet_step(s.size, s.device, "bf16-mixed"))),
     ),
     Row(
-        "foundation prior training step, float32",
+        "clip training step, float32",
         "straightforward, float32",
         {"cpu": None, "cuda": None},
-        timed(lambda s: foundation_step(s.size, s.device, "32-true")),
+        timed(lambda s: foundation_step(s.size, s.device, "32-true", "clip")),
     ),
     Row(
-        "foundation prior training step, bf16-mixed",
+        "clip training step, bf16-mixed",
         "straightforward, float32",
         {"cpu": 2, "cuda": 4},
-        in_bfloat16(timed(lambda s: foundation_step(s.size, s.device, "bf16-mixed"))),
+        in_bfloat16(timed(lambda s: foundation_step(s.size, s.device, "bf16-mixed", "clip"))),
     ),
     Row(
-        "its peak memory",
+        "dinov2 training step, bf16-mixed",
+        "straightforward, float32",
+        {"cpu": None, "cuda": 4},
+        in_bfloat16(timed(lambda s: foundation_step(s.size, s.device, "bf16-mixed", "dinov2"))),
+    ),
+    Row(
+        "clip: peak memory, bf16-mixed",
         "straightforward, float32",
         {"cpu": None, "cuda": None},
         in_bfloat16(lambda s: memory_ratio(s, "none")),
     ),
     Row(
-        "its peak memory with all cascades checkpointed",
+        "clip: peak memory with all cascades checkpointed",
         "straightforward, float32",
         {"cpu": 3, "cuda": 3},
         in_bfloat16(lambda s: memory_ratio(s, "all")),
     ),
     Row(
+        "anchored training step, U-Nets",
+        "the paper's physics",
+        {"cpu": None, "cuda": 1 / 1.5},
+        timed(lambda s: anchored_step(s.size, s.device)),
+    ),
+    Row(
+        "anchored: peak memory",
+        "the paper's physics",
+        {"cpu": None, "cuda": 1 / 1.5},
+        lambda s: anchored_memory_ratio(s),
+    ),
+    Row(
         "slices from a gzipped .mat, chunks of a coil image",
         "whole file an item (PromptMR)",
-        {"cpu": 5, "cuda": None},
+        {"cpu": 5},
         lambda s: reading_ratio(s, data.COIL_IMAGES, packed=False),
     ),
     Row(
         "slices from a gzipped .mat, chunks that span slices",
         "whole file an item (PromptMR)",
-        {"cpu": None, "cuda": None},
+        {"cpu": None},
         lambda s: reading_ratio(s, data.SPANNING, packed=False),
     ),
     Row(
         "slices from its packed copy",
         "whole file an item (PromptMR)",
-        {"cpu": 5, "cuda": None},
+        {"cpu": 5},
         lambda s: reading_ratio(s, data.SPANNING, packed=True),
     ),
     Row(
@@ -172,6 +234,17 @@ def memory_of(side: Literal["peer", "all", "none"], setting: Setting) -> float |
     ours = partial(foundation_network, setting.size, side)
     step = partial(our_step, precision="bf16-mixed")
     return peak_memory(ours, step, setting.size, setting.device)
+
+
+def anchored_memory_ratio(setting: Setting) -> Ratio | None:
+    """Divide the peak memory of the paper's physics by that of the anchored one."""
+    precision = "bf16-mixed" if has_bfloat16(setting.device.type) else "32-true"
+    step = partial(our_step, precision=precision)
+    paper, anchored = (
+        peak_memory(partial(build, setting.size), step, setting.size, setting.device)
+        for build in (varnet_network, anchored_network)
+    )
+    return None if paper is None or anchored is None else Ratio.of([paper], [anchored], "GiB")
 
 
 def reading_ratio(setting: Setting, chunks: data.Chunks, packed: bool) -> Ratio:

@@ -10,6 +10,8 @@ from torch.utils import benchmark
 
 MAX_ROUNDS = 50
 WARM_UP = 5  # seconds; what takes longer is not changed by cold caches
+WARM_UP_ROUNDS = 3  # a GPU's libraries choose their algorithms in the first ones
+TIMED = 10  # calls whose median is taken
 
 
 @dataclass(frozen=True)
@@ -75,18 +77,40 @@ def time_in_turn(pair: Pair, seconds: float, rounds: int = 3) -> Ratio:
     """Time both functions in turn, so that whatever else the machine does meets both.
 
     Args:
-        pair: the functions. A first round that takes less than ``WARM_UP`` does not count.
+        pair: the functions. First rounds do not count, unless one takes longer than ``WARM_UP``.
         seconds: after this, and ``rounds`` rounds, no further round is begun.
         rounds: at least so many, at most ``MAX_ROUNDS``.
     """
     begin = time.monotonic()
-    warm_up = _round(pair, ("ours", "peer"))
-    measured = [warm_up] if sum(warm_up.values()) > WARM_UP else []
+    measured: list[dict[str, float]] = []
+    for _ in range(WARM_UP_ROUNDS):
+        warm_up = _round(pair, ("ours", "peer"))
+        if sum(warm_up.values()) > WARM_UP:
+            measured = [warm_up]
+            break
     while len(measured) < MAX_ROUNDS and (len(measured) < rounds or time.monotonic() < begin + seconds):
         # whoever comes second may find warmer caches, or a machine that has slowed down
         order = ("peer", "ours") if len(measured) % 2 else ("ours", "peer")
         measured.append(_round(pair, order))
     return Ratio.of([one["peer"] for one in measured], [one["ours"] for one in measured], "s")
+
+
+def median_seconds(run: Callable[[], object], seconds: float) -> float:
+    """Median time of a call, after as many calls as :func:`time_in_turn` makes rounds before any counts.
+
+    Args:
+        run: what is timed.
+        seconds: after this no further call is begun; one is always timed.
+    """
+    begin = time.monotonic()
+    measured: list[float] = []
+    while len(measured) < WARM_UP_ROUNDS + TIMED:
+        measured.append(seconds_of(run))
+        if time.monotonic() > begin + seconds or measured[-1] > WARM_UP:
+            break
+    # a first call counts only where there is no other
+    counted = measured[WARM_UP_ROUNDS:] or measured[-1:]
+    return float(np.median(counted))
 
 
 def _round(pair: Pair, order: tuple[str, str]) -> dict[str, float]:
