@@ -44,10 +44,11 @@ def learned_weights(network: UnrolledNetwork) -> dict[str, list[Any]]:
 def _of_physics(cascades: list[Any]) -> dict[str, list[float]]:
     if hasattr(cascades[0], "step_size"):
         return {"step_sizes": [cascade.step_size.item() for cascade in cascades]}
+    usual = USUAL.to(cascades[0].pulls.device)
     return {
         "step_sizes": [],
-        "pulls": [cascade.pull(USUAL).item() for cascade in cascades],
-        "strengths": [cascade.strength(USUAL).item() for cascade in cascades],
+        "pulls": [cascade.pull(usual).item() for cascade in cascades],
+        "strengths": [cascade.strength(usual).item() for cascade in cascades],
     }
 
 
