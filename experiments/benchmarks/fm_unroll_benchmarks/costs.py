@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fm_unroll.encoders import FrozenEncoder
 from fm_unroll.models import UnrolledNetwork
@@ -38,7 +38,7 @@ def training_costs(
     Args:
         build: makes the network.
         step: makes its training step on a batch.
-        size: of a slice, and length of the network.
+        size: of one slice, and length of the network.
         batches: numbers of slices.
         device: where to run.
         card: what the device could do, if that is known.
@@ -50,12 +50,12 @@ def training_costs(
     """
     before = torch.cuda.memory_allocated() if device.type == "cuda" else 0
     network = build().to(device)
+    operations = operations_of(step(network, SimulatedBatch.draw(size, device)))
     for batch in batches:
         run = step(network, SimulatedBatch.draw(replace(size, batch=batch), device))
-        operations = operations_of(run)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        row = cost(median_seconds(run, seconds), operations, batch, card)
+        row = cost(median_seconds(run, seconds), batch * operations, batch, card)
         if device.type == "cuda":
             row["memory_gb"] = (torch.cuda.max_memory_allocated() - before) / 1e9
         yield row
@@ -79,19 +79,28 @@ def inference_costs(
         alone ``encoder_ms``, ``encoder_utilisation``, ``over_bound``.
     """
     network = build().to(device).eval()
+    encoder, operations = network.encoder, {}
+    with torch.inference_mode():
+        operations["network"] = operations_of(partial(network, *SimulatedBatch.draw(size, device).measured))
+        if encoder is not None:
+            operations["encoder"] = operations_of(partial(encoder.encode, pictures(encoder, 1, device)))
     for batch in batches:
         scan = SimulatedBatch.draw(replace(size, batch=batch), device)
         for precision, low in PRECISIONS.items():
-            with torch.inference_mode(), arithmetic(network.encoder, device, low):
+            with torch.inference_mode(), arithmetic(encoder, device, low):
                 run = partial(network, *scan.measured)
-                row = cost(median_seconds(run, seconds), operations_of(run), batch, card)
-                if (encoder := network.encoder) is not None:
-                    picture = torch.rand(batch, 1, *encoder.image_size, device=device)
-                    alone = partial(encoder.encode, picture)
-                    bare = cost(median_seconds(alone, seconds), operations_of(alone), batch, card)
+                row = cost(median_seconds(run, seconds), batch * operations["network"], batch, card)
+                if encoder is not None:
+                    alone = partial(encoder.encode, pictures(encoder, batch, device))
+                    bare = cost(median_seconds(alone, seconds), batch * operations["encoder"], batch, card)
                     row |= {"encoder_ms": bare["ms"], "encoder_utilisation": bare["utilisation"]}
                     row["over_bound"] = row["ms"] / (len(network.cascades) * bare["ms"])
             yield {"precision": precision, **row}
+
+
+def pictures(encoder: FrozenEncoder, batch: int, device: torch.device) -> Tensor:
+    """Pictures of the encoder's own size: float32, ``(batch, 1, rows, columns)``."""
+    return torch.rand(batch, 1, *encoder.image_size, device=device)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The results of a run, written anew after each of them, so that a run that is ended early keeps its rows."""
 
+import gc
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -48,5 +49,6 @@ class Findings:
             traceback.print_exc()
             reason = (str(error).strip() or "no reason given").splitlines()[0]
             self.add(table, {**names, "failed": f"{type(error).__name__}: {reason[:200]}"})
+        gc.collect()  # networks that refer to themselves would keep their memory
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -39,7 +39,9 @@ def take_profile(step: Step, device: torch.device, title: str, path: Path) -> di
     stated = ", ".join(f"{name} {value:.4g}" for name, value in facts.items())
     table = averages.table(sort_by=field, row_limit=OPERATORS, max_name_column_width=60)
     path.with_suffix(".txt").write_text(f"{title}\n{stated}\n{table}\n")
-    draw({event.key: getattr(event, field) for event in averages}, title, path.with_suffix(".png"))
+    # kernels have rows of their own beside the operators that start them
+    operators = [event for event in averages if event.device_type == DeviceType.CPU]
+    draw({event.key: getattr(event, field) for event in operators}, title, path.with_suffix(".png"))
     return facts
 
 

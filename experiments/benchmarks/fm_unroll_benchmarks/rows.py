@@ -71,9 +71,9 @@ def full_setting(device: torch.device) -> Setting:
         size=SIZES[device.type],
         physics=ProblemSize(),
         device=device,
-        seconds=2 if on_gpu else 30,
+        seconds=1.5 if on_gpu else 30,
         rounds=5 if on_gpu else 3,
-        frames=3 if on_gpu else 6,
+        frames=2 if on_gpu else 6,
         slices=36,
         read=4,
         growth=ProblemSize(4, 256, 160, 2),
@@ -213,7 +213,7 @@ ROWS = (
     Row(
         "start of `--help`",
         "import lightning.pytorch",
-        {"cpu": 1 / 1.3, "cuda": 1 / 1.3},
+        {"cpu": 1 / 1.3},
         lambda s: start_ratio(s),
     ),
 )
