@@ -214,7 +214,8 @@ def nonzero(divisor: Tensor) -> Tensor:
 def magnitude_range(image: Tensor, quantiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """Two quantiles of each image's magnitude, both of shape ``(batch, 1, 1)``."""
     magnitudes = image.abs().flatten(1)
-    probabilities = torch.tensor(quantiles, dtype=magnitudes.dtype, device=image.device)
+    # filled on the device: for a copy from the host a GPU would be waited for, in every cascade
+    probabilities = torch.stack([magnitudes.new_full((), quantile) for quantile in quantiles])
     low, high = torch.quantile(magnitudes, probabilities, dim=1)
     return low[:, None, None], high[:, None, None]
 
