@@ -1,5 +1,7 @@
 """Several denoisers in turn: which stands where, what they share, and where their options go."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from fm_unroll.models.denoisers.mixed import MixedDenoiser
 from fm_unroll.models.denoisers.unet import NormUnet
 from fm_unroll.models.insight import learned_weights, size_of
 from fm_unroll.models.registry import effective_options, share_encoders
+from fm_unroll.reconstruction.engine import in_float32
 from simulate import disc_scan
 from small_networks import TINY_VIT
 
@@ -78,6 +81,14 @@ def test_both_physics_take_them():
     with pytest.raises(InputError, match="give zero_head true"):  # the U-Nets have a random one
         build_model(IN_TURN, **SMALL, physics="anchored")
     assert build_model(IN_TURN, **SMALL)(*scan()).isfinite().all()
+
+
+def test_every_encoder_evaluates_in_float32():
+    net = build_model(f"{TINY_VIT} x 1, {OTHER_VIT} x 1", **PRIOR, encoder_precision="bfloat16")
+    batch = SimpleNamespace(kspace=torch.zeros(1))
+    with in_float32(net, batch):
+        assert [encoder.precision for encoder in net.encoders] == ["float32", "float32"]
+    assert [encoder.precision for encoder in net.encoders] == ["bfloat16", "bfloat16"]
 
 
 def test_what_is_told_of_a_network_is_told_of_all_cascades():

@@ -9,6 +9,7 @@ import torch
 from fm_unroll.cli import main
 from fm_unroll.errors import InputError
 from fm_unroll.models.checkpoints import load_network, read_checkpoint, start_from
+from fm_unroll.training.run import check
 from fm_unroll.training.task import ReconstructionTask
 from simulate import disc_scan
 from training_runs import MODEL, config_for, same_weights
@@ -113,6 +114,8 @@ def test_what_has_no_u_nets_is_refused(unet, synthetic, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["fit", "--config", str(config)])
     assert "checkpoint nowhere.ckpt is not a file" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"model\.unet_from nowhere\.ckpt is not a file"):
+        check(["fit", "--config", str(config)])  # as a sweep does before its first run
 
 
 def test_subjects_that_the_u_nets_have_seen_are_not_scored(unet, synthetic, tmp_path, capsys):
