@@ -49,6 +49,9 @@ def test_polygons_keep_the_area_of_their_circle_s_share_however_stretched_and_tu
     for corners in (3, 4, 5, 6, 24):
         regular = corners / 2 * np.sin(2 * np.pi / corners) * 12**2
         assert 0.05 < np.isclose(areas, regular, rtol=1e-6).mean() < 0.4, corners
+    # those of four corners, each of which stands for six points, are rectangles, unless waves bend them
+    first, second, _ = np.moveaxis(np.diff(shapes[np.isclose(areas, 288, rtol=1e-6), ::6], axis=1), 1, 0)
+    assert np.isclose((first * second).sum(1), 0).mean() > 0.7
     reach = np.hypot(*np.moveaxis(shapes - shapes.mean(1, keepdims=True), -1, 0)).max(1)
     assert reach.max() < 2.3 * 1.25 * 12 and (reach > 1.5 * 12).any()
     centres = shapes.mean(1)
@@ -62,6 +65,9 @@ def test_curves_are_thin_and_long():
     first, last = bands[:, 0], bands[:, -1]  # the two sides of one end
     width = np.hypot(*(first - last).T)
     assert (width >= 2 * 0.5 - 1e-9).all() and (width <= 2 * 2 + 1e-9).all()
+    along = bands[:, 1] - bands[:, 0] + bands[:, -2] - bands[:, -1]
+    across = ((first - last) * along).sum(1) / (width * np.hypot(*along.T))
+    assert np.abs(across).max() < 0.2  # the end is square, up to the bend
     steps = np.diff(bands[:, : bands.shape[1] // 2], axis=1)
     assert (np.hypot(*np.moveaxis(steps, -1, 0)).sum(1) > 0.05 * 300).all()
 

@@ -113,7 +113,8 @@ def test_two_steps_from_the_command_line(tmp_path):
     content = {
         "model": {"num_cascades": 1, "chans": 2, "pools": 1, "sens_chans": 2, "sens_pools": 1},
         "data": {"class_path": "PicturesData", "init_args": data | {"scans": {"matrix": [32, 40]}}},
-        "trainer": {"max_epochs": 1, "limit_train_batches": 2, "limit_val_batches": 1, "accelerator": "cpu"},
+        "trainer": {"max_epochs": 1, "limit_train_batches": 2, "limit_val_batches": 1, "accelerator": "cpu"}
+        | dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False),
     }
     config.write_text(yaml.safe_dump(content))
     options = ["--data.scans.coils", "[1,3]", "--data.leaves.lines", "3", "--trainer.default_root_dir"]
