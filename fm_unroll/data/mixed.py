@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from itertools import combinations
+from math import inf
 from typing import Any
 
 from torch.utils.data import ConcatDataset
@@ -56,7 +57,7 @@ class MixedData(TrainingData):
         super().__init__(batch_size, num_workers, seed)
         if not parts:
             raise InputError("parts is empty: give one data set or more")
-        if weights is not None and (len(weights) != len(parts) or not min(weights) > 0):
+        if weights is not None and (len(weights) != len(parts) or not all(0 < w < inf for w in weights)):
             raise InputError(f"weights {weights}: give a number above 0 for each of the {len(parts)} parts")
         for number, part in enumerate(parts, start=1):
             for name, default in DEFAULTS.items():

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from fm_unroll.data.augmentation import Augmentation
 from fm_unroll.data.dataset import SliceDataset, Slices
 from fm_unroll.data.index import Index, build_index, measure_maxima, require_size
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
@@ -54,6 +55,7 @@ class KSpaceData(TrainingData, ABC):
         seed: int = 0,
         split_file: Path | None = None,
         release: str = "",
+        augmentation: Augmentation | None = None,
     ) -> None:
         """Keep the settings; nothing is read before :meth:`prepare_data`.
 
@@ -73,6 +75,7 @@ class KSpaceData(TrainingData, ABC):
                 name are left out.
             release: says which of several releases with the same ids this is, such as 2024; by default what
                 the folders tell.
+            augmentation: what of the slices is changed in training, such as ``{flips: true}``.
         """
         super().__init__(batch_size, num_workers, seed)
         self.root = at_home(root)
@@ -82,6 +85,7 @@ class KSpaceData(TrainingData, ABC):
         file = None if split_file is None else at_home(split_file)
         self.splitting = SplitOptions(self.default_split, split, split_seed, file)
         self.release = release
+        self.augmentation = augmentation or Augmentation()
 
     def serve(self, verb: Verb, networks: Sequence[tuple[Seen, ...]]) -> None:
         """Say what the data are for, see :meth:`TrainingData.serve`."""
@@ -162,6 +166,10 @@ class KSpaceData(TrainingData, ABC):
         if not hasattr(self, "index"):
             self.index = self.read_index()
             warn_of(self.index)
+            if self.verb == "fit" and self.augmentation.crop:
+                fewest, most = map(int, self.describe_training()["phase"])
+                for lines in range(fewest, most + 1):
+                    self.sampling(lines)  # refuses at once what would stop the training later
 
     @property
     def subjects(self) -> dict[str, tuple[str, ...]]:
@@ -217,6 +225,7 @@ class KSpaceData(TrainingData, ABC):
             "synthetic": any(volume.synthetic for volume in self.index.volumes),
             "acceleration": low if low == high else [low, high],
             "sampling": self.sampling.to_config(),
+            "augmentation": self.augmentation.to_config(),
             "trained_on": self.describe_training(),
             "population": asdict(self.population),
             "subjects": split_content(self.division),
@@ -228,15 +237,23 @@ class KSpaceData(TrainingData, ABC):
         They are plain numbers, because checkpoints keep them. See :mod:`fm_unroll.reconstruction.domain`.
         """
         volumes = self.volumes("train")
-        masks = [
-            pattern(phase, acquired=acquired)
-            for phase, acquired in {(volume.phase, volume.acquired) for volume in volumes}
-            for pattern in self.sampling.ends(phase)
+        sizes = [
+            size
+            for matrix in {(volume.num_coils, volume.readout, volume.phase) for volume in volumes}
+            for size in self.augmentation.sizes(*matrix)
         ]
-        seen: dict[str, list[float]] = {
-            "coils": [volume.num_coils for volume in volumes],
-            "readout": [volume.readout for volume in volumes],
-            "phase": [volume.phase for volume in volumes],
+        coils, readout, phase = zip(*sizes, strict=True)
+        own = {(volume.phase, volume.acquired) for volume in volumes}
+        augmented = {(lines, None) for lines in {*phase} - {lines for lines, _ in own}}
+        masks = [
+            pattern(lines, acquired=acquired)
+            for lines, acquired in own | augmented
+            for pattern in self.sampling.ends(lines)
+        ]
+        seen: dict[str, Sequence[float]] = {
+            "coils": coils,
+            "readout": readout,
+            "phase": phase,
             "acs_lines": [mask.num_acs for mask in masks],
             "true_acceleration": [mask.true_acceleration for mask in masks],
         }
@@ -247,16 +264,18 @@ class KSpaceData(TrainingData, ABC):
         return self.prepare(batch, self.training_seed)
 
     def prepare(self, batch: KSpaceBatch, training_seed: str | None) -> KSpaceBatch:
-        """Undersample a batch on its device.
+        """Augment a batch in training, and undersample it, on its device.
 
         Args:
             batch: slices as they were acquired.
             training_seed: in training, that of the epoch; else None.
         """
-        seeds = None
-        if training_seed is not None:
-            slices = zip(batch.volume, batch.slice, batch.frame, strict=True)
-            seeds = [f"{training_seed}/{volume}/{slice_}/{frame}" for volume, slice_, frame in slices]
+        if training_seed is None:
+            return undersample(batch, self.sampling)
+        slices = zip(batch.volume, batch.slice, batch.frame, strict=True)
+        seeds = [f"{training_seed}/{volume}/{slice_}/{frame}" for volume, slice_, frame in slices]
+        if self.augmentation != Augmentation():
+            batch = self.augmentation(batch, seeds)
         return undersample(batch, self.sampling, seeds)
 
 
@@ -296,8 +315,8 @@ class CMRxReconData(KSpaceData):
             readout_crop: share of the field of view along the readout that is read, about its middle. Files
                 hold the scanner's twofold oversampling: 0.5 leaves the air beside the object out. The paper
                 keeps all of it, and so does the default.
-            options: split, split_seed, split_file, release, batch_size, num_workers and seed, as in
-                :class:`KSpaceData`.
+            options: split, split_seed, split_file, release, augmentation, batch_size, num_workers and
+                seed, as in :class:`KSpaceData`.
         """
         if (subset, acquisition) != ("TrainingSet", "FullSample"):
             self.default_split = (0.0, 0.0, 1.0)
@@ -328,8 +347,8 @@ class FastMRIData(KSpaceData):
             acceleration: nominal acceleration of the masks, in place of the pattern's.
             center_fraction: fully sampled centre lines over all lines, in place of the pattern's.
             sampling: pattern of the masks; None: equispaced, x8, center fraction 0.04.
-            options: split, split_seed, split_file, release, batch_size, num_workers and seed, as in
-                :class:`KSpaceData`.
+            options: split, split_seed, split_file, release, augmentation, batch_size, num_workers and
+                seed, as in :class:`KSpaceData`.
         """
         center = None if center_fraction is None else Center(fraction=center_fraction)
         sampling = (sampling or EquispacedSampling(center_fraction=0.04)).at(acceleration, center)

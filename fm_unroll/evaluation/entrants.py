@@ -187,7 +187,9 @@ def _data_set(facts: Mapping[str, Any]) -> list[Any]:
     seen = [sorted(facts["subjects"]["train"]), sorted(facts["subjects"]["val"]), facts["population"]]
     # 1 for checkpoints of the time before it could be chosen, whose hash stays
     cropped = [crop] if (crop := facts.get("readout_crop", 1.0)) != 1 else []
-    return [*seen, facts.get("contrasts"), pattern["class_path"], sampling, *cropped]
+    # none, too, where there is no augmentation
+    augmented = [augmentation] if (augmentation := facts.get("augmentation")) else []
+    return [*seen, facts.get("contrasts"), pattern["class_path"], sampling, *cropped, *augmented]
 
 
 def saved_epoch(path: Path, weights: Path | None = None) -> Entrant:
