@@ -1,3 +1,4 @@
+from .data.mixed import MixedData as MixedData
 from .data.modules import CMRxReconData as CMRxReconData
 from .data.modules import FastMRIBrainData as FastMRIBrainData
 from .data.modules import FastMRIKneeData as FastMRIKneeData
@@ -9,6 +10,7 @@ from .phantoms.pictures import PicturesData as PicturesData
 from .physics import EquispacedSampling as EquispacedSampling
 from .physics import RandomSampling as RandomSampling
 from .physics import UniformSampling as UniformSampling
+from .physics import VariedSampling as VariedSampling
 from .reconstruction.engine import load as load
 
 __version__: str

@@ -10,7 +10,7 @@ from fm_unroll.data.augmentation import Augmentation
 from fm_unroll.data.dataset import SliceDataset, Slices
 from fm_unroll.data.index import Index, build_index, measure_maxima, require_size
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
-from fm_unroll.data.readers.fastmri import FastMRIReader
+from fm_unroll.data.readers.fastmri import FastMRIReader, split_by_folder
 from fm_unroll.data.readers.reader import Reader
 from fm_unroll.data.refusals import SCORING, Stage, Verb, refuse_nameless, require_parts, warn_of
 from fm_unroll.data.sample import KSpaceBatch
@@ -157,9 +157,14 @@ class KSpaceData(TrainingData, ABC):
         if self.verb == "predict" and (self.splitting.asked or undersampled):
             networks = []
         self.population = population
-        self.division = self.splitting.settle(subjects, {seen.name: seen.split for seen in networks})
+        runs = {seen.name: seen.split for seen in networks}
+        self.division = self.splitting.settle(subjects, runs, self.published(index))
         if self.verb is not None:
             require_parts(index, self.division, self.verb)
+
+    def published(self, index: Index) -> Split | None:
+        """The split that the data set was published with, if that is asked for."""
+        return None
 
     def setup(self, stage: str | None = None) -> None:
         """Load the index and split it by subject."""
@@ -338,6 +343,7 @@ class FastMRIData(KSpaceData):
         acceleration: float | None = None,
         center_fraction: float | None = None,
         sampling: SamplingPattern | None = None,
+        published_split: bool = False,
         **options: Any,
     ) -> None:
         """Describe the data set.
@@ -347,6 +353,8 @@ class FastMRIData(KSpaceData):
             acceleration: nominal acceleration of the masks, in place of the pattern's.
             center_fraction: fully sampled centre lines over all lines, in place of the pattern's.
             sampling: pattern of the masks; None: equispaced, x8, center fraction 0.04.
+            published_split: train on ``multicoil_train``, validate on ``multicoil_val`` and test on
+                ``multicoil_test_full``, in place of fractions.
             options: split, split_seed, split_file, release, augmentation, batch_size, num_workers and
                 seed, as in :class:`KSpaceData`.
         """
@@ -354,6 +362,11 @@ class FastMRIData(KSpaceData):
         sampling = (sampling or EquispacedSampling(center_fraction=0.04)).at(acceleration, center)
         reader = FastMRIReader()
         super().__init__(root, reader, sampling, **options)
+        self.published_split = published_split
+
+    def published(self, index: Index) -> Split | None:
+        """That of the folders."""
+        return split_by_folder(index.volumes, index.root) if self.published_split else None
 
 
 class FastMRIKneeData(FastMRIData):

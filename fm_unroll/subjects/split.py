@@ -73,18 +73,27 @@ class SplitOptions:
         """Whether anything is asked for."""
         return not (self.fractions is None and self.seed is None and self.file is None)
 
-    def settle(self, subjects: Collection[str], runs: Mapping[str, Split]) -> Split:
+    def settle(
+        self, subjects: Collection[str], runs: Mapping[str, Split], published: Split | None = None
+    ) -> Split:
         """The split of a data set.
 
         Args:
             subjects: distinct ids.
             runs: the splits that earlier runs trained with, by the name of the run. Where nothing is asked
                 for, theirs is taken.
+            published: the split that the data set was published with, if that is asked for.
 
         Raises:
             InputError: what is asked for contradicts the file or a run, or subjects came or went since.
         """
-        if self.file is not None:
+        if published is not None and self.asked:
+            raise InputError(
+                "data.published_split is the data set's own: leave out data.split, split_seed and split_file"
+            )
+        if published is not None:
+            split = published
+        elif self.file is not None:
             split = self._of_file(self.file, subjects)
         elif runs and not self.asked:
             split = next(iter(runs.values()))

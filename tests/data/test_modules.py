@@ -174,3 +174,32 @@ def test_a_cropped_readout_is_less_oversampled(share, synthetic: Path):
 )
 def test_of_the_challenge_s_other_parts_all_are_test_subjects(part):
     assert CMRxReconData("anywhere", **part).splitting.default == (0, 0, 1)
+
+
+def folders_of(root: Path, synthetic: Path) -> Path:
+    """Knees of one scan in each of fastMRI's folders."""
+    scan = min((synthetic / "knee" / "multicoil_val").glob("*.h5"))
+    for number, folder in enumerate(("multicoil_train", "multicoil_val", "multicoil_test_full")):
+        (root / folder).mkdir(exist_ok=True)
+        copy = shutil.copy(scan, root / folder / f"file{number}.h5")
+        with h5py.File(copy, "a") as file:
+            file.attrs["patient_id"] = f"patient{number}"
+    return root
+
+
+def test_the_folders_of_fastmri_are_its_own_split(synthetic, tmp_path):
+    root = folders_of(tmp_path, synthetic)
+    data = FastMRIKneeData(root, published_split=True, num_workers=0)
+    data.setup()
+    parts = {"train": ("patient0",), "val": ("patient1",), "test": ("patient2",)}
+    assert data.subjects == parts
+    assert [volume.path for volume in data.volumes("train")] == ["multicoil_train/file0.h5"]
+    with pytest.raises(
+        InputError, match=r"data\.published_split is the data set's own: leave out data\.split"
+    ):
+        FastMRIKneeData(root, published_split=True, split_seed=1, num_workers=0).setup()
+    with pytest.raises(InputError, match=r"file0\.h5: published_split needs it in multicoil_train or"):
+        FastMRIKneeData(root / "multicoil_train", published_split=True, num_workers=0).setup()
+    shutil.copy(root / "multicoil_train/file0.h5", root / "multicoil_val/file9.h5")
+    with pytest.raises(InputError, match="subject patient0 is in multicoil_train and in multicoil_val"):
+        FastMRIKneeData(root, published_split=True, num_workers=0).setup()

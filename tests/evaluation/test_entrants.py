@@ -219,3 +219,74 @@ def test_a_classical_method_has_a_name_of_its_own(monkeypatch):
     for name in ("mine", "cg_sense"):
         with pytest.raises(InputError, match=f"'{name}' is registered already"):
             entrants.register_classical(name, ZeroFilled)
+
+
+VARIED = {
+    "class_path": "fm_unroll.physics.varied.VariedSampling",
+    "init_args": {"accelerations": [2, 10], "centers": [0.04, 0.1], "patterns": ["UniformSampling"]},
+}
+
+
+def test_a_network_for_a_range_counts_at_every_acceleration_in_it(tmp_path):
+    one = entrants.trained(checkpoint(tmp_path / "one.ckpt"))
+    whole = entrants.trained(checkpoint(tmp_path / "all.ckpt", acceleration=[2.0, 10.0], sampling=VARIED))
+    assert [one.train_acceleration(each) for each in (2, 4, 8)] == [4, 4, 4]
+    assert [whole.train_acceleration(each) for each in (1, 2, 5, 10, 16)] == [2, 2, 5, 10, 10]
+    assert math.isnan(entrants.classical("zero_filled").train_acceleration(4))
+    assert one.training_data != whole.training_data
+    other = VARIED | {"init_args": VARIED["init_args"] | {"accelerations": [2, 8]}}
+    narrow = entrants.trained(checkpoint(tmp_path / "narrow.ckpt", acceleration=[2.0, 8.0], sampling=other))
+    assert narrow.training_data != whole.training_data
+    seeds = [
+        entrants.trained(
+            checkpoint(tmp_path / f"{n}.ckpt", acceleration=[2.0, 10.0], sampling=VARIED, seed=n)
+        )
+        for n in (1, 2)
+    ]
+    assert seeds[0].training_data == whole.training_data
+    entrants.refuse_twins([whole, *seeds])
+
+
+def test_a_network_of_several_data_sets_has_seen_the_subjects_of_each(tmp_path):
+    hearts = {**CONTENT["fm_unroll"], "weight": 1, "population": vars(Population("CMRxRecon", "2023"))}
+    knees = {
+        **hearts,
+        "anatomy": "knee",
+        "synthetic": False,
+        "acceleration": [6.0, 12.0],
+        "population": vars(Population("fastMRI", "knee")),
+        "subjects": {"train": ["k1"], "val": ["k2"], "test": []},
+    }
+    rest = {name: CONTENT["fm_unroll"][name] for name in ("encoder", "seed")}
+
+    def of(name: str, *parts: dict) -> entrants.Entrant:
+        content = deepcopy(CONTENT) | {"fm_unroll": rest | {"parts": list(parts)}}
+        torch.save(content, tmp_path / name)
+        return entrants.trained(tmp_path / name)
+
+    both = of("both.ckpt", hearts, knees)
+    assert both.train_anatomy == "cardiac+knee" and both.train_accelerations == (4, 12)
+    assert not both.trained_on_synthetic
+    roles = [
+        [seen.role_of(subject, place) for seen in both.seen]
+        for subject, place in (
+            ("P001", Population("CMRxRecon", "2023")),
+            ("k1", Population("fastMRI", "knee")),
+            ("k2", Population("fastMRI", "knee")),
+            ("k1", Population("CMRxRecon", "2023")),
+        )
+    ]
+    assert roles == [["training", ""], ["", "training"], ["", "selection"], ["", ""]]
+    assert of(
+        "drawn.ckpt", hearts, knees | {"population": vars(Population("fastMRI", "knee", "", True))}
+    ).trained_on_synthetic
+    weighted = of("weighted.ckpt", hearts, knees | {"weight": 5})
+    assert len({both.training_data, weighted.training_data, of("one.ckpt", hearts).training_data}) == 3
+
+
+def test_what_is_augmented_is_another_training(tmp_path):
+    plain, none, flipped = (
+        entrants.trained(checkpoint(tmp_path / f"{n}.ckpt", **changed))
+        for n, changed in enumerate(({}, {"augmentation": {}}, {"augmentation": {"flips": True}}))
+    )
+    assert plain.training_data == none.training_data != flipped.training_data

@@ -34,6 +34,7 @@ from fm_unroll.data.volume import Volume, sampled_lines
 from fm_unroll.errors import InputError, UnsupportedError
 from fm_unroll.files import visible
 from fm_unroll.subjects.population import Population
+from fm_unroll.subjects.split import Split
 
 FOLDERS = ("multicoil_train", "multicoil_val", "multicoil_test_full")
 OTHERS = ("multicoil_test", "multicoil_challenge", "singlecoil_")  # how others begin
@@ -184,6 +185,29 @@ class FastMRIReader(HDF5Reader):
             return None
         maximum = np.asarray(stated)
         return float(maximum.item()) if maximum.size == 1 and maximum.dtype.kind in "iuf" else math.nan
+
+
+def split_by_folder(volumes: Sequence[Volume], root: Path) -> Split:
+    """The split that the data set was published with: its folders for training, validation and test.
+
+    Args:
+        volumes: those of a root that holds these folders.
+        root: the root, for messages.
+
+    Raises:
+        InputError: a file is in none of the folders, or a subject in two.
+    """
+    folders: dict[str, str] = {}
+    for volume in volumes:
+        folder = Path(volume.path).parent.name
+        if folder not in FOLDERS:
+            raise InputError(f"{root / volume.path}: published_split needs it in {' or '.join(FOLDERS)}")
+        if (other := folders.setdefault(volume.subject, folder)) != folder:
+            raise InputError(
+                f"{root}: subject {volume.subject} is in {other} and in {folder}: move it into one"
+            )
+    train, val, test = (tuple(sorted(s for s in folders if folders[s] == folder)) for folder in FOLDERS)
+    return Split(train, val, test)
 
 
 def _get_mask(file: h5py.File, readout: int, phase: int) -> NDArray[np.bool_] | None:
