@@ -158,16 +158,20 @@ class MixedData(TrainingData):
             for volume in part.volumes(stage)
         ]
 
+    def data_set_of(self, volume: str) -> str:
+        """The number of a volume's data set, by its name."""
+        return volume.partition("/")[0]
+
     def slices(self, volumes: Sequence[Volume]) -> ConcatDataset[KSpaceSample]:
         """All slices of some volumes, of one data set after the other."""
         return ConcatDataset(
-            part.slices([volume for volume in volumes if place_of(volume.name) == place])
-            for place, part in enumerate(self.parts)
+            part.slices([volume for volume in volumes if self.data_set_of(volume.name) == str(number)])
+            for number, part in enumerate(self.parts, start=1)
         )
 
     def group_of(self, volume: Volume, stage: Stage) -> tuple[int, Hashable]:
         """The data set, and what its slices share."""
-        place = place_of(volume.name)
+        place = int(self.data_set_of(volume.name)) - 1
         return place, self.parts[place].group_of(volume, stage)
 
     def sampler(
@@ -186,9 +190,5 @@ class MixedData(TrainingData):
 
     def on_after_batch_transfer(self, batch: KSpaceBatch, dataloader_idx: int) -> KSpaceBatch:
         """Undersample on the device, as the data set of the batch does."""
-        return self.parts[place_of(batch.volume[0])].prepare(batch, self.training_seed)
-
-
-def place_of(volume: str) -> int:
-    """The place of a volume's data set among all, by its name."""
-    return int(volume.partition("/")[0]) - 1
+        part = self.parts[int(self.data_set_of(batch.volume[0])) - 1]
+        return part.prepare(batch, self.training_seed)

@@ -72,6 +72,10 @@ class TrainingData(LightningDataModule, ABC):
     def volumes(self, stage: Stage) -> list[Volume]:
         """The volumes of one part of the split; each has a name of its own."""
 
+    def data_set_of(self, volume: str) -> str:
+        """The number of a volume's data set, by its name; empty where there is one."""
+        return ""
+
     @abstractmethod
     def slices(self, volumes: Sequence[Volume]) -> Dataset[KSpaceSample]:
         """All slices of some volumes, volume by volume."""

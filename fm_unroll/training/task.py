@@ -167,7 +167,10 @@ class ReconstructionTask(LightningModule):
         self.log_scores("test")
 
     def log_scores(self, stage: str) -> None:
-        """Log the mean over slices and the mean over volumes of every metric, over all processes."""
+        """Log the mean over slices and the mean over volumes of every metric, over all processes.
+
+        Of several data sets, also the mean over the volumes of each: ``val/ssim_1``, ``val/ssim_2``, ...
+        """
         scores = gather(self.scores)
         self.scores = {}
         if stage == "val":
@@ -190,6 +193,14 @@ class ReconstructionTask(LightningModule):
             mean = torch.stack([scores[name] for scores in per_volume.values()]).mean()
             # every process holds the same value: early stopping must decide alike on all
             self.log(f"{stage}/{name}", mean.float(), prog_bar=name != "nmse")
+        by_data_set: dict[str, list[dict[str, Tensor]]] = {}
+        for volume, metrics in per_volume.items():
+            by_data_set.setdefault(data_of(self.trainer).data_set_of(volume), []).append(metrics)
+        by_data_set.pop("", None)  # where there is one
+        for data_set, rows in by_data_set.items():
+            for name in VOLUME_METRICS:
+                mean = torch.stack([metrics[name] for metrics in rows]).mean()
+                self.log(f"{stage}/{name}_{data_set}", mean.float(), rank_zero_only=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the facts that evaluation needs; frozen encoders stay outside, by name and hash."""

@@ -142,7 +142,8 @@ def test_a_contrast_pairs_subjects_within_a_data_set_and_adds_variances_between(
     assert between.subjects == 16
 
 
-def test_a_network_at_two_conditions_is_one_network():
+@pytest.mark.parametrize("for_a_range", [False, True])
+def test_a_network_at_two_conditions_is_one_network(for_a_range):
     """What a network adds at both cancels in their difference: its seed adds no variance there."""
     records = fake_records(
         ("varnet", "clip"), subjects=8, seeds=3, anatomies=("cardiac",), accelerations=(4.0, 8.0)
@@ -150,7 +151,10 @@ def test_a_network_at_two_conditions_is_one_network():
     four, eight = align(volume_table(records))
     terms = [Term(1, eight, arm("clip")), Term(-1, four, arm("clip"))]
     apart = contrast(terms, "ssim").estimate
-    one = records.assign(train_acceleration=8.0, checkpoint_sha256=records.method + records.seed.astype(str))
+    one = records.assign(
+        train_acceleration=records.acceleration if for_a_range else 8.0,
+        checkpoint_sha256=records.method + records.seed.astype(str),
+    )
     shift = one.seed.map({0.0: 0.0, 1.0: 0.1, 2.0: -0.1})  # of each seed, at both accelerations
     same = align(volume_table(one.assign(ssim=one.ssim + shift)))
     together = contrast([Term(1, same[1], arm("clip")), Term(-1, same[0], arm("clip"))], "ssim").estimate
@@ -158,6 +162,13 @@ def test_a_network_at_two_conditions_is_one_network():
     without = contrast([Term(1, plain[1], arm("clip")), Term(-1, plain[0], arm("clip"))], "ssim").estimate
     assert (together.low, together.high) == pytest.approx((without.low, without.high))
     assert together.value == pytest.approx(apart.value)
+    # a table adds the degrees of freedom of each network once
+    pairs = [
+        statistics.paired(condition, arm("clip"), arm("varnet"), "ssim")
+        for condition in (*plain, four, eight)
+    ]
+    trainings = [pair.training for pair in pairs]
+    assert trainings[0] == trainings[1] and len(set(trainings[2:])) == 2
 
 
 def test_a_failed_volume_leaves_the_comparison_for_both_and_is_counted():

@@ -70,3 +70,46 @@ def test_older_checkpoints_say_that_they_do_not_know():
     older = {name: value for name, value in CHECKPOINT.items() if name != "trained_on"}
     (line,) = outside_training(replace(SEEN, coils=99), older)
     assert "does not say which coils" in line
+
+
+KNEES = {
+    "anatomy": "knee",
+    "population": {"data_set": "fastMRI", "edition": "knee", "subset": "", "synthetic": False},
+    "subjects": {"train": ["k1"], "val": [], "test": []},
+    "trained_on": {
+        "coils": [15, 15],
+        "readout": [640, 640],
+        "phase": [320, 400],
+        "acs_lines": [13, 32],
+        "true_acceleration": [2, 10],
+    },
+}
+BOTH = {"parts": [CHECKPOINT, KNEES]}
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({}, None),
+        ({"anatomy": "brain"}, "this is a brain scan, the checkpoint was trained on cardiac and knee scans"),
+        ({"anatomy": None}, "the checkpoint was trained on cardiac and knee scans"),
+        # between the two data sets is in neither
+        ({"coils": 12}, "12 coils, trained on 10"),
+        ({"true_acceleration": 8.0}, "true acceleration 8, trained on 3.47 to 4.6"),
+        ({"subject": "k1"}, None),
+        (
+            {"subject": "k1", "population": Population("fastMRI", "knee")},
+            "a subject called k1 was trained on",
+        ),
+        ({"subject": "P003"}, "a subject called P003 was used for selection"),
+    ],
+)
+def test_of_several_data_sets_the_most_alike_is_compared(change, words):
+    lines = outside_training(replace(SEEN, **change), BOTH)
+    assert len(lines) == (words is not None) and all(words in line for line in lines)
+
+
+def test_a_knee_is_compared_with_knees():
+    knee = ScanFacts("k9", True, Population("fastMRI", "knee"), "knee", 15, 640, 368, 16, 8.0)
+    assert outside_training(knee, BOTH) == outside_training(knee, {"parts": [KNEES, CHECKPOINT]}) == []
+    assert "this is a knee scan" in outside_training(knee, CHECKPOINT)[0]

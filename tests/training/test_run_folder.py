@@ -54,6 +54,33 @@ def test_checkpoints_that_the_sweep_of_evaluations_lists_lie_where_the_configs_r
     assert {Path(path).parts[1] for path in sweep["parameters"]["ckpt_path"]["values"]} <= names
 
 
+def test_a_run_on_a_range_or_on_several_data_sets_names_both_ends():
+    varied = {"class_path": "VariedSampling", "init_args": {"accelerations": [2, 6.5], "centers": [8, 8]}}
+    part = {"class_path": "CMRxReconData", "init_args": {"root": "x", "sampling": varied}}
+    assert run_folder(config(HEARTS | {"data": part})) == Path("runs/timm-vit_x2-6.5/seed0")
+    both = {
+        "class_path": "MixedData",
+        "init_args": {"parts": [part, HEARTS["data"] | {"init_args": {"root": "x"}}]},
+    }
+    assert run_folder(config(HEARTS | {"data": both})) == Path("runs/timm-vit_x2-8/seed0")
+
+
+def test_what_may_change_of_a_run_may_change_in_each_of_its_data_sets():
+    def parts(**options) -> dict:
+        return {
+            "data": {
+                "init_args": {
+                    "weights": [1, 2],
+                    "parts": [{"init_args": {"root": "a"}}, {"init_args": {"root": "b"} | options}],
+                }
+            }
+        }
+
+    require_same_config(Path("run"), parts(), parts(root="elsewhere", split=[1, 0, 0]))
+    with pytest.raises(InputError, match=r"data\.init_args\.parts\.1\.init_args\.contrasts is None there"):
+        require_same_config(Path("run"), parts(), parts(contrasts=["T1map"]))
+
+
 def test_a_given_folder_is_taken(monkeypatch):
     assert run_folder(config(HEARTS)) == Path("runs/timm-vit_x4/seed0")
     assert run_folder(config(HEARTS, seed=3)) == Path("runs/timm-vit_x4/seed3")
