@@ -17,6 +17,7 @@ from fm_unroll.errors import InputError
 from fm_unroll.files import read_json, visible, write_json
 from fm_unroll.methods import folder_name
 from fm_unroll.models.checkpoints import read_checkpoint
+from fm_unroll.models.registry import PAPER
 
 # Set by W&B's agent for the runs that it starts. Users set WANDB_RUN_ID themselves as well, to name a run at
 # W&B: alone it makes no run of a sweep.
@@ -33,8 +34,8 @@ VOLUMES = "volumes.json"
 
 NAMED = 5  # volumes in one line
 
-# Methods that configs call by another name.
-CALLED = {"varnet": "e2e_varnet"}
+# Methods, behind their physics unless it is the paper's, that configs call by another name.
+CALLED = {"varnet": "e2e_varnet", "anchored_varnet_zero": "anchored_unet"}
 
 # What may change while a run goes on: where it computes and where things lie. How its subjects are split is
 # compared subject by subject, and the data's seed is that of the run.
@@ -61,16 +62,19 @@ def sweep_run() -> str | None:
 def run_folder(config: Namespace) -> Path:
     """Name the folder of a run: the given one, else ``runs/<method>_x<acceleration>/seed<seed>``.
 
-    Of a range of accelerations it says both ends, ``varnet_x2-10``. The folder of every config in
-    ``configs/`` has the config's name. The runs of a sweep share most of their command: each has a folder
-    below, named by its id.
+    Before the method stands its physics, unless it is the paper's: ``runs/anchored_clip_x8/seed0``. Of a
+    range of accelerations it says both ends, ``varnet_x2-10``. The folder of every config in ``configs/`` has
+    the config's name. The runs of a sweep share most of their command: each has a folder below, named by its
+    id.
     """
     given, run = config.trainer.default_root_dir, sweep_run()
     if given:
         return Path(given, run) if run and Path(given).name != run else Path(given)
     accelerations = "-".join(f"{each:g}" for each in dict.fromkeys(data_module(config).accelerations))
-    method = folder_name(CALLED.get(config.model.method, config.model.method))
-    return Path("runs", f"{method}_x{accelerations}", run or f"seed{config.seed_everything}")
+    method, physics = config.model.method, config.model.physics
+    name = method if physics == PAPER else f"{physics}_{method}"
+    name = folder_name(CALLED.get(name, name))
+    return Path("runs", f"{name}_x{accelerations}", run or f"seed{config.seed_everything}")
 
 
 def data_module(config: Namespace) -> TrainingData:

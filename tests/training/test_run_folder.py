@@ -31,7 +31,7 @@ def config(content: dict, folder: str | None = None, seed: int = 0) -> Namespace
     data = content["data"] | {"class_path": f"fm_unroll.data.{content['data']['class_path']}"}
     return Namespace(
         seed_everything=seed,
-        model=Namespace(method=content["model"]["method"]),
+        model=Namespace(**{"physics": "paper"} | content["model"]),
         data=Namespace(class_path=data["class_path"], init_args=Namespace(**data["init_args"])),
         trainer=Namespace(default_root_dir=folder),
     )
