@@ -79,7 +79,7 @@ def inference_costs(
         alone ``encoder_ms``, ``encoder_utilisation``, ``over_bound``.
     """
     network = build().to(device).eval()
-    encoder, operations = network.encoder, {}
+    encoder, operations = network.encoders[0] if network.encoders else None, {}
     with torch.inference_mode():
         operations["network"] = operations_of(partial(network, *SimulatedBatch.draw(size, device).measured))
         if encoder is not None:

@@ -95,7 +95,7 @@ def foundation_step(size: ProblemSize, device: torch.device, precision: str, enc
     """A training step of the foundation prior. The straightforward version's is in float32."""
     ours = foundation_network(size, encoder=encoder)
     if precision == "32-true":
-        cast(FrozenEncoder, ours.encoder).precision = "float32"  # by default bfloat16 on a GPU
+        ours.encoders[0].precision = "float32"  # by default bfloat16 on a GPU
     peer = Straightforward(ours)
     return step_pair(ours.to(device), peer.to(device), SimulatedBatch.draw(size, device), precision, 1e-3)
 
@@ -155,10 +155,10 @@ def step_pair(
 @contextmanager
 def in_float32(network: nn.Module) -> Iterator[None]:
     """Compute in float32 throughout: a frozen encoder too, and convolutions without TF32."""
-    encoder = network.encoder if isinstance(network, UnrolledNetwork) else None
+    encoders = network.encoders if isinstance(network, UnrolledNetwork) else ()
     allowed, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
     try:
-        with encoder.in_float32() if encoder is not None else nullcontext():
+        with encoders[0].in_float32() if encoders else nullcontext():
             yield
     finally:
         torch.backends.cudnn.allow_tf32 = allowed
@@ -203,7 +203,7 @@ class Straightforward(VarNet):  # type: ignore[misc]  # fastmri has no annotatio
         """Take copies of the weights of one of ours."""
         super().__init__(num_cascades=0)
         self.sens_net.load_state_dict(cast(SensitivityModel, network.sensitivity).state_dict())
-        whole = with_all_blocks(cast(FrozenEncoder, network.encoder))
+        whole = with_all_blocks(network.encoders[0])
         for cascade in network.cascades:
             denoiser = copy_with(cast(FoundationDenoiser, cascade.denoiser), deepcopy(whole))
             block = VarNetBlock(RealDenoiser(denoiser))
