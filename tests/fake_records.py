@@ -26,10 +26,13 @@ EFFECTS = {
     "random": (-0.002, 2.0),
     "image_skip_only": (-0.003, 2.0),
     "varnet_wide": (0.0005, 2.0),
+    "varnet_zero": (0.001, 2.0),
     "zero_filled": (-0.03, 0.0),
     "cg_sense": (-0.02, 0.5),
     "wavelet": (-0.012, 0.5),
 }
+# A physics in which SSIM falls less with the acceleration, and others gain a share only.
+LIFT, SHARE = {"paper": 0.0, "anchored": 0.006}, {"paper": 1.0, "anchored": 0.1}
 
 
 def true_acceleration(acceleration: float, center: str) -> float:
@@ -51,8 +54,16 @@ def fake_records(
     accelerations: tuple[float, ...] = (4.0, 8.0, 10.0),
     synthetic: bool = True,
     encoder_weights: str = "pretrained",
+    physics: tuple[str, ...] = ("paper",),
 ) -> pd.DataFrame:
     """One row per slice; `EFFECTS` are the true differences, subjects and seeds vary about them."""
+    runs = [(name, "") for name in methods if name in UNTRAINED]
+    runs += [
+        (name, kind)
+        for kind in physics
+        for name in methods
+        if name not in UNTRAINED and (kind == "paper" or name != "varnet")  # elsewhere its head is zero
+    ]
     rows = []
     for anatomy in anatomies:
         for center in CENTERS[anatomy]:
@@ -62,28 +73,35 @@ def fake_records(
                     for number in range(slices):
                         place = (anatomy, center, acceleration, subject, number)
                         shared = np.random.default_rng(int(sha(*place)[:8], 16)).normal(0, 0.02)
-                        for method in methods:
-                            for seed in (np.nan,) if method in UNTRAINED else range(seeds):
+                        for run in runs:
+                            for seed in (np.nan,) if run[0] in UNTRAINED else range(seeds):
                                 where = (anatomy, center, acceleration, true, subject, number)
-                                rows.append(_record(method, seed, where, shared, synthetic, encoder_weights))
+                                rows.append(_record(*run, seed, where, shared, synthetic, encoder_weights))
     return pd.DataFrame([record.row() for record in rows], columns=list(columns()))
 
 
-def arm(method: str, encoder_weights: str = "pretrained") -> Arm:
+def arm(method: str, encoder_weights: str = "pretrained", physics: str = "paper") -> Arm:
     """The arm of the rows that `fake_records` makes of a method."""
     if method not in ENCODERS:
-        return Arm(method)
-    return Arm(method, method, "random" if method == "random" else encoder_weights)
+        return Arm(method, physics=physics)
+    weights = "random" if method == "random" else encoder_weights
+    return Arm(method, method, weights, physics=physics)
 
 
-def _record(method, seed, where, shared, synthetic, encoder_weights) -> SliceRecord:
-    anatomy, center, acceleration, true, subject, number = where
+def gain(method: str, physics: str, true: float) -> float:
+    """True SSIM of a network minus that of the paper's `varnet`, at a true acceleration."""
     slope, origin = EFFECTS[method]
+    return LIFT[physics or "paper"] * true + SHARE[physics or "paper"] * slope * (true - origin)
+
+
+def _record(method, physics, seed, where, shared, synthetic, encoder_weights) -> SliceRecord:
+    anatomy, center, acceleration, true, subject, number = where
+    network = method if physics in ("", "paper") else f"{method} {physics}"
     own = np.random.default_rng(
-        int(sha(method, seed, anatomy, center, acceleration, subject, number)[:8], 16)
+        int(sha(network, seed, anatomy, center, acceleration, subject, number)[:8], 16)
     )
-    of_seed = 0 if np.isnan(seed) else np.random.default_rng(int(sha(method, seed)[:8], 16)).normal(0, 0.002)
-    ssim = 0.97 - 0.025 * true + shared + slope * (true - origin) + of_seed + own.normal(0, 0.004)
+    of_seed = 0 if np.isnan(seed) else np.random.default_rng(int(sha(network, seed)[:8], 16)).normal(0, 0.002)
+    ssim = 0.97 - 0.025 * true + shared + gain(method, physics, true) + of_seed + own.normal(0, 0.004)
     target_energy = 1500.0 + 10 * subject + number
     nmse = (1 - ssim) ** 2 * 0.6
     encoder = method if method in ENCODERS else ""
@@ -95,7 +113,7 @@ def _record(method, seed, where, shared, synthetic, encoder_weights) -> SliceRec
         method=method,
         train_acceleration=np.nan if untrained else acceleration,
         seed=seed,
-        checkpoint_sha256="" if untrained else sha(method, acceleration, seed),
+        checkpoint_sha256="" if untrained else sha(network, acceleration, seed),
         encoder=encoder,
         encoder_sha256=sha(encoder) if encoder else "",
         encoder_weights=weights,
@@ -126,6 +144,10 @@ def _record(method, seed, where, shared, synthetic, encoder_weights) -> SliceRec
             "challenge_nmse": 0.9 * nmse,
         },
         status="ok",
+        hyper_parameters=network.removeprefix(method),
+        physics=physics,
+        besides_physics="" if untrained else sha(method)[:12],
+        train_anatomy="" if untrained else "cardiac",
     )
 
 
@@ -148,6 +170,9 @@ def write_run(folder: Path, records: pd.DataFrame, stored: bool = True) -> Path:
         }
         for name in ("clip", "dinov2")
     }
+    if "anchored" in set(records.physics):
+        weights = {name: rng.uniform(0.1, 0.4, 12).tolist() for name in ("pulls", "strengths")}
+        priors["clip [anchored]"] = priors["clip"] | weights | {"step_sizes": []}
     (folder / "priors.json").write_text(json.dumps(priors))
     provenance = {
         "fm_unroll": "0.1.0",

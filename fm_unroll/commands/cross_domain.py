@@ -41,7 +41,7 @@ def cross_domain(
         accelerations: nominal accelerations of the masks.
         only: evaluate these test sets alone, by name or anatomy.
         centers: evaluate these centers alone: numbers as in the test sets.
-        matched: evaluate a checkpoint only at the acceleration it was trained for, as the paper does.
+        matched: evaluate a checkpoint only where it was trained for the acceleration, as the paper does.
         weights: files of encoder weights that have moved since training; each serves those with its SHA-256.
         primary: the one comparison that the study is about; named once for an output folder, before results.
         along_training: evaluate the saved epochs of each run, not the best; into a folder below the output.

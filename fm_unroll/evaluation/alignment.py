@@ -33,6 +33,8 @@ class AlignedVolumes:
         networks: SHA-256 of the checkpoint of every run of an arm; of a method without training ``[""]``.
         trainings: tells the trainings of each trained arm apart: conditions with the same one share networks.
         training_data: hash of what each arm was trained on; empty without training, or if it is not known.
+        besides_physics: hash of what else makes the training of each arm than its physics; likewise.
+        train_anatomy: what each arm was trained on; likewise.
         missing: arm -> why it (or one of its runs) is not there.
     """
 
@@ -49,6 +51,8 @@ class AlignedVolumes:
     networks: dict[Arm, list[str]]
     trainings: dict[Arm, float]
     training_data: dict[Arm, str]
+    besides_physics: dict[Arm, str]
+    train_anatomy: dict[Arm, str]
     missing: dict[Arm, str]
 
     @property
@@ -67,9 +71,19 @@ class AlignedVolumes:
         return all(len(self.networks[arm]) > 1 or self.networks[arm] == [""] for arm in arms)
 
     def comparable(self, arm: Arm, other: Arm) -> bool:
-        """Whether two arms are here and were trained on the same data, as far as they were trained."""
-        both = [self.training_data[each] for each in (arm, other) if each in self.networks]
-        return len(both) == 2 and (both[0] == both[1] or "" in both)
+        """Whether two arms are here and differ in one thing, none of which is the data of their training.
+
+        Of two physics the same network is compared, if the rest of its training is the same as well.
+        """
+        if not {arm, other} <= self.networks.keys() or not arm.comparable(other):
+            return False
+        alike = [self.training_data, *([] if arm.physics == other.physics else [self.besides_physics])]
+        return all(known[arm] == known[other] or "" in (known[arm], known[other]) for known in alike)
+
+    def out_of_domain(self, arm: Arm) -> bool:
+        """Whether this is another anatomy than an arm was trained on; false if that is not known."""
+        seen = self.train_anatomy.get(arm, "")
+        return seen != "" and self.anatomy not in seen.split("+")
 
     def succeeded(self, arm: Arm) -> NDArray[np.bool_]:
         """Volumes in which no slice of any run of this arm failed: bool of shape (volumes,)."""
@@ -151,6 +165,9 @@ def _align(key: tuple[str, str, str, float], group: pd.DataFrame) -> AlignedVolu
             for arm, runs in complete.items()
             if list(runs) != [""]
         },
-        training_data=group.groupby("arm").training_data.first().to_dict(),
         missing=missing,
+        **{
+            name: group.groupby("arm")[name].first().to_dict()
+            for name in ("training_data", "besides_physics", "train_anatomy")
+        },
     )

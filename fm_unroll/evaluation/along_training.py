@@ -89,8 +89,9 @@ def gains(found: pd.DataFrame) -> pd.DataFrame:
         found: as :func:`courses` returns them.
 
     Returns:
-        One row per condition, baseline and other trained method that saw the same training data and saved
-        some of the same epochs: ``CONDITION``, ``true_acceleration``, ``synthetic``, ``arm``, ``baseline``,
+        One row per condition, baseline and other trained method of its physics that saw the same training
+        data and saved some of the same epochs: ``CONDITION``, ``true_acceleration``, ``synthetic``, ``arm``,
+        ``baseline``,
         ``epochs`` (that all seeds of both saved), ``ahead`` (in how many of them the method is),
         ``at_chosen`` (the gain with every network at its own chosen epoch, NaN where one was not saved),
         ``low`` and ``high`` (least and greatest gain at one epoch). Seeds are averaged first.
@@ -107,7 +108,7 @@ def _gains(group: pd.DataFrame) -> Iterator[dict[str, Any]]:
     arms = sorted(set(group.arm))
     for baseline in (arm for arm in arms if arm.kind == "baseline"):
         base = group[group.arm == baseline]
-        for arm in (arm for arm in arms if arm.kind != "baseline"):
+        for arm in (arm for arm in arms if arm.kind != "baseline" and arm.physics == baseline.physics):
             own = group[(group.arm == arm) & group.training_data.isin({*base.training_data})]
             gain = (_by_epoch(own) - _by_epoch(base)).dropna()
             if gain.empty:

@@ -10,6 +10,7 @@ from fm_unroll.methods import parts_of
 
 Kind: TypeAlias = Literal["baseline", "prior", "control", "classical"]
 
+PAPER = "paper"  # the physics that goes without saying
 LONGEST_FILE_NAME = 16  # of weights, in the names of arms
 AND = " + "  # between the encoders of one network, their weights and their hashes
 
@@ -44,6 +45,8 @@ LOOKS: dict[str, Look] = {
     "wavelet": Look("classical", "#5a5a5a", "+", "L1-wavelet"),
 }
 _PLACES = {method: place for place, method in enumerate(LOOKS)}
+# In another physics than the paper's, which is not E2E-VarNet, this is what its baseline is.
+U_NET, U_NETS = "U-Net", ("varnet", "varnet_zero")
 
 
 @total_ordering
@@ -61,17 +64,20 @@ class Arm:
             activation is not stated; empty without an encoder. Of several, likewise.
         variant: tells arms apart whose data or hyper-parameters of training differ, where records hold
             several such; else empty.
+        physics: of a network, such as ``anchored``; of a classical method that of the paper as well.
     """
 
     method: str
     encoder: str = ""
     weights: str = ""
     variant: str = ""
+    physics: str = PAPER
 
     def __str__(self) -> str:
-        """The method, in brackets what it does not say of encoder and weights, and the variant."""
+        """The method, in brackets what it does not say of encoder, weights and physics, and the variant."""
         details = [self.encoder] if self._unnamed_encoders else []
         details += [] if self.usual_weights else [self.weights]
+        details += [] if self.physics == PAPER else [self.physics]
         name = f"{self.method} [{', '.join(details)}]" if details else self.method
         return f"{name} #{self.variant}" if self.variant else name
 
@@ -81,8 +87,8 @@ class Arm:
 
     @property
     def _place(self) -> tuple[int | str, ...]:
-        place = _PLACES.get(self.method, len(_PLACES))
-        return place, str(self), self.encoder, self.weights
+        place = 0 if self._baseline_elsewhere else _PLACES.get(self.method, len(_PLACES))
+        return place, self.physics != PAPER, self.physics, str(self), self.encoder, self.weights
 
     @property
     def _unnamed_encoders(self) -> list[str]:
@@ -98,11 +104,18 @@ class Arm:
         return all(weights in ("", "pretrained", encoder) for encoder, weights in each)
 
     @property
+    def _baseline_elsewhere(self) -> bool:
+        """Whether it is the U-Net of another physics than the paper's."""
+        return self.physics != PAPER and self.method in U_NETS
+
+    @property
     def kind(self) -> Kind:
-        """The baseline, a pretrained encoder as a prior, a control, or a classical method.
+        """The baseline of its physics, a pretrained encoder as a prior, a control, or a classical method.
 
         A prior with random or shuffled weights is a control, whatever its method is called.
         """
+        if self._baseline_elsewhere:
+            return "baseline"
         if all(weights.startswith((RANDOM, SHUFFLED)) for weights in self.weights.split(AND)):
             return "control"
         if look := LOOKS.get(self.method):
@@ -112,20 +125,22 @@ class Arm:
     @property
     def color(self) -> str | None:
         """Colour of its line; None: the figure chooses a spare one."""
-        look = LOOKS.get(self.method)
+        look = LOOKS[U_NETS[0]] if self._baseline_elsewhere else LOOKS.get(self.method)
         return look.color if look else None
 
     @property
     def label(self) -> str:
-        """Its name as printed: ``CLIP``, ``CLIP (random weights)``, ``E2E-VarNet x 8, CLIP x 4``.
+        """Its name as printed: ``CLIP``, ``CLIP (anchored)``, ``E2E-VarNet x 8, CLIP x 4``.
 
         The middle of a long file name is left out; the report's notices give it in full.
         """
         parts = [(_name_label(name), count) for name, count in parts_of(self.method)]
         name = ", ".join(f"{label} x {count}" if count else label for label, count in parts)
+        name = U_NET if self._baseline_elsewhere else name
         details = [encoder_label(encoder) for encoder in self._unnamed_encoders]
         if not self.usual_weights:
             details.append(AND.join(map(self._weights_label, self.weights.split(AND))))
+        details += [] if self.physics == PAPER else [self.physics]
         details += [f"training {self.variant}"] if self.variant else []
         return f"{name} ({', '.join(details)})" if details else name
 
@@ -143,17 +158,29 @@ class Arm:
 
     @property
     def of_any_training(self) -> Self:
-        """The same method over the same weights, however it was trained."""
-        return replace(self, variant="")
+        """The same method over the same weights, however it was trained, in whatever physics."""
+        return replace(self, variant="", physics=PAPER)
 
     def with_random_weights(self) -> Self:
         """The control of the same architecture without pretraining, however it was trained."""
-        return replace(self, weights=AND.join(RANDOM for _ in self.weights.split(AND)), variant="")
+        return replace(self.of_any_training, weights=AND.join(RANDOM for _ in self.weights.split(AND)))
 
     def with_shuffled_weights(self) -> Self:
         """The control of the same weights without their structure, however it was trained."""
         shuffled = AND.join(f"{SHUFFLED} {weights}" for weights in self.weights.split(AND))
-        return replace(self, weights=shuffled, variant="")
+        return replace(self.of_any_training, weights=shuffled)
+
+    def comparable(self, other: Self) -> bool:
+        """Whether the two differ in one thing: in physics, or in something else, but not in both.
+
+        Methods without training are compared with all networks.
+        """
+        alike = "classical" in (self.kind, other.kind) or self.physics == other.physics
+        return alike or self.differs_in_physics(other)
+
+    def differs_in_physics(self, other: Self) -> bool:
+        """Whether the other is the same method over the same weights in another physics."""
+        return self.physics != other.physics and self.of_any_training == other.of_any_training
 
 
 def _name_label(name: str) -> str:

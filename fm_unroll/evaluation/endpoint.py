@@ -16,7 +16,7 @@ import pandas as pd
 
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.alignment import AlignedVolumes
-from fm_unroll.evaluation.arms import Arm
+from fm_unroll.evaluation.arms import PAPER, Arm
 from fm_unroll.evaluation.inference import holm
 from fm_unroll.evaluation.metric_table import METRICS
 from fm_unroll.evaluation.statistics import Contrast, Term, contrast
@@ -35,6 +35,7 @@ class Endpoint:
         test_sets: names or anatomies of the test sets that count, each as much as every other; empty: all.
         accelerations: nominal accelerations that count; empty: all.
         margin: the smallest difference that matters.
+        physics: of the networks, ``paper`` or another; the baseline of ``anchored`` is ``varnet_zero``.
     """
 
     method: str
@@ -43,6 +44,7 @@ class Endpoint:
     test_sets: Sequence[str] = ()
     accelerations: Sequence[float] = ()
     margin: float = 0.01
+    physics: str = PAPER
 
     def __post_init__(self) -> None:
         """Refuse a metric that is not known and a margin that is not positive."""
@@ -102,8 +104,9 @@ def answer(endpoint: Endpoint, found: Sequence[AlignedVolumes], arms: Sequence[A
     """
     chosen = [condition for condition in found if endpoint.includes(condition)]
     answers = []
-    for arm in (arm for arm in arms if arm.method == endpoint.method):
-        for baseline in (other for other in arms if other.method == endpoint.baseline):
+    ours = [arm for arm in arms if arm.physics == endpoint.physics]
+    for arm in (arm for arm in ours if arm.method == endpoint.method):
+        for baseline in (other for other in ours if other.method == endpoint.baseline):
             shared = [condition for condition in chosen if condition.comparable(arm, baseline)]
             if not shared or arm == baseline:
                 continue

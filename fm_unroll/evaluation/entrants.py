@@ -17,7 +17,7 @@ from fm_unroll.files import file_sha256
 from fm_unroll.methods import folder_name
 from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.models.classical import CLASSICAL
-from fm_unroll.models.registry import PAPER, find_denoisers
+from fm_unroll.models.registry import PAPER, find_denoisers, find_physics
 from fm_unroll.provenance import source_sha256
 from fm_unroll.subjects.population import Seen, data_sets_of
 
@@ -39,6 +39,7 @@ class Entrant:
         sha256: of the checkpoint file; empty for classical methods.
         training_data: hash of what it was trained on; empty for classical methods.
         hyper_parameters: hash of everything else that makes its training, but the seed; likewise.
+        besides_physics: the same without the physics and its options.
         settings: hash of a classical method's source and parameters, or of a trained denoiser's source.
         encoder_sha256: of the frozen encoders' weights; empty without one.
         seen: whom it was trained and selected on, in each of its data sets; empty for classical methods.
@@ -54,6 +55,7 @@ class Entrant:
     sha256: str = ""
     training_data: str = ""
     hyper_parameters: str = ""
+    besides_physics: str = ""
     settings: str = ""
     encoder_sha256: str = ""
     seen: tuple[Seen, ...] = ()
@@ -143,12 +145,15 @@ def trained(path: Path, weights: Path | None = None, without: Sequence[str] = ()
         raise InputError(
             f"{path} is of an earlier version and does not say what it was trained on: train again"
         )
-    encoders = facts["encoders"]
+    encoders, given = facts["encoders"], checkpoint["hyper_parameters"]
+    physics = given.get("physics", PAPER)  # not named by checkpoints of the time before there was another
+    hyper_parameters = _hyper_parameters(checkpoint, without)
     return Entrant(
         arm=Arm(
-            method=checkpoint["hyper_parameters"]["method"],
+            method=given["method"],
             encoder=AND.join(encoder["name"] for encoder in encoders),
             weights=AND.join(encoder["weights"] for encoder in encoders),
+            physics=physics,
         ),
         load=lambda: load_network(path, weights),
         train_accelerations=_accelerations(parts),
@@ -157,8 +162,9 @@ def trained(path: Path, weights: Path | None = None, without: Sequence[str] = ()
         epoch=checkpoint["epoch"] + 1,  # Lightning counts from 0
         sha256=file_sha256(path),
         training_data=_short_hash(_training_data(parts)),
-        hyper_parameters=_short_hash(_hyper_parameters(checkpoint, without)),
-        settings=settings_hash(checkpoint["hyper_parameters"]["method"], trained=True),
+        hyper_parameters=_short_hash(hyper_parameters),
+        besides_physics=_short_hash(_besides(physics, hyper_parameters)),
+        settings=settings_hash(given["method"], trained=True),
         encoder_sha256=AND.join(encoder["sha256"] for encoder in encoders),
         seen=Seen.of(facts, str(path)),
     )
@@ -226,6 +232,13 @@ def _hyper_parameters(checkpoint: dict[str, Any], without: Sequence[str]) -> lis
     if recipe is not None:
         recipe = {name: value for name, value in recipe.items() if name not in without}
     return [options, recipe]
+
+
+def _besides(physics: str, hyper_parameters: list[Any]) -> list[Any]:
+    """Hyper-parameters without the physics and its options."""
+    options, recipe = hyper_parameters
+    left_out = {"physics", *find_physics(physics).options()}
+    return [{name: value for name, value in options.items() if name not in left_out}, recipe]
 
 
 def _short_hash(content: list[Any]) -> str:

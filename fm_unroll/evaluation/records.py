@@ -23,7 +23,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation.arms import Arm
+from fm_unroll.evaluation.arms import PAPER, Arm
 from fm_unroll.evaluation.metric_table import METRICS, OF_THE_TARGET, measures
 
 ANATOMIES = ("cardiac", "knee", "brain")
@@ -35,7 +35,7 @@ CROPPED = ", readout x "  # between a data set's name and the share of the reado
 KEY = (*RUN, *CONDITION, *VOLUME, *SLICE)
 ORIGIN = ("code", "commit", "device", "precision")
 TRAINING = ("training_data", "hyper_parameters")
-NETWORK = ("train_anatomy", "epoch", "chosen_epoch")
+NETWORK = ("physics", "besides_physics", "train_anatomy", "epoch", "chosen_epoch")
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,9 @@ class SliceRecord:
         precision: ``float32``; ``tf32`` on graphics cards whose convolutions round their factors to it.
         training_data: hash of subjects, contrasts and sampling of the training; empty for untrained methods.
         hyper_parameters: hash of the network's options and of the recipe; likewise.
+        physics: ``paper`` or another that the network was built with; empty for untrained methods.
+        besides_physics: hash of the hyper-parameters without the physics and its options: networks with the
+            same differ in their physics alone; empty for untrained methods.
         train_anatomy: anatomy that the model was trained on, of several ``cardiac+knee``; empty for untrained
             methods.
         epoch: number of epochs after which the checkpoint was written; NaN for untrained methods.
@@ -115,6 +118,8 @@ class SliceRecord:
     precision: str = ""
     training_data: str = ""
     hyper_parameters: str = ""
+    physics: str = ""
+    besides_physics: str = ""
     train_anatomy: str = ""
     epoch: float = math.nan
     chosen_epoch: float = math.nan
@@ -169,6 +174,9 @@ def read_records(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: columns missing: {', '.join(absent)}; write it again with this version")
     if records.empty:
         raise InputError(f"{path}: holds no rows; the evaluation has recorded nothing yet")
+    # rows of the time when there was no other do not name it
+    said = records.physics.astype(str) if "physics" in records else ""
+    records["physics"] = np.where((records.checkpoint_sha256 != "") & (said == ""), PAPER, said)
     for name, kind in columns().items():
         if name not in records:
             records[name] = pd.Categorical([""] * len(records)) if kind is str else np.nan
@@ -287,22 +295,21 @@ def check_pairing(records: pd.DataFrame) -> None:
 
 def record_arms(records: pd.DataFrame) -> pd.Series:
     """The arm of every row. Where a method was trained in several ways, each is an arm."""
-    names = ["method", "encoder", "encoder_weights"]
+    names = ["method", "encoder", "encoder_weights", "physics"]
     kinds = records.groupby([*names, *TRAINING], sort=False, dropna=False)
     ways = pd.DataFrame(list(kinds.groups), columns=[*names, *TRAINING])
     several = ways.groupby(names, dropna=False).method.transform("size") > 1
     arms = np.empty(len(ways), object)
-    arms[:] = [
-        Arm(way.method, way.encoder, way.encoder_weights, _variant(way) if one_of_several else "")
-        for way, one_of_several in zip(ways.itertuples(), several, strict=True)
-    ]
+    arms[:] = [_arm(way, split) for way, split in zip(ways.itertuples(), several, strict=True)]
     return pd.Series(arms[kinds.ngroup()], index=records.index, dtype=object)
 
 
-def _variant(way: Any) -> str:
-    """Six digits for one of several ways in which a method was trained; ``unknown`` for version 0.2."""
+def _arm(way: Any, one_of_several: bool) -> Arm:
+    """One way of training; six digits tell several of a method apart, ``unknown`` is that of version 0.2."""
     training = way.training_data + way.hyper_parameters
-    return hashlib.sha256(training.encode()).hexdigest()[:6] if training else "unknown"
+    digits = hashlib.sha256(training.encode()).hexdigest()[:6] if training else "unknown"
+    variant = digits if one_of_several else ""
+    return Arm(way.method, way.encoder, way.encoder_weights, variant, way.physics or PAPER)
 
 
 def check_trainings(records: pd.DataFrame) -> None:
@@ -330,8 +337,8 @@ def volume_table(records: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per run, condition and volume. Identity: ``RUN``, ``CONDITION``, ``VOLUME``, ``arm`` (an
-        :class:`~fm_unroll.evaluation.arms.Arm`), ``contrast``, ``training_data``, ``synthetic``,
-        ``true_acceleration``.
+        :class:`~fm_unroll.evaluation.arms.Arm`), ``contrast``, ``training_data``, ``besides_physics``,
+        ``train_anatomy``, ``synthetic``, ``true_acceleration``.
         Counts: ``slices`` (rows of this run), ``expected`` (slices any run has of this volume), ``failed``.
         Metrics: all of ``METRICS``, by name; all NaN where a slice failed.
 
@@ -348,6 +355,8 @@ def volume_table(records: pd.DataFrame) -> pd.DataFrame:
     table = grouped.agg(
         contrast=("contrast", "first"),
         training_data=("training_data", "first"),
+        besides_physics=("besides_physics", "first"),
+        train_anatomy=("train_anatomy", "first"),
         synthetic=("synthetic", "any"),
         true_acceleration=("true_acceleration", "mean"),
         slices=("slice", "size"),

@@ -228,6 +228,8 @@ class Scorer:
                 status="failed" if failed else "ok",
                 training_data=entrant.training_data,
                 hyper_parameters=entrant.hyper_parameters,
+                physics=entrant.arm.physics if entrant.sha256 else "",
+                besides_physics=entrant.besides_physics,
                 train_anatomy=entrant.train_anatomy,
                 epoch=entrant.epoch,
                 chosen_epoch=entrant.chosen_epoch,

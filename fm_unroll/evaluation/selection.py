@@ -93,15 +93,19 @@ def extremes(shown: pd.DataFrame) -> list[Extreme]:
         shown: as :func:`shown_runs` returns them.
 
     Returns:
-        Two per method that was trained on the data of a baseline (the first of them is taken), in
-        alphabetical order.
+        Two per method that was trained on the data of a baseline of its physics (the first of them is
+        taken), in alphabetical order.
     """
     ssim = shown[shown.status == "ok"].pivot(index=list(PLACE), columns="arm", values="ssim")
     trained_on = shown.groupby("arm").training_data.first()
     baselines = [arm for arm in ssim if arm.kind == "baseline"]
     found = []
     for arm in sorted((arm for arm in ssim if arm.kind in ("prior", "control")), key=str):
-        alike = (other for other in baselines if trained_on[other] == trained_on[arm])
+        alike = (
+            other
+            for other in baselines
+            if other.physics == arm.physics and trained_on[other] == trained_on[arm]
+        )
         baseline = next(alike, None)
         gain = (ssim[arm] - ssim[baseline]).dropna() if baseline else pd.Series(dtype=float)
         if baseline and len(gain):

@@ -7,7 +7,8 @@ from types import MappingProxyType
 import pandas as pd
 
 from fm_unroll.evaluation.alignment import AlignedVolumes, align
-from fm_unroll.evaluation.arms import BASELINE, CONTROLS, Arm
+from fm_unroll.evaluation.arms import BASELINE, CONTROLS, PAPER, Arm
+from fm_unroll.evaluation.by_physics import gains_by_physics
 from fm_unroll.evaluation.crossings import crossings
 from fm_unroll.evaluation.endpoint import Answer, Endpoint, answer, interactions
 from fm_unroll.evaluation.metric_table import metrics_of
@@ -34,8 +35,10 @@ class Analysis:
         worst: the worst slices of every arm, as :func:`fm_unroll.evaluation.worst_slices.worst_slices`
             returns them.
         controls: priors minus each of their controls (SSIM); empty without one.
-        apart: pairs of a trained method and a baseline that differ in what they were trained on, and are not
-            compared for that.
+        physics: networks of another physics minus the same ones of the paper's (SSIM); empty without such.
+        survival: what becomes of the gains of the paper's physics in another one (SSIM); likewise.
+        apart: pairs of a trained method and a baseline, or of two physics, that differ in what they were
+            trained on or in other settings too, and are not compared for that.
         interactions: how much the gains of trained methods in SSIM change with acceleration and anatomy.
         endpoint: the primary endpoint, if one was named.
         answers: what the records say to it.
@@ -53,6 +56,8 @@ class Analysis:
     subjects: pd.DataFrame
     worst: pd.DataFrame
     controls: pd.DataFrame
+    physics: pd.DataFrame
+    survival: pd.DataFrame
     crossings: pd.DataFrame
     interactions: pd.DataFrame
     endpoint: Endpoint | None
@@ -79,6 +84,9 @@ def analyse(
     trained = [arm for arm in arms if volumes.loc[volumes.arm == arm, "train_acceleration"].notna().all()]
     priors = [arm for arm in arms if arm.kind == "prior"]
     baselines = [arm for arm in arms if arm.kind == "baseline"] or [BASELINE]
+    # the same network in another physics has comparisons of its own
+    beside = {base: [arm for arm in arms if not arm.differs_in_physics(base)] for base in baselines}
+    networks = {base: [arm for arm in beside[base] if arm in trained] for base in baselines}
     return Analysis(
         records=records,
         volumes=volumes,
@@ -88,24 +96,35 @@ def analyse(
         means=_sized(describe(found, arms), sizes),
         contrasts=_sized(_by_contrast(volumes, arms), sizes),
         comparisons=_sized(
-            _join([compare(found, baseline, arms, metrics_of("main")) for baseline in baselines]), sizes
+            _join([compare(found, base, beside[base], metrics_of("main")) for base in baselines]), sizes
         ),
-        subjects=_join([subject_differences(found, baseline, arms) for baseline in baselines]),
+        subjects=_join([subject_differences(found, base, beside[base]) for base in baselines]),
         worst=worst_slices(records, found, arms),
         controls=_sized(_controls(found, priors, arms), sizes),
-        crossings=_sized(_join([crossings(found, baseline, trained) for baseline in baselines]), sizes),
-        interactions=_sized(_join([interactions(found, baseline, trained) for baseline in baselines]), sizes),
+        physics=_sized(_physics(found, arms), sizes),
+        survival=gains_by_physics(found, arms),
+        crossings=_sized(_join([crossings(found, base, networks[base]) for base in baselines]), sizes),
+        interactions=_sized(_join([interactions(found, base, networks[base]) for base in baselines]), sizes),
         endpoint=endpoint,
         answers=answer(endpoint, found, arms) if endpoint else [],
-        apart=[
-            (arm, baseline)
-            for baseline in baselines
-            for arm in trained
-            if arm.kind != "baseline"
-            and any({arm, baseline} <= here.networks.keys() for here in found)
-            and not any(here.comparable(arm, baseline) for here in found)
-        ],
+        apart=_apart(found, trained),
     )
+
+
+def _apart(found: list[AlignedVolumes], trained: list[Arm]) -> list[tuple[Arm, Arm]]:
+    """Pairs that would be compared, with the baseline or with another physics, if they were trained alike."""
+    return [
+        (arm, other)
+        for other in trained
+        for arm in trained
+        if (_would_be_baseline(arm, other) or (other.physics == PAPER and arm.differs_in_physics(other)))
+        and any({arm, other} <= here.networks.keys() for here in found)
+        and not any(here.comparable(arm, other) for here in found)
+    ]
+
+
+def _would_be_baseline(arm: Arm, other: Arm) -> bool:
+    return arm.physics == other.physics and arm.kind != "baseline" == other.kind
 
 
 def _controls(found: list[AlignedVolumes], priors: list[Arm], arms: list[Arm]) -> pd.DataFrame:
@@ -116,7 +135,18 @@ def _controls(found: list[AlignedVolumes], priors: list[Arm], arms: list[Arm]) -
         twins = [
             prior for prior in priors if known in (prior.with_random_weights(), prior.with_shuffled_weights())
         ]
-        compared.append(compare(found, control, priors if known in CONTROLS else twins))
+        compared.append(
+            compare(found, control, priors if known in CONTROLS and control.kind == "control" else twins)
+        )
+    return _join(compared)
+
+
+def _physics(found: list[AlignedVolumes], arms: list[Arm]) -> pd.DataFrame:
+    """SSIM of the networks of other physics minus that of the same ones of the paper's."""
+    compared = []
+    for arm in arms:
+        others = [other for other in arms if arm.differs_in_physics(other)]
+        compared.append(compare(found, arm, others if arm.physics == PAPER else []))
     return _join(compared)
 
 

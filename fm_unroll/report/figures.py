@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ DOTS = (
     "Dots: subjects, each the mean of its volumes and of all seeds. Ticks and bars: their mean and its"
     " 95 % interval, as in the tables."
 )
+# of the physics, by their names in :func:`fm_unroll.models.insight.learned_weights`
+COURSES = {"step_sizes": "Step size μ", "pulls": "Pull β", "strengths": "Strength λ"}
 CELLS = 9  # of a regime map beside each other: as many as fit the width at the size of all type
 
 
@@ -280,15 +283,20 @@ def _paired_row(axis: Axes, y: int, values: NDArray[np.float64], row: pd.Series,
 
 @styled
 def fusion_weights(priors: Mapping[Arm, Mapping[str, Any]]) -> Figure:
-    """Learned weights of the encoder's blocks (one heat map per arm) and step sizes, over cascades.
+    """Learned weights of the encoder's blocks (one heat map per arm) and of the physics, over cascades.
 
     Args:
-        priors: arm -> ``fusion`` (cascades x blocks), ``step_sizes`` (cascades), ``blocks`` and ``fused``
-            (the numbers of blocks and of cascades that have them).
+        priors: arm -> ``fusion`` (cascades x blocks), ``blocks`` and ``fused`` (the numbers of blocks and of
+            cascades that have them), and of the physics ``step_sizes``, or ``pulls`` and ``strengths``
+            (cascades).
     """
     fused = {arm: prior for arm, prior in priors.items() if prior.get("fusion")}
-    stepped = {arm: prior for arm, prior in priors.items() if prior.get("step_sizes")}
-    count = len(fused) + bool(stepped)
+    courses = {
+        title: of
+        for name, title in COURSES.items()
+        if (of := {arm: prior[name] for arm, prior in priors.items() if prior.get(name)})
+    }
+    count = len(fused) + len(courses)
     columns = min(count, 4)
     figure, axes = _grid(count, columns, 2.0)
     figure.set_figwidth(min(WIDTH, 2.3 * columns + 0.6))
@@ -311,12 +319,14 @@ def fusion_weights(priors: Mapping[Arm, Mapping[str, Any]]) -> Figure:
         bar = figure.colorbar(picture, ax=list(axes[: len(fused)]), fraction=0.04, pad=0.02)
         bar.set_label("fusion weight")
         bar.outline.set_visible(False)
-    if stepped:
-        styles, steps = line_styles(stepped), axes[count - 1]
-        for arm, prior in stepped.items():
-            steps.plot(range(1, len(prior["step_sizes"]) + 1), prior["step_sizes"], **styles[arm])
-        steps.set(xlabel="cascade", title="Step size μ")
-        steps.xaxis.set_major_locator(MaxNLocator(integer=True))
-        labels = [arm.label for arm in stepped]
-        figure.legend(loc="outside lower right", ncols=legend_columns(labels, figure.get_figwidth()))
+    styles = line_styles(arm for of in courses.values() for arm in of)
+    for axis, (title, of) in zip(axes[len(fused) :], courses.items(), strict=False):
+        for arm, values in of.items():
+            axis.plot(range(1, len(values) + 1), values, **styles[arm])
+        axis.set(xlabel="cascade", title=title)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if styles:
+        handles = [Line2D([], [], **styles[arm]) for arm in sorted(styles)]
+        beside = legend_columns([arm.label for arm in styles], figure.get_figwidth())
+        figure.legend(handles=handles, loc="outside lower right", ncols=beside)
     return figure

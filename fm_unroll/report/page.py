@@ -13,15 +13,17 @@ from matplotlib.figure import Figure
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation import selection
 from fm_unroll.evaluation.along_training import ALONG_TRAINING, courses, gains
-from fm_unroll.evaluation.arms import BASELINE, Arm
+from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.endpoint import Endpoint
 from fm_unroll.evaluation.metric_table import METRICS, metrics_of
 from fm_unroll.evaluation.records import read_records
 from fm_unroll.files import file_sha256, make_folder, read_json
 from fm_unroll.report import (
     along_training,
+    by_physics,
     figures,
     mean_tables,
+    notices,
     panels,
     pictures,
     published,
@@ -168,6 +170,8 @@ def _tables(analysis: Analysis, sizes: Mapping[str, str]) -> dict[str, list[Tabl
         "worst": mean_tables.worst_tables(analysis.worst, analysis.means),
         "comparisons": tables.comparison_tables(analysis.comparisons),
         "controls": tables.comparison_tables(analysis.controls),
+        "survival": by_physics.survival_table(analysis.survival),
+        "physics": tables.comparison_tables(analysis.physics, "physics"),
         "crossings": tables.crossing_tables(analysis.crossings),
         "interactions": tables.interaction_tables(analysis.interactions),
         "published": published.published_tables(analysis.means, published.read_published()),
@@ -179,6 +183,7 @@ def _drawings(analysis: Analysis, shown: Shown, priors: dict[Arm, Prior]) -> Ite
     for metric in metrics_of("main"):
         yield from _curves(analysis, metric)
     yield from _subjects(analysis)
+    yield from _survival(analysis)
     classical = selection.best_classical(analysis.means)
     for arm, item in shown.typical:
         place = item.place
@@ -189,17 +194,26 @@ def _drawings(analysis: Analysis, shown: Shown, priors: dict[Arm, Prior]) -> Ite
     for first in range(0, len(shown.extremes), panels.CASES_PER_SHEET):
         cases = shown.extremes[first : first + panels.CASES_PER_SHEET]
         names = ", ".join(dict.fromkeys(case.arm.label for case, _ in cases))
+        baselines = " or ".join(dict.fromkeys(case.baseline.label for case, _ in cases))
         caption = (
-            f"{names}: best and worst case, by SSIM minus that of {BASELINE.label}, among all"
+            f"{names}: best and worst case, by SSIM minus that of {baselines}, among all"
             f" {shown.searched} slices."
         )
         stem = f"extreme_cases_{first // panels.CASES_PER_SHEET + 1}"
         figure = panels.extreme_cases(cases, shown.searched)
         yield Drawing("extremes", stem, figure, caption, [item.synthetic for _, item in cases])
     if priors:
-        caption = "Learned weights of the encoder's blocks and step sizes, over cascades."
+        caption = "Learned weights of the encoder's blocks, and those of the physics, over cascades."
         figure = figures.fusion_weights(priors)
         yield Drawing("priors", "priors", figure, caption, _trained_on_synthetic(analysis.records))
+
+
+def _survival(analysis: Analysis) -> Iterator[Drawing]:
+    known = analysis.survival.dropna(subset="difference")
+    if len(known):
+        caption = "Gain of each method over the U-Net of its physics, out of domain and at each data set."
+        figure = by_physics.survival_figure(known)
+        yield Drawing("survival", "survival", figure, caption, known.synthetic)
 
 
 def _trained_on_synthetic(records: pd.DataFrame) -> "pd.Series[bool]":
@@ -236,7 +250,9 @@ def _curves(analysis: Analysis, metric: str) -> Iterator[Drawing]:
         caption = f"{label} of each method minus that of {baseline.label}. Purple: the method wins."
         figure = figures.regime_map(compared, analysis.means)
         name = sentences.beside_baseline(f"regime_map_{metric}", baseline)
-        yield Drawing("regime", name, figure, caption, compared.synthetic)
+        yield Drawing(
+            "regime" if metric == "ssim" else "regime_others", name, figure, caption, compared.synthetic
+        )
         trained = compared[[arm.kind != "classical" for arm in compared.arm]]
         if metric == "ssim" and trained.difference.notna().any():
             turns = analysis.crossings[analysis.crossings.baseline == baseline]
@@ -271,9 +287,10 @@ def _page(
         notices_of_synthetic=(sentences.SYNTHETIC, sentences.PARTLY),
         headline=sentences.floor_headline(analysis.means)
         + sentences.endpoint_headline(analysis.endpoint, analysis.answers, provenance)
+        + by_physics.headline(analysis.survival)
         + sentences.headline(analysis.priors, ssim, analysis.crossings)
         + sentences.control_headline(analysis.controls, ssim),
-        notices=sentences.notices(analysis.records, analysis.means, analysis.apart),
+        notices=notices.notices(analysis.records, analysis.means, analysis.apart),
         counts={
             "reconstructed slice": len(analysis.records),
             "method": len(analysis.arms),

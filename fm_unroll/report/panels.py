@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from fm_unroll.evaluation.arms import BASELINE, Arm
+from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.selection import ZERO_FILLED, Extreme
 from fm_unroll.report.pictures import (
     BRIGHTEST_PERCENTILE,
@@ -94,11 +94,13 @@ def extreme_cases(cases: Sequence[tuple[Extreme, StoredSlice]], searched: int) -
         cases: extremes and their pictures, at most ``CASES_PER_SHEET``.
         searched: number of slices they were chosen from.
     """
-    items, baseline = [item for _, item in cases], BASELINE.label
+    items = [item for _, item in cases]
+    baselines = list(dict.fromkeys(case.baseline.label for case, _ in cases))
+    baseline, of_baseline = baselines * 2 if len(baselines) == 1 else ("Baseline", "baseline")
     ratios = [item.target.shape[0] / item.target.shape[1] for item in items]
     room = HEIGHT - HEAD - FOOT - CAPTION * len(cases)
     cell = min((WIDTH - LABEL) / 6, room / sum(ratios))
-    labels = [_case_label(case, item) for case, item in cases]
+    labels = [_case_label(case, item, named=len(baselines) > 1) for case, item in cases]
     heights = [
         max(cell * ratio + CAPTION, (sum(text.count("\n") + 1 for text in label) + 1) * LINE)
         for ratio, label in zip(ratios, labels, strict=True)
@@ -106,7 +108,7 @@ def extreme_cases(cases: Sequence[tuple[Extreme, StoredSlice]], searched: int) -
     errors = [item.error(arm) for case, item in cases for arm in (case.baseline, case.arm)]
     brightest = brightest_error(errors)
     figure, axis = _sheet(HEAD + sum(heights) + FOOT)
-    heads = ("Target", ZERO_FILLED.label, baseline, "Method", f"Error,\n{baseline}", "Error,\nmethod")
+    heads = ("Target", ZERO_FILLED.label, baseline, "Method", f"Error,\n{of_baseline}", "Error,\nmethod")
     for column, title in enumerate(heads):
         _title(axis, LABEL + (column + 0.5) * cell, title)
     y = HEAD
@@ -118,17 +120,19 @@ def extreme_cases(cases: Sequence[tuple[Extreme, StoredSlice]], searched: int) -
         _gray_note((item, arm) for case, item in cases for arm in _case_arms(case, item).values()),
         _error_note("an error shown"),
     ]
-    title = f"Largest differences in SSIM to {baseline} among {searched} slices"
+    title = f"Largest differences in SSIM to {' or '.join(baselines)} among {searched} slices"
     bar = (LABEL + 2 * cell, LABEL + 6 * cell)
     _finish_sheet(figure, axis, title, bar, brightest, errors, notes, [i.synthetic for i in items])
     return figure
 
 
-def _case_label(case: Extreme, item: StoredSlice) -> list[str]:
+def _case_label(case: Extreme, item: StoredSlice, named: bool) -> list[str]:
+    """What is said of a case beside its pictures, line by line, and against which baseline if it is told."""
     place = item.place
     gain = signed(item.ssim[case.arm] - item.ssim[case.baseline], 3)
     frame = f", frame {place.frame}" if place.frame else ""
     where = (
+        *([f"against {case.baseline.label}"] if named else []),
         f"{place.anatomy}, {times(place.acceleration)}",
         center_name(place.center).replace(" fraction", ""),
         place.volume,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation.arms import Arm
+from fm_unroll.evaluation.arms import PAPER, Arm
 from fm_unroll.evaluation.records import CROPPED
 from fm_unroll.report.formats import Cell, Table
 from fm_unroll.report.sentences import difference, domain_name, file_name, number, times
@@ -47,9 +47,10 @@ def published_tables(means: pd.DataFrame, published: pd.DataFrame) -> list[Table
         means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
         published: as :func:`read_published` returns it.
     """
+    papers = means[[arm.physics == PAPER for arm in means.arm]]
     return [
         _published_table(dataset, anatomy, group, published[published.anatomy == anatomy])
-        for dataset, anatomy, group in domains(means)
+        for dataset, anatomy, group in domains(papers)
         if CROPPED not in dataset  # the paper scored whole images
     ]
 
@@ -77,8 +78,8 @@ def _published_table(dataset: str, anatomy: str, means: pd.DataFrame, published:
             data,
             "First line: ours, over subjects. Second line: ours over slices (a volume counts as often as it"
             " has slices); published; ours over slices minus published. " + CONVENTION,
-            "The paper does not say which convention it used. Networks trained for another acceleration"
-            " than the tested one are left out.",
+            "The paper does not say which convention it used. Networks of another physics, and those trained"
+            " for another acceleration than the tested one, are left out.",
         ),
         data=data,
     )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fm_unroll.evaluation.arms import AND, BASELINE, Arm
+from fm_unroll.evaluation.arms import BASELINE, Arm
 from fm_unroll.evaluation.endpoint import Answer, Endpoint, Verdict
 from fm_unroll.evaluation.inference import MIN_SUBJECTS
 from fm_unroll.evaluation.metric_table import METRICS
@@ -19,10 +19,6 @@ PARTLY = "Partly synthetic data (phantoms), which are not comparable with the pu
 SIZES = (
     "Below a method: its trained parameters in millions, and the operations of its denoisers for one slice of"
     " 448 x 168."
-)
-BACKGROUND = (
-    "SSIM counts the noisy background like the anatomy, and CG-SENSE and L1-wavelet leave it darker than the"
-    " root-sum-of-squares target: see SSIM inside the body as well."
 )
 
 
@@ -126,87 +122,8 @@ def file_name(*parts: str) -> str:
 
 
 def beside_baseline(stem: str, baseline: Arm) -> str:
-    """A file's stem, which names the baseline where there are several trainings of it."""
-    return file_name(stem, f"to_{baseline}") if baseline.variant else file_name(stem)
-
-
-def notices(records: pd.DataFrame, means: pd.DataFrame, apart: Sequence[tuple[Arm, Arm]] = ()) -> list[str]:
-    """What a reader has to know before any number, one sentence per notice.
-
-    Args:
-        records: as :func:`fm_unroll.evaluation.records.read_records` returns them.
-        means: as :func:`fm_unroll.evaluation.statistics.describe` returns them.
-        apart: pairs of methods that are not compared.
-    """
-    found = [*_notices_of_training(records), *_notices_of_gaps(records, means), *_notices_of_seeds(records)]
-    found += [
-        f"{arm.label} and {baseline.label} were trained on different data: they are not compared."
-        for arm, baseline in apart
-    ]
-    if set(records.method) & {"cg_sense", "wavelet"}:
-        found.append(BACKGROUND)
-    return found
-
-
-def _method_labels(methods: Iterable[str]) -> str:
-    return ", ".join(arm.label for arm in sorted(map(Arm, set(methods))))
-
-
-def _notices_of_training(records: pd.DataFrame) -> Iterator[str]:
-    foreign: dict[str, set[str]] = {}
-    kinds = records[["method", "encoder", "encoder_weights"]].drop_duplicates()
-    for method, encoders, carried in kinds.itertuples(index=False, name=None):
-        for encoder, weights in zip(encoders.split(AND), carried.split(AND), strict=False):
-            own = encoder == method == "random"
-            if encoder and not own and weights not in ("", "pretrained"):
-                foreign.setdefault(weights, set()).add(method)
-    for weights, methods in sorted(foreign.items()):
-        kind = (
-            "random weights: a control, not a foundation model"
-            if weights == "random"
-            else f"weights from the file {weights.removeprefix('file:')}, not the published pretrained ones"
-        )
-        yield f"{_method_labels(methods)}: the frozen encoder carries {kind}."
-    if records.trained_on_synthetic.any():
-        yield f"Trained on phantoms: {_method_labels(records[records.trained_on_synthetic].method)}."
-
-
-def _notices_of_gaps(records: pd.DataFrame, means: pd.DataFrame) -> Iterator[str]:
-    failed = records[records.status == "failed"]
-    if len(failed):
-        by_method = ", ".join(f"{Arm(m).label} {n}" for m, n in failed.groupby("method").size().items())
-        yield (
-            f"{len(failed)} of {len(records)} slices failed, not finite ({by_method}):"
-            " none is averaged; each table says how many volumes are left out."
-        )
-    one = means.drop_duplicates([*CONDITION, "arm"])
-    absent = one[one.status == "missing"]
-    if len(absent):
-        yield (
-            f"{len(absent)} of {len(one)} combinations of method and condition are missing,"
-            f" shown as {MISSING}."
-        )
-    trained = one[one.train_acceleration.notna() & (one.status == "ok")]
-    if (trained.train_acceleration != trained.acceleration).any():
-        yield (
-            "At some accelerations no model was trained for the one tested:"
-            " the nearest is used, the same for all trained methods, and named."
-        )
-
-
-def _notices_of_seeds(records: pd.DataFrame) -> Iterator[str]:
-    trainings = ["method", "encoder_weights", "train_acceleration"]
-    seeds = records.dropna(subset="seed").groupby(trainings).checkpoint_sha256.nunique()
-    if len(seeds) and seeds.max() == 1:
-        yield (
-            "One training seed per method: intervals and tests cover subjects only. They are about these"
-            " networks and say nothing about another training."
-        )
-    elif len(seeds):
-        count, few = span(seeds), seeds.min() == 1
-        yield f"{count} training seeds per method: intervals and tests cover subjects and seeds" + (
-            "; where a method has one seed, subjects only." if few else "."
-        )
+    """A file's stem, which names the baseline unless it is the paper's and there is one training of it."""
+    return file_name(stem) if baseline == BASELINE else file_name(stem, f"to_{baseline}")
 
 
 def sizes(learned: Mapping[str, Any]) -> dict[str, str]:
@@ -305,10 +222,13 @@ def endpoint_headline(
     late = provenance["protocol"]["primary"].get("after_results")
     when = "named when results were there already" if late else "named before the results"
     metric = METRICS[endpoint.metric]
+    asked, against = (
+        Arm(method, physics=endpoint.physics) for method in (endpoint.method, endpoint.baseline)
+    )
     if not answers:
         return [
-            f"Primary endpoint, {when}: {metric.label} of {Arm(endpoint.method).label} against"
-            f" {Arm(endpoint.baseline).label} is not among the records."
+            f"Primary endpoint, {when}: {metric.label} of {asked.label} against {against.label} is not among"
+            " the records."
         ]
     return [f"Primary endpoint, {when}: {_answer_text(endpoint, each)}" for each in answers]
 
@@ -344,18 +264,27 @@ def headline(priors: Iterable[Arm], comparisons: pd.DataFrame, crossings: pd.Dat
     if not names:
         return ["The records hold no pretrained prior: they say nothing about foundation models."]
     found = comparisons[comparisons.arm.isin(names)].dropna(subset="difference")
-    if found.empty:
-        return [f"The records hold no {BASELINE.label} that a prior could be compared with."]
-    where = _where(found.synthetic)
+    alone = {prior.physics for prior in names} - {arm.physics for arm in found.arm}
+    missing = ", ".join(arm.label for arm in sorted(Arm(BASELINE.method, physics=name) for name in alone))
+    return [
+        *(
+            sentence
+            for baseline, group in found.groupby("baseline", sort=False)
+            for sentence in _against(baseline, group, crossings)
+        ),
+        *([f"The records hold no {missing} that a prior could be compared with."] if alone else []),
+    ]
+
+
+def _against(baseline: Arm, found: pd.DataFrame, crossings: pd.DataFrame) -> Iterator[str]:
+    """The priors against one baseline: how often they are better, and the best of them in every domain."""
     sentence = (
-        f"{where}frozen-encoder priors against {BASELINE.label} in SSIM: {_tally(found)};"
+        f"{_where(found.synthetic)}frozen-encoder priors against {baseline.label} in SSIM: {_tally(found)};"
         " p < 0.05 after Holm's correction counts"
     )
-    domains = found.groupby(["dataset", "anatomy"], sort=False)
-    return [
-        sentence[0].upper() + sentence[1:] + ".",
-        *(_best_of_domain(dataset, anatomy, group, crossings) for (dataset, anatomy), group in domains),
-    ]
+    yield sentence[0].upper() + sentence[1:] + "."
+    for (dataset, anatomy), group in found.groupby(["dataset", "anatomy"], sort=False):
+        yield _best_of_domain(dataset, anatomy, group, crossings)
 
 
 def _best_of_domain(dataset: str, anatomy: str, found: pd.DataFrame, crossings: pd.DataFrame) -> str:

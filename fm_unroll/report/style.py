@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fm_unroll.evaluation.arms import LOOKS, Arm
+from fm_unroll.evaluation.arms import LOOKS, PAPER, Arm
 from fm_unroll.report.sentences import synthetic_notice
 
 Arguments = ParamSpec("Arguments")
@@ -57,6 +57,10 @@ STYLE: dict[Any, Any] = {
 SETTINGS: dict[Any, Any] = mpl.rcParamsDefault | STYLE
 # for arms without a look of their own, such as encoders registered elsewhere
 SPARE = (("#8E44AD", "*"), ("#B03A2E", "h"), ("#1F618D", "<"), ("#7D6608", ">"), ("#117A65", "p"))
+
+
+# of the physics, where there are several
+PHYSICS = {PAPER: "o", "anchored": "s"}
 
 
 def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
@@ -123,15 +127,28 @@ def ink_on(ground: tuple[float, ...]) -> str:
     return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
 
 
+def physics_marker(physics: str) -> str:
+    """The marker of a physics."""
+    return PHYSICS.get(physics, "D")
+
+
 def line_styles(arms: Iterable[Arm]) -> dict[Arm, dict[str, Any]]:
-    """A line style for every arm: dotted without training, dashed for controls and unpublished weights."""
+    """A line style for every arm: dotted without training, dashed for controls and unpublished weights.
+
+    Colours tell methods apart. So do markers, unless there are networks of several physics: these they tell
+    apart then.
+    """
     arms = sorted(set(arms))
-    others = [arm for arm in arms if arm.color is None]
+    others = list(dict.fromkeys(arm.of_any_training for arm in arms if arm.color is None))
+    several = len({arm.physics for arm in arms if arm.kind != "classical"}) > 1
     styles = {}
     for arm in arms:
-        color, marker = (
-            SPARE[others.index(arm) % len(SPARE)] if arm in others else (arm.color, LOOKS[arm.method].marker)
-        )
+        if arm.color is None:
+            color, marker = SPARE[others.index(arm.of_any_training) % len(SPARE)]
+        else:
+            color, marker = arm.color, LOOKS[arm.method].marker
+        if several and arm.kind != "classical":
+            marker = physics_marker(arm.physics)
         dashed = arm.kind == "control" or not arm.usual_weights
         styles[arm] = {
             "color": color,

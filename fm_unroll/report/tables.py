@@ -108,21 +108,22 @@ COMPARISON_COLUMNS = [
 ]
 
 
-def comparison_tables(comparisons: pd.DataFrame) -> list[Table]:
+def comparison_tables(comparisons: pd.DataFrame, stem: str = "comparison") -> list[Table]:
     """Paired differences, one table per baseline, data set and metric.
 
     Args:
         comparisons: as :func:`fm_unroll.evaluation.statistics.compare` returns them.
+        stem: of the files' names.
     """
     return [
-        _comparison_table(dataset, anatomy, metric, group)
+        _comparison_table(stem, dataset, anatomy, metric, group)
         for (_, metric, dataset, anatomy), group in comparisons.groupby(
             ["baseline", "metric", "dataset", "anatomy"], sort=False
         )
     ]
 
 
-def _comparison_table(dataset: str, anatomy: str, metric: str, data: pd.DataFrame) -> Table:
+def _comparison_table(stem: str, dataset: str, anatomy: str, metric: str, data: pd.DataFrame) -> Table:
     baseline: Arm = data.baseline.iloc[0]
     label, convention = METRICS[metric].label, METRICS[metric].convention
     body, previous = [], None
@@ -136,7 +137,7 @@ def _comparison_table(dataset: str, anatomy: str, metric: str, data: pd.DataFram
         previous = place
     better = "positive" if METRICS[metric].higher_is_better else "negative"
     return Table(
-        name=file_name("comparison", metric, f"to_{baseline}", anatomy, dataset),
+        name=file_name(stem, metric, f"to_{baseline}", anatomy, dataset),
         caption=f"{domain_name(dataset, anatomy)}: {label} minus that of {baseline.label}, paired.",
         header=plain_header(
             ["Condition", *(column.heading.format(label=label) for column in COMPARISON_COLUMNS)]

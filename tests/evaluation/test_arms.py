@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from fm_unroll.encoders import registry
@@ -41,6 +43,15 @@ CLIP = Arm("clip", "clip", "pretrained")
         (Arm("zero_filled"), "zero_filled", "Zero-filled", "classical"),
         (Arm("timm/vit", "timm/vit", "pretrained"), "timm/vit", "vit", "prior"),
         (Arm("mine"), "mine", "mine", "control"),
+        (replace(CLIP, physics="anchored"), "clip [anchored]", "CLIP (anchored)", "prior"),
+        (
+            Arm("clip", "clip", "random", "3f2a1b", "anchored"),
+            "clip [random, anchored] #3f2a1b",
+            "CLIP (random weights, anchored, training 3f2a1b)",
+            "control",
+        ),
+        (Arm("varnet_zero", physics="anchored"), "varnet_zero [anchored]", "U-Net (anchored)", "baseline"),
+        (Arm("random", physics="anchored"), "random [anchored]", "Random encoder (anchored)", "control"),
         (Arm("mixed", "clip", "pretrained"), "mixed [clip]", "Mixed (CLIP)", "prior"),
         (
             Arm("mixed", "clip", "random", "3f2a1b"),
@@ -99,6 +110,9 @@ def test_arms_sort_as_tables_list_them():
         (Arm("mine", "vit_a", "pretrained"), Arm("mine", "vit_b", "pretrained")),
         (Arm("clip", "clip", "pretrained"), Arm("clip", "clip", "random")),
         (Arm("clip", variant="0"), Arm("clip", variant="1")),
+        (Arm("clip"), Arm("clip", physics="anchored")),
+        (Arm("varnet"), Arm("varnet_zero", physics="anchored")),
+        (Arm("varnet_zero", physics="anchored"), Arm("clip")),
     ],
 )
 def test_arms_that_differ_in_one_thing_have_one_order(first, second):
@@ -109,6 +123,18 @@ def test_a_variant_is_another_arm_of_the_same_method():
     other = Arm("clip", "clip", "pretrained", "0123ab")
     assert other != CLIP and other.of_any_training == CLIP
     assert other.with_random_weights() == CLIP.with_random_weights()
+
+
+def test_arms_are_compared_in_one_physics_or_as_one_network_in_two():
+    anchored = replace(CLIP, physics="anchored")
+    u_net = Arm("varnet_zero", physics="anchored")
+    assert anchored.comparable(u_net) and CLIP.comparable(BASELINE) and anchored.comparable(CLIP)
+    assert not anchored.comparable(BASELINE) and not u_net.comparable(BASELINE)
+    assert all(arm.comparable(Arm("wavelet")) and Arm("wavelet").comparable(arm) for arm in (CLIP, anchored))
+    assert anchored.differs_in_physics(CLIP) and not anchored.differs_in_physics(anchored)
+    assert not anchored.differs_in_physics(CLIP.with_random_weights())
+    assert replace(anchored, variant="0123ab").differs_in_physics(CLIP)
+    assert u_net.color == BASELINE.color != Arm("varnet_zero").color
 
 
 def test_an_encoder_brings_its_label(tiny, monkeypatch):

@@ -56,7 +56,6 @@ def checkpoint(path: Path, part: str = "fm_unroll", **changed: object) -> Path:
             True,
         ),
         ("hyper_parameters", {"physics": "paper"}, True),
-        ("hyper_parameters", {"physics": "anchored"}, False),
         ("hyper_parameters", {"unet_from": None}, True),
         ("hyper_parameters", {"unet_from": "seed0/best.ckpt"}, False),
         ("hyper_parameters", {"learning_rate": 1e-4}, False),
@@ -81,6 +80,21 @@ def test_what_makes_another_training(tmp_path, part, changed, same):
     alike = (other.training_data == first.training_data, other.hyper_parameters == first.hyper_parameters)
     assert alike.count(False) == (not same)
     assert same or alike[0] is (part == "hyper_parameters" or "recipe" in changed)
+
+
+def test_another_physics_is_another_arm_and_the_rest_may_be_the_same(tmp_path):
+    paper = entrants.trained(checkpoint(tmp_path / "paper.ckpt", "hyper_parameters", physics="paper"))
+    silent = entrants.trained(checkpoint(tmp_path / "silent.ckpt"))
+    solver = {"physics": "anchored", "start": "cg_sense", "solver_steps": 3}
+    anchored, other_loss = (
+        entrants.trained(checkpoint(tmp_path / f"{number}.ckpt", "hyper_parameters", **solver, **more))
+        for number, more in enumerate(({}, {"loss": "ssim_l1"}))
+    )
+    assert paper.arm == silent.arm and paper.arm.physics == "paper"
+    assert anchored.arm == replace(paper.arm, physics="anchored")
+    assert silent.hyper_parameters == paper.hyper_parameters != anchored.hyper_parameters
+    assert silent.besides_physics == paper.besides_physics == anchored.besides_physics
+    assert other_loss.besides_physics != anchored.besides_physics
 
 
 def test_two_checkpoints_of_one_training_are_no_two_seeds(tmp_path):

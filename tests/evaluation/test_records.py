@@ -243,6 +243,22 @@ def test_what_was_trained_in_several_ways_is_several_arms():
     assert set(record_arms(more)) == {arm("varnet")}
 
 
+def test_a_physics_is_an_arm_with_a_name_of_its_own():
+    records = fake_records(("varnet", "clip", "zero_filled"), physics=("paper", "anchored"), **SMALL)
+    paper = set(map(arm, ("varnet", "clip", "zero_filled")))
+    assert set(record_arms(records)) == paper | {arm("clip", physics="anchored")}
+
+
+def test_records_of_the_time_of_one_physics_are_of_the_paper_s(tmp_path):
+    records = fake_records(("varnet", "zero_filled"), **SMALL)
+    silent = read_records(write(tmp_path / "silent.csv", records.drop(columns="physics")))
+    part = records.assign(physics=np.where(records.center == "0.08", "", records.physics))
+    mixed = read_records(write(tmp_path / "mixed.csv", part))
+    for read in (silent, mixed):
+        assert set(read[read.method == "varnet"].physics) == {"paper"}
+        assert set(read[read.method == "zero_filled"].physics) == {""}
+
+
 def test_two_checkpoints_of_one_training_are_refused_by_their_hashes():
     records = fake_records(("varnet", "clip"), **SMALL)
     last = records[records.method == "clip"].assign(checkpoint_sha256="f" * 64)

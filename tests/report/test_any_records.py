@@ -11,6 +11,7 @@ from matplotlib.text import Text
 from fake_records import ALL_METHODS, fake_records
 from fm_unroll.report import page, sentences
 from fm_unroll.report.analysis import Analysis, analyse
+from fm_unroll.report.notices import notices as all_notices
 
 TRAINED = ("varnet", "clip", "dinov2", "random", "varnet_wide", "image_skip_only")
 
@@ -51,7 +52,7 @@ def said(found: Analysis) -> list[str]:
         *sentences.floor_headline(found.means),
         *sentences.headline(found.priors, ssim, found.crossings),
         *sentences.control_headline(found.controls, ssim),
-        *sentences.notices(found.records, found.means, found.apart),
+        *all_notices(found.records, found.means, found.apart),
     ]
 
 

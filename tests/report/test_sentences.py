@@ -9,6 +9,8 @@ from fake_records import arm, fake_records
 from fm_unroll.evaluation.endpoint import Endpoint
 from fm_unroll.report import sentences
 from fm_unroll.report.analysis import analyse, main_means
+from fm_unroll.report.notices import BACKGROUND
+from fm_unroll.report.notices import notices as all_notices
 
 SMALL = {"anatomies": ("knee",), "subjects": 1, "slices": 1, "accelerations": (4.0, 8.0)}
 CLIP, DINOV2 = arm("clip"), arm("dinov2")
@@ -48,6 +50,7 @@ def comparisons(differences: list[float], subjects: int = 12) -> pd.DataFrame:
             "center": "0.08",
             "acceleration": [4.0 + place for place in range(len(differences))],
             "arm": CLIP,
+            "baseline": arm("varnet"),
             "metric": "ssim",
             "synthetic": False,
             "difference": differences,
@@ -179,7 +182,7 @@ def test_a_lower_error_is_better():
 
 
 def notices(records: pd.DataFrame) -> str:
-    return " ".join(sentences.notices(records, main_means(records)))
+    return " ".join(all_notices(records, main_means(records)))
 
 
 def test_it_is_said_where_a_network_was_trained_for_another_acceleration():
@@ -198,4 +201,4 @@ def test_numbers_of_seeds_that_differ_are_a_range():
 
 @pytest.mark.parametrize(("method", "expected"), [("wavelet", True), ("cg_sense", True), ("varnet", False)])
 def test_what_darkens_the_background_is_said(method, expected):
-    assert (sentences.BACKGROUND in notices(fake_records((method,), **SMALL))) is expected
+    assert (BACKGROUND in notices(fake_records((method,), **SMALL))) is expected

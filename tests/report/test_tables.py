@@ -12,6 +12,8 @@ from fm_unroll.evaluation.metric_table import metrics_of
 from fm_unroll.report import mean_tables, published, sentences, tables
 from fm_unroll.report.analysis import analyse, main_means
 from fm_unroll.report.formats import MISSING, Cell
+from fm_unroll.report.notices import BACKGROUND
+from fm_unroll.report.notices import notices as all_notices
 
 
 def texts(table, mark):
@@ -154,11 +156,11 @@ def test_what_the_networks_were_trained_on_and_what_ssim_counts_is_said():
     records = fake_records(("varnet", "cg_sense"), anatomies=("knee",), subjects=2, seeds=1)
     records["trained_on_synthetic"] = records.method == "varnet"
     found = analyse(records)
-    notices = sentences.notices(found.records, found.means)
-    assert "Trained on phantoms: E2E-VarNet." in notices and sentences.BACKGROUND in notices
+    notices = all_notices(found.records, found.means)
+    assert "Trained on phantoms: E2E-VarNet." in notices and BACKGROUND in notices
     without = analyse(records[records.method == "varnet"].assign(trained_on_synthetic=False))
-    assert not {sentences.BACKGROUND, "Trained on phantoms: E2E-VarNet."} & set(
-        sentences.notices(without.records, without.means)
+    assert not {BACKGROUND, "Trained on phantoms: E2E-VarNet."} & set(
+        all_notices(without.records, without.means)
     )
 
 
@@ -205,7 +207,7 @@ def test_missing_and_failed_are_shown_as_such():
     assert rows[0, "DINOv2"][2].text == MISSING
     assert rows[1, "CLIP"][2] == Cell("failed", small="6 volumes")
     assert rows[1, "E2E-VarNet"][2].text not in (MISSING, "failed")
-    notices = " ".join(sentences.notices(found.records, found.means))
+    notices = " ".join(all_notices(found.records, found.means))
     assert f"12 of {len(records)} slices failed" in notices and "CLIP 12" in notices
     assert "1 of 9 combinations of method and condition are missing" in notices
 
@@ -233,8 +235,7 @@ def test_other_weights_than_the_pretrained_ones_are_named_where_the_numbers_stan
         in published.published_tables(found.means, published.read_published())[0].markdown()
     )
     assert any(
-        "carries random weights: a control" in notice
-        for notice in sentences.notices(found.records, found.means)
+        "carries random weights: a control" in notice for notice in all_notices(found.records, found.means)
     )
 
 
@@ -308,7 +309,7 @@ def test_methods_of_different_training_data_are_named_and_not_compared():
     records["training_data"] = records.method
     found = analyse(records)
     assert found.comparisons.empty and found.crossings.empty and len(found.means)
-    notices = sentences.notices(found.records, found.means, found.apart)
+    notices = all_notices(found.records, found.means, found.apart)
     assert "CLIP and E2E-VarNet were trained on different data: they are not compared." in notices
 
 
@@ -346,7 +347,7 @@ def test_priors_are_compared_with_their_own_controls():
     ]
     twin = found.controls[found.controls.baseline == arm("clip", "random")]
     assert f"of {len(twin)} comparisons, for these networks" in said[0]
-    notices = " ".join(sentences.notices(found.records, found.means))
+    notices = " ".join(all_notices(found.records, found.means))
     assert "One training seed per method" in notices
 
 
