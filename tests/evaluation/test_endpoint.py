@@ -91,6 +91,21 @@ def test_what_was_not_named_does_not_count():
     assert answer(Endpoint("clip", accelerations=(5,)), found, ARMS) == []
 
 
+def test_the_baseline_of_an_endpoint_is_of_its_physics():
+    methods, physics = ("varnet", "varnet_zero", "clip"), ("paper", "anchored")
+    records = fake_records(methods, anatomies=("knee",), subjects=4, seeds=1, physics=physics)
+    found, arms = align(volume_table(records)), [arm(m, physics=kind) for m in methods for kind in physics]
+    (paper,), (anchored,) = (
+        answer(Endpoint("clip", "varnet_zero", physics=kind), found, arms) for kind in physics
+    )
+    assert paper.arm == arm("clip") and paper.baseline == arm("varnet_zero")
+    assert anchored.arm == arm("clip", physics="anchored")
+    assert anchored.baseline == arm("varnet_zero", physics="anchored")
+    assert answer(Endpoint("clip", physics="anchored"), found, arms) == []  # no E2E-VarNet there
+    silent = {name: value for name, value in Endpoint("clip").content().items() if name != "physics"}
+    assert Endpoint.of(silent) == Endpoint("clip", physics="paper")
+
+
 def test_endpoints_that_cannot_be_answered_are_refused():
     with pytest.raises(InputError, match=r"primary\.metric 'sim': choose from ssim"):
         Endpoint("clip", metric="sim")

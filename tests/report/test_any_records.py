@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from matplotlib.text import Text
 
 from fake_records import ALL_METHODS, fake_records
-from fm_unroll.report import page, sentences
+from fm_unroll.report import by_physics, page, sentences
 from fm_unroll.report.analysis import Analysis, analyse
 from fm_unroll.report.notices import notices as all_notices
 
-TRAINED = ("varnet", "clip", "dinov2", "random", "varnet_wide", "image_skip_only")
+TRAINED = ("varnet", "varnet_zero", "clip", "dinov2", "random", "varnet_wide", "image_skip_only")
 
 
 @st.composite
@@ -28,6 +28,7 @@ def studies(draw: st.DrawFn) -> pd.DataFrame:
         seeds=draw(st.integers(1, 3)),
         accelerations=tuple(draw(st.lists(st.sampled_from([4.0, 8.0, 10.0]), min_size=1, unique=True))),
         synthetic=draw(st.booleans()),
+        physics=draw(st.sampled_from([("paper",), ("paper", "anchored"), ("anchored",)])),
         encoder_weights=draw(st.sampled_from(["pretrained", "random", "shuffled pretrained", "file:a.pt"])),
     )
     if draw(st.booleans()):
@@ -51,6 +52,7 @@ def said(found: Analysis) -> list[str]:
     return [
         *sentences.floor_headline(found.means),
         *sentences.headline(found.priors, ssim, found.crossings),
+        *by_physics.headline(found.survival),
         *sentences.control_headline(found.controls, ssim),
         *all_notices(found.records, found.means, found.apart),
     ]
@@ -81,13 +83,16 @@ def test_sentences_say_what_the_numbers_say(records):
         assert arm.encoder and arm.weights not in ("random",) and not arm.weights.startswith("shuffled")
     assert ("no pretrained prior" in together) == (not found.priors)
     # every count is that of the table
-    for arm, group in ssim.dropna(subset="difference").groupby("arm"):
+    for (arm, baseline), group in ssim.dropna(subset="difference").groupby(["arm", "baseline"]):
         if arm.kind == "control":
-            (sentence,) = (s for s in text if s.startswith("Control:") and f" {arm.label} against E2E" in s)
+            against = f" {arm.label} against {baseline.label} in"
+            (sentence,) = (s for s in text if s.startswith("Control:") and against in s)
             assert sum(map(int, re.findall(r"of (\d+) comparisons", sentence))) == len(group)
     # what is not compared is not compared for a reason that is said
     for arm, baseline in found.apart:
-        assert f"{arm.label} and {baseline.label} were trained on different data" in together
+        alike = arm.physics == baseline.physics
+        why = "were trained on different data" if alike else "differ in more than their physics"
+        assert f"{arm.label} and {baseline.label} {why}" in together
         assert ssim[(ssim.arm == arm) & (ssim.baseline == baseline)].empty
 
 
