@@ -42,8 +42,7 @@ def reconstruct(
     """Reconstruct one file: fastMRI .h5, CMRxRecon .mat, Cartesian 2-D ISMRMRD .h5, or NumPy .npy.
 
     A fully sampled file is masked first, and metrics are printed beside those of zero-filled and CG-SENSE.
-    Whatever the network was not trained on is warned of. Without a checkpoint the general network that comes
-    with the package is used, which was trained on drawings alone: see docs/general_network.md.
+    Whatever the network was not trained on is warned of. The general network: see docs/general_network.md.
 
     Args:
         file: the file; its kind is recognised by its content.
@@ -66,8 +65,7 @@ def reconstruct(
     """
     check_options(checkpoint, method, weights, trust, batch_size)
     trained = check_checkpoint(checkpoint, weights) if method is None else {}
-    crops = [part.get("readout_crop", 1.0) for part in data_sets_of(trained)] if trained else [1.0]
-    scan = open_scan(file, axes, min(crops))
+    scan = open_scan(file, axes, min(part.get("readout_crop", 1.0) for part in data_sets_of(trained)))
     files = planned_files(output, formats, scan.volume, file)
     usual = sampling_of_training(scan, trained) if checkpoint else DEFAULT_SAMPLING
     pattern = choose_sampling(scan, usual, acceleration, center, sampling)
@@ -75,8 +73,7 @@ def reconstruct(
     network = CLASSICAL[method]() if method else load_network(checkpoint or GENERAL, weights)
     print(f"by {named(checkpoint, method)}")
     announce(scan, pattern, outside_training(ScanFacts.of(scan, pattern), trained) if trained else [])
-    result = reconstruct_scan(scan, network.to(place), pattern, place, batch_size, trust)
-    write(result, scan, files)
+    write(reconstruct_scan(scan, network.to(place), pattern, place, batch_size, trust), scan, files)
 
 
 def check_options(

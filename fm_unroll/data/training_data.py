@@ -1,7 +1,7 @@
 """What ``fit``, ``validate`` and ``test`` take: one data set, or several together."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from typing import Any
 
 import torch.distributed
@@ -75,6 +75,11 @@ class TrainingData(LightningDataModule, ABC):
     def data_set_of(self, volume: str) -> str:
         """The number of a volume's data set, by its name; empty where there is one."""
         return ""
+
+    def subjects_of(self, names: Collection[str]) -> list[str]:
+        """The subjects of the validation and test volumes of some names."""
+        volumes = [*self.volumes("val"), *self.volumes("test")]
+        return sorted({volume.subject for volume in volumes if volume.name in names})
 
     @abstractmethod
     def slices(self, volumes: Sequence[Volume]) -> Dataset[KSpaceSample]:

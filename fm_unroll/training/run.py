@@ -204,11 +204,10 @@ class ReconstructionCLI(LightningCLI):
         checkpoint = config.ckpt_path or (self.subcommand == "fit" and config.model.unet_from)
         facts = read_checkpoint(Path(checkpoint))["fm_unroll"] if checkpoint else {}
         data.serve(verb, [Seen.of(facts, f"the checkpoint {checkpoint}")] if checkpoint else [])
-        if checkpoint:
-            then = {part.get("readout_crop", 1.0) for part in data_sets_of(facts)}
-            for now in sorted({*data.readout_crops} - then):
-                crops = " and ".join(f"{crop:g}" for crop in sorted(then))
-                rank_zero_warn(f"{checkpoint} was trained with readout_crop {crops}, the data have {now:g}")
+        then = sorted({part.get("readout_crop", 1.0) for part in data_sets_of(facts)})
+        for now in sorted({*data.readout_crops}.difference(then) if checkpoint else ()):
+            crops = " and ".join(f"{crop:g}" for crop in then)
+            rank_zero_warn(f"{checkpoint} was trained with readout_crop {crops}, the data have {now:g}")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer, with loggers and checkpoints in the run's folder where something is to be kept.
@@ -257,7 +256,7 @@ class ReconstructionCLI(LightningCLI):
             metrics = {name: value.item() for name, value in self.trainer.callback_metrics.items()}
             content = {"metrics": metrics, "checkpoint": checkpoint, "provenance": provenance()}
             content["population"] = self.datamodule.origin
-            content["subjects"] = scored_subjects(self.datamodule, self.model)
+            content["subjects"] = self.datamodule.subjects_of(self.model.volume_scores)
             if checkpoint:
                 content["checkpoint_sha256"] = file_sha256(Path(checkpoint))
             run_dir = Path(self.trainer.default_root_dir)
@@ -355,12 +354,6 @@ def prediction_of(data: KSpaceData) -> str:
         )
     seen = [subject for network in data.networks for subject in network.among(chosen, data.population)]
     return f"{text}; {len(seen)} of these were seen in training or selection" if seen else text
-
-
-def scored_subjects(data: TrainingData, task: ReconstructionTask) -> list[str]:
-    """The subjects whose volumes were scored."""
-    volumes = [volume for stage in ("val", "test") for volume in data.volumes(stage)]
-    return sorted({volume.subject for volume in volumes if volume.name in task.volume_scores})
 
 
 def plain(config: Namespace) -> dict[str, Any]:
