@@ -1,13 +1,14 @@
 """The device of these tests; they are skipped where there is none."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from fm_unroll.data.sample import KSpaceBatch
-from simulate import write_cmrxrecon
+from simulate import DiscScan, complex_noise, disc_scan, write_cmrxrecon
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +26,14 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
+def scan() -> DiscScan:
+    """Noisy discs: in an empty background maps are rounding, which differs between devices."""
+    scan = disc_scan()
+    noise = 0.03 * complex_noise(*scan.kspace.shape, seed=9) * scan.mask
+    return replace(scan, kspace=scan.kspace + noise)
+
+
+@pytest.fixture(scope="session")
 def slices(device: torch.device, tmp_path_factory: pytest.TempPathFactory) -> KSpaceBatch:
     """Three fully sampled slices of noise, read from a file, on the CPU."""
     from fm_unroll.data.scan import open_scan
@@ -35,7 +44,7 @@ def slices(device: torch.device, tmp_path_factory: pytest.TempPathFactory) -> KS
 
 
 @pytest.fixture(scope="session")
-def assert_same() -> Callable[[Tensor, Tensor, float], None]:
+def assert_same() -> Callable[..., None]:
     """A function that holds a tensor of the GPU against one of the CPU, by the norm of the difference."""
 
     def compare(found: Tensor, expected: Tensor, tolerance: float = 1e-4) -> None:
@@ -47,10 +56,14 @@ def assert_same() -> Callable[[Tensor, Tensor, float], None]:
 
 
 @pytest.fixture(scope="session")
-def assert_same_gradients() -> Callable[[nn.Module, nn.Module], None]:
-    """A function that holds one network's gradients against another's, by the norm of all together."""
+def assert_same_gradients() -> Callable[..., None]:
+    """A function that holds one network's gradients against another's, by the norm of all together.
 
-    def compare(network: nn.Module, reference: nn.Module) -> None:
+    Rounding carries single pixels over the kinks of activations: on a CPU, a change of 2e-7 in k-space moves
+    these gradients by up to 4e-3.
+    """
+
+    def compare(network: nn.Module, reference: nn.Module, tolerance: float = 2e-2) -> None:
         gradients = [
             {name: p.grad.cpu() for name, p in net.named_parameters() if p.grad is not None}
             for net in (network, reference)
@@ -58,7 +71,7 @@ def assert_same_gradients() -> Callable[[nn.Module, nn.Module], None]:
         assert gradients[0].keys() == gradients[1].keys()
         found, expected = (torch.cat([g.flatten() for g in each.values()]) for each in gradients)
         assert expected.isfinite().all() and expected.norm() > 0
-        assert (found - expected).norm() <= 1e-3 * expected.norm()
+        assert (found - expected).norm() <= tolerance * expected.norm()
 
     return compare
 

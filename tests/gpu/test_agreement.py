@@ -16,7 +16,7 @@ from fm_unroll.physics import EquispacedSampling, RandomSampling, UniformSamplin
 from fm_unroll.physics.sampling import locate_acs
 from fm_unroll.reconstruction.engine import reconstruct
 from fm_unroll.training.losses import SSIMLoss
-from simulate import complex_noise, disc_scan
+from simulate import complex_noise
 from small_networks import TINY_VIT
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("exact")]
@@ -43,8 +43,10 @@ def on(device, measured):
 
 
 @pytest.mark.parametrize("method, options", NETWORKS)
-def test_images_and_gradients_of_networks(device, build, assert_same, assert_same_gradients, method, options):
-    measured, network = disc_scan().measured, build(method, **options)
+def test_images_and_gradients_of_networks(
+    device, scan, build, assert_same, assert_same_gradients, method, options
+):
+    measured, network = scan.measured, build(method, **options)
     there = copy.deepcopy(network).to(device)
     image, found = network(*measured), there(*on(device, measured))
     assert found.device.type == device.type
@@ -65,28 +67,24 @@ def test_evaluation_is_in_float32_whatever_the_encoder_is_trained_in(device, bui
 
 
 @pytest.mark.parametrize("method", [ZeroFilled, CGSense, WaveletCS])
-def test_classical_methods(device, assert_same, method):
-    measured = disc_scan().measured
-    assert_same(method()(*on(device, measured)), method()(*measured))
+def test_classical_methods(device, scan, assert_same, method):
+    assert_same(method()(*on(device, scan.measured)), method()(*scan.measured))
 
 
-def test_espirit_maps_and_noise_level(device, assert_same):
-    scan = disc_scan()
+def test_espirit_maps_and_noise_level(device, scan, assert_same):
     acs = locate_acs(scan.mask, scan.num_acs)
     maps = estimate_sensitivities(scan.kspace, acs)
     inside = scan.image.abs()[:, None] > 0
     assert_same(
         estimate_sensitivities(*(t.to(device) for t in (scan.kspace, acs))).cpu() * inside, maps * inside
     )
-    noisy = scan.kspace + 0.01 * complex_noise(*scan.kspace.shape) * scan.mask
-    problem = SenseProblem.calibrate(noisy, scan.mask, scan.num_acs)
-    on_device = SenseProblem.calibrate(*on(device, (noisy, scan.mask, scan.num_acs)))
+    problem = SenseProblem.calibrate(*scan.measured)
+    on_device = SenseProblem.calibrate(*on(device, scan.measured))
     assert_same(noise_level(on_device), noise_level(problem))
 
 
-def test_the_solution_of_a_cascade_and_its_gradients(device, assert_same):
+def test_the_solution_of_a_cascade_and_its_gradients(device, scan, assert_same):
     """The linear solver with its implicit gradient, by right side and by what the operator holds."""
-    scan = disc_scan()
     problem = SenseProblem.calibrate(*scan.measured)
     on_device = SenseProblem.calibrate(*on(device, scan.measured))
     results = []

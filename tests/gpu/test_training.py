@@ -13,7 +13,6 @@ from fm_unroll.physics import UniformSampling
 from fm_unroll.precision import default_precision
 from fm_unroll.training.losses import SSIMLoss
 from fm_unroll.training.memory import adam
-from simulate import disc_scan
 from small_networks import TINY_VIT
 
 pytestmark = pytest.mark.gpu
@@ -23,9 +22,8 @@ METHODS = [("varnet", {}), (TINY_VIT, {}), ("varnet_zero", {"physics": "anchored
 
 
 @pytest.fixture
-def measured(device):
+def measured(device, scan):
     """An undersampled scan on the device, and its target."""
-    scan = disc_scan()
     kspace, mask, num_acs = scan.measured
     return (kspace.to(device), mask.to(device), num_acs), scan.image.abs().to(device)
 
@@ -116,7 +114,8 @@ def test_checkpointed_cascades_have_the_same_gradients(
         loss.backward()
         networks.append(network)
     kept, recomputed = networks
-    assert_same_gradients(recomputed, kept)
+    # sums on a GPU are taken in another order each time, in bfloat16 with other results
+    assert_same_gradients(recomputed, kept, tolerance=1e-3 if precision is None else 2e-2)
 
 
 def test_compiled_denoisers_agree_with_plain_ones(device, exact, build, measured, assert_same_gradients):
