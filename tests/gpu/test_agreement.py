@@ -58,7 +58,7 @@ def test_images_and_gradients_of_networks(
 
 def test_evaluation_is_in_float32_whatever_the_encoder_is_trained_in(device, build, assert_same, slices):
     network = build(TINY_VIT)
-    assert network.encoder.precision == "auto"  # bfloat16 in training on a GPU
+    assert network.encoders[0].precision == "auto"  # bfloat16 in training on a GPU
     batch = undersample(slices, UniformSampling(3, acs_lines=8))
     expected = reconstruct(network, batch)
     with torch.autocast(device.type, torch.bfloat16):
@@ -117,7 +117,7 @@ def test_metrics_and_loss(device, assert_same):
     target = torch.rand(3, 40, 33, generator=generator)
     image = target + 0.1 * torch.randn(target.shape, generator=generator)
     data_range = target.amax().expand(3)
-    scored, there = [(t.to(d) for t in (image, target, data_range)) for d in ("cpu", device)]
+    scored, there = [tuple(t.to(d) for t in (image, target, data_range)) for d in ("cpu", device)]
     image, target, data_range = scored
     image_there, target_there, range_there = there
     assert_same(ssim_map(image_there, target_there, range_there), ssim_map(image, target, data_range))
