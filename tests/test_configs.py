@@ -14,12 +14,11 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 SHIPPED = [*CONFIGS.rglob("*.yaml"), *(ROOT / "experiments/physics_first").glob("*.yaml")]
-# of those that differ in the acceleration alone, one
-FIT = sorted(
-    path
-    for path in SHIPPED
-    if "model" in yaml.safe_load(path.read_text()) and not path.stem.endswith(("_x4", "_x10"))
-)
+# of those that differ in the acceleration alone, one; of those for a range, one
+ALIKE = [
+    path for path in SHIPPED if path.stem.endswith(("_x4", "_x10", "_x2-10")) and "unet_x2" not in path.stem
+]
+FIT = sorted(p for p in SHIPPED if "model" in yaml.safe_load(p.read_text()) and p not in ALIKE)
 
 
 @pytest.mark.parametrize("config", FIT, ids=lambda path: str(path.relative_to(ROOT)))
@@ -63,6 +62,18 @@ def test_configs_of_a_family_differ_in_the_acceleration_of_their_names(config):
         written = config.read_text().replace("acceleration: 8", f"acceleration: {name[1:]}")
         assert other.read_text() == written
     assert "acceleration: 8" in config.read_text()
+
+
+@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*_x2-10.yaml")), ids=lambda path: path.stem)
+def test_one_network_for_all_differs_in_its_accelerations_alone(config):
+    content = yaml.safe_load(config.read_text())
+    single = yaml.safe_load(config.with_stem(config.stem.replace("x2-10", "x8")).read_text())
+    assert content.pop("model") == single.pop("model")
+    assert single["data"]["init_args"].pop("acceleration") == 8
+    drawn = content["data"]["init_args"].pop("sampling")["init_args"]
+    # of the data set's own pattern and centre
+    assert drawn == {"accelerations": [2, 10], "centers": [24, 24], "patterns": ["UniformSampling"]}
+    assert content == single
 
 
 def test_the_networks_of_the_study_of_physics_differ_in_their_denoiser_alone():
