@@ -245,7 +245,7 @@ def test_of_several_encoders_those_with_other_weights_are_named():
     several = {"method": "clip x 8, random x 4", "encoder": "clip + random"}
     records.loc[clip, [*several, "encoder_weights"]] = [*several.values(), "pretrained + random"]
     found = analyse(records)
-    notices = [notice for notice in sentences.notices(found.records, found.means) if "carries" in notice]
+    notices = [notice for notice in all_notices(found.records, found.means) if "carries" in notice]
     words = "the frozen encoder carries random weights: a control, not a foundation model."
     assert notices == [f"CLIP x 8, Random encoder x 4: {words}"]
 
