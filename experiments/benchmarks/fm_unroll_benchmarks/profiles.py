@@ -40,7 +40,7 @@ def take_profile(step: Step, device: torch.device, title: str, path: Path) -> di
     table = averages.table(sort_by=field, row_limit=OPERATORS, max_name_column_width=60)
     path.with_suffix(".txt").write_text(f"{title}\n{stated}\n{table}\n")
     # kernels have rows of their own beside the operators that start them
-    operators = [event for event in averages if event.device_type == DeviceType.CPU]
+    operators = [e for e in averages if e.device_type == DeviceType.CPU and not e.is_user_annotation]
     draw({event.key: getattr(event, field) for event in operators}, title, path.with_suffix(".png"))
     return facts
 
