@@ -52,7 +52,7 @@ def test_configs_state_the_memory_they_need():
         )
         assert found, config
         stated.setdefault(config.stem.rpartition("_x")[0], set()).add(found.groups())
-    assert len(stated) == 15 and all(len(figures) == 1 for figures in stated.values())
+    assert len(stated) == 16 and all(len(figures) == 1 for figures in stated.values())
 
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*_x8.yaml")), ids=lambda path: path.stem)
