@@ -37,7 +37,8 @@ def cross_domain(
     Args:
         test_sets: data sets and how their centre is sampled.
         checkpoints: paths or patterns; by default those of all runs below ``runs``, or the demo's.
-        baselines: methods without training.
+        baselines: what needs no checkpoint: zero_filled, cg_sense, wavelet, and general, the network that
+            comes with the package.
         accelerations: nominal accelerations of the masks.
         only: evaluate these test sets alone, by name or anatomy.
         centers: evaluate these centers alone: numbers as in the test sets.

@@ -12,6 +12,7 @@ Kind: TypeAlias = Literal["baseline", "prior", "control", "classical"]
 
 PAPER = "paper"  # the physics that goes without saying
 LONGEST_FILE_NAME = 16  # of weights, in the names of arms
+GENERAL_NETWORK = "general"  # the one that comes with the package
 AND = " + "  # between the encoders of one network, their weights and their hashes
 
 
@@ -40,6 +41,7 @@ LOOKS: dict[str, Look] = {
     "image_skip_only": Look("control", "#B8860B", "p", "Image skip only"),
     "varnet_zero": Look("control", "#1B7FA8", "h", "VarNet, zero head"),
     "varnet_wide": Look("control", "#56B4E9", "X", "VarNet, wide"),
+    GENERAL_NETWORK: Look("control", "#7B3294", "*", "General, embedded"),
     "zero_filled": Look("classical", "#9a9a9a", "x", "Zero-filled"),
     "cg_sense": Look("classical", "#7a7a7a", "1", "CG-SENSE"),
     "wavelet": Look("classical", "#5a5a5a", "+", "L1-wavelet"),

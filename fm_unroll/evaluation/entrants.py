@@ -12,12 +12,13 @@ import numpy as np
 from torch import nn
 
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation.arms import AND, Arm
+from fm_unroll.evaluation.arms import AND, GENERAL_NETWORK, Arm
 from fm_unroll.files import file_sha256
 from fm_unroll.methods import folder_name
 from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.models.classical import CLASSICAL
 from fm_unroll.models.registry import PAPER, find_denoisers, find_physics
+from fm_unroll.models.release import GENERAL
 from fm_unroll.provenance import source_sha256
 from fm_unroll.subjects.population import Seen, data_sets_of
 
@@ -90,9 +91,13 @@ def settings_hash(method: str, trained: bool) -> str:
         InputError: no such method.
     """
     if trained:
+        if method == GENERAL_NETWORK:
+            method = read_checkpoint(GENERAL)["hyper_parameters"]["method"]
         return source_sha256(*set().union(*(entry.modules() for entry in find_denoisers(method).values())))
     if method not in CLASSICAL:
-        raise InputError(f"unknown baseline {method!r}: choose from {', '.join(CLASSICAL)}")
+        raise InputError(
+            f"unknown baseline {method!r}: choose from {', '.join([*CLASSICAL, GENERAL_NETWORK])}"
+        )
     network = CLASSICAL[method]()
     plain = {name: value for name, value in vars(network).items() if isinstance(value, int | float | str)}
     content = [source_sha256(type(network).__module__), sorted(plain.items())]
@@ -103,7 +108,7 @@ def settings_hash(method: str, trained: bool) -> str:
 
 
 def register_classical(name: str, build: Callable[[], nn.Module]) -> None:
-    """Make another method without training known to :func:`classical`.
+    """Make another method without training known to :func:`baseline`.
 
     Args:
         name: in ``--baselines`` and in the records.
@@ -112,17 +117,19 @@ def register_classical(name: str, build: Callable[[], nn.Module]) -> None:
     Raises:
         InputError: a classical method of that name exists.
     """
-    if name in CLASSICAL:
+    if name in {*CLASSICAL, GENERAL_NETWORK}:
         raise InputError(f"classical method {name!r} is registered already: choose another name")
     CLASSICAL[name] = build
 
 
-def classical(name: str) -> Entrant:
-    """A method without training, by name.
+def baseline(name: str) -> Entrant:
+    """What takes part without a checkpoint: a classical method, or the general network of the package.
 
     Raises:
         InputError: no such method.
     """
+    if name == GENERAL_NETWORK:
+        return replace(trained(GENERAL), arm=Arm(GENERAL_NETWORK))
     settings = settings_hash(name, trained=False)
     return Entrant(Arm(name), CLASSICAL[name], settings=settings)
 

@@ -12,7 +12,7 @@ from fm_unroll.evaluation.along_training import ALONG_TRAINING
 from fm_unroll.evaluation.description import describe, learned_priors, settle_endpoint
 from fm_unroll.evaluation.earlier import EarlierRows
 from fm_unroll.evaluation.endpoint import Endpoint
-from fm_unroll.evaluation.entrants import Entrant, classical, refuse_twins, saved_epoch, trained
+from fm_unroll.evaluation.entrants import Entrant, baseline, refuse_twins, saved_epoch, trained
 from fm_unroll.evaluation.metric_table import measures, obstacles
 from fm_unroll.evaluation.parts import Parts
 from fm_unroll.evaluation.run import Run, Share, Stopwatch
@@ -34,7 +34,7 @@ class Protocol:
     Attributes:
         test_sets: data sets and how their centre is sampled.
         checkpoints: paths or patterns of checkpoints; None: see :func:`default_checkpoints`.
-        baselines: methods without training.
+        baselines: methods without training, and ``general`` for the network that comes with the package.
         accelerations: nominal accelerations of the masks.
         only: names or anatomies of the test sets to evaluate; empty: all.
         centers: the centers to evaluate; empty: all.
@@ -70,7 +70,7 @@ class Protocol:
         """
         moved = find_moved_weights(paths, self.weights)
         read = saved_epoch if self.along_training else trained
-        found = [*map(classical, self.baselines), *(read(path, moved.get(path)) for path in paths)]
+        found = [*map(baseline, self.baselines), *(read(path, moved.get(path)) for path in paths)]
         refuse_twins(found, self.along_training)
         return found
 

@@ -6,7 +6,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from fm_unroll.data import CMRxReconData
-from fm_unroll.evaluation.entrants import classical
+from fm_unroll.evaluation.entrants import baseline
 from fm_unroll.evaluation.further_metrics.body import body_mask, nmse_body, ssim_body
 from fm_unroll.evaluation.metric_table import measures
 from fm_unroll.evaluation.scoring import Condition, Scorer, TestSet
@@ -76,7 +76,7 @@ def test_measures_without_oversampling_see_the_rows_of_the_object(share, rows):
     data = CMRxReconData("anywhere", acs_lines=8, readout_crop=share)
     test_set = TestSet("hearts", data, [Center(lines=8)])
     condition = Condition(test_set, data.sampling)
-    scorer = Scorer(torch.nn.Identity(), classical("zero_filled"), condition, torch.device("cpu"), ())
+    scorer = Scorer(torch.nn.Identity(), baseline("zero_filled"), condition, torch.device("cpu"), ())
     (measure,) = (each for each in measures() if each.columns == ("ssim_half",))
     target = torch.rand(2, 24, 20, generator=torch.Generator().manual_seed(0))
     image, maximum = 0.9 * target + 0.05, torch.ones(2)

@@ -108,7 +108,7 @@ def test_two_checkpoints_of_one_training_are_no_two_seeds(tmp_path):
             ("other_data.ckpt", {"contrasts": ["cine_sax"]}),
         )
     )
-    classical = entrants.classical("zero_filled")
+    classical = entrants.baseline("zero_filled")
     entrants.refuse_twins([best, other, eight, data, best, classical, classical])
     with pytest.raises(InputError, match=r"best\.ckpt and .*last\.ckpt are both CLIP .* with seed 0"):
         entrants.refuse_twins([best, other, last])
@@ -229,7 +229,7 @@ def test_a_checkpoint_that_does_not_say_what_it_was_trained_on_is_refused(tmp_pa
 def test_a_classical_method_has_a_name_of_its_own(monkeypatch):
     monkeypatch.setattr(entrants, "CLASSICAL", dict(entrants.CLASSICAL))
     entrants.register_classical("mine", ZeroFilled)
-    assert isinstance(entrants.classical("mine").load(), ZeroFilled)
+    assert isinstance(entrants.baseline("mine").load(), ZeroFilled)
     for name in ("mine", "cg_sense"):
         with pytest.raises(InputError, match=f"'{name}' is registered already"):
             entrants.register_classical(name, ZeroFilled)
@@ -246,7 +246,7 @@ def test_a_network_for_a_range_counts_at_every_acceleration_in_it(tmp_path):
     whole = entrants.trained(checkpoint(tmp_path / "all.ckpt", acceleration=[2.0, 10.0], sampling=VARIED))
     assert [one.train_acceleration(each) for each in (2, 4, 8)] == [4, 4, 4]
     assert [whole.train_acceleration(each) for each in (1, 2, 5, 10, 16)] == [2, 2, 5, 10, 10]
-    assert math.isnan(entrants.classical("zero_filled").train_acceleration(4))
+    assert math.isnan(entrants.baseline("zero_filled").train_acceleration(4))
     assert one.training_data != whole.training_data
     other = VARIED | {"init_args": VARIED["init_args"] | {"accelerations": [2, 8]}}
     narrow = entrants.trained(checkpoint(tmp_path / "narrow.ckpt", acceleration=[2.0, 8.0], sampling=other))

@@ -25,7 +25,7 @@ from fm_unroll.commands.cross_domain import cross_domain
 from fm_unroll.data import CMRxReconData, FastMRIBrainData, FastMRIKneeData
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.arms import Arm
-from fm_unroll.evaluation.entrants import Entrant, classical, trained
+from fm_unroll.evaluation.entrants import Entrant, baseline, trained
 from fm_unroll.evaluation.metric_table import measures
 from fm_unroll.evaluation.parts import Parts
 from fm_unroll.evaluation.protocol import Protocol, choose_conditions, default_checkpoints, find_checkpoints
@@ -407,7 +407,7 @@ def test_rows_of_another_mask_or_of_other_metrics_are_not_taken(synthetic, check
     knee = test_sets(synthetic)[1]
     knee.data.setup()
     volume = knee.data.volumes("test")[0]
-    method = classical("zero_filled")
+    method = baseline("zero_filled")
     paths = {
         Parts(Path(), metrics).of_volume(method, Condition(knee, pattern), volume)
         for metrics in ((), tuple(m for m in measures() if m.columns == ("haarpsi",)))
