@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-controls ddp-demo cross-domain-eval bench test test-fast lint format docs clean
+.PHONY: help install demo demo-controls general ddp-demo cross-domain-eval bench test test-fast lint format docs clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -41,6 +41,11 @@ demo-controls: $(INSTALLED)  ## the demo's prior with trained (WEIGHTS=dinov2_sm
 	$(call train,configs/demo/controls/trained_embedding.yaml)
 	$(RUN) cross-domain --config configs/demo/controls/cross_domain.yaml
 	$(RUN) report $(CONTROLS)/records.csv
+
+general: $(INSTALLED)  ## train the general network that comes with the package, on drawings: an hour on two cores
+	$(RUN) data synthesize --root data/general --hearts 24 --knees 12 --heads 12 --seed 1000 --workers 2
+	$(call train,configs/general.yaml)
+	$(RUN) release runs/general/checkpoints/best.ckpt fm_unroll/models/general.safetensors --half
 
 ddp-demo: $(INSTALLED)  ## train with two processes, evaluate the checkpoint with one, compare the metrics
 	$(RUN) data synthesize --root $(DATA) --workers 2
