@@ -1,0 +1,66 @@
+"""The general network that comes with the package: where it is used, what it says of itself, its worth."""
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+import fm_unroll as fm
+from fm_unroll.cli import main
+from fm_unroll.evaluation.entrants import baseline
+from fm_unroll.metrics import psnr
+from fm_unroll.models.anchored import AnchoredNetwork
+from fm_unroll.models.checkpoints import load_network, read_checkpoint
+from fm_unroll.models.classical import CLASSICAL
+from fm_unroll.models.release import GENERAL
+from fm_unroll.physics import EquispacedSampling
+from fm_unroll.reconstruction.engine import reconstruct
+from fm_unroll.subjects.population import data_sets_of
+from simulate import disc_scan
+
+
+@pytest.fixture(scope="module")
+def network() -> AnchoredNetwork:
+    return load_network(GENERAL)
+
+
+def test_it_is_small_and_says_that_it_was_trained_on_drawings_alone():
+    assert GENERAL.stat().st_size <= 4e6
+    facts = read_checkpoint(GENERAL)["fm_unroll"]
+    parts = data_sets_of(facts)
+    assert {part["anatomy"] for part in parts} == {"pictures", "cardiac", "knee", "brain"}
+    assert all(part["synthetic"] and part["population"]["synthetic"] for part in parts)
+    assert facts["encoders"] == []
+
+
+def test_it_is_the_default_of_load_and_of_reconstruct(network, synthetic, tmp_path, capsys):
+    file = synthetic / "MultiCoil/Cine/TrainingSet/FullSample/P001/cine_sax.mat"
+    batch = fm.open_scan(file).undersample(EquispacedSampling(4, 0.08))[:]
+    expected = reconstruct(network, batch)
+    assert torch.equal(fm.load()(batch), expected)
+    main(["reconstruct", str(file), "--output", str(tmp_path / "a.h5")])
+    assert "the general network that comes with fm_unroll" in capsys.readouterr().out
+    with h5py.File(tmp_path / "a.h5") as written:
+        image = written["reconstruction"][()].reshape(expected.shape)
+    np.testing.assert_allclose(image, expected, rtol=1e-3, atol=1e-4 * float(expected.max()))
+
+
+def test_it_takes_part_at_every_acceleration_and_has_seen_no_one():
+    entrant = baseline("general")
+    assert entrant.arm.label == "General, embedded" and entrant.arm.kind == "control"
+    assert [entrant.train_acceleration(each) for each in (2, 4, 8, 10)] == [2, 4, 8, 10]
+    # neither scans nor the demo's phantoms: what it was trained on is of an edition of its own
+    assert all(seen.population.synthetic and seen.population.edition for seen in entrant.seen)
+    assert isinstance(entrant.load(), AnchoredNetwork)
+
+
+@pytest.mark.parametrize("coils, readout, phase", [(1, 48, 40), (4, 24, 32), (6, 64, 96), (16, 40, 36)])
+@torch.no_grad()
+def test_it_is_hardly_ever_worse_than_what_needs_no_training(network, coils, readout, phase):
+    """Discs, the tiniest of matrices, a single coil and many: within 0.1 dB of both."""
+    scan = disc_scan(1, coils, readout, phase, acs_lines=8)
+    target = scan.image.abs()
+    image = network(*scan.measured)
+    for method in ("zero_filled", "cg_sense"):
+        rival = CLASSICAL[method]()(*scan.measured)
+        assert psnr(image, target, target.amax()) >= psnr(rival, target, target.amax()) - 0.1
