@@ -60,6 +60,16 @@ def test_any_matrix_and_its_place(rows, columns, trained):
 
 
 @torch.no_grad()
+def test_fine_features_reach_the_output_past_the_coarse_scales(trained):
+    for up in trained.up:
+        up.weight.zero_()
+    image = complex_noise(1, 12, 16)
+    channels = torch.stack([image.real, image.imag, *4 * [torch.zeros_like(image.real)]], dim=1)
+    real, imaginary = trained.tail(trained.merged[0](trained.finer[0](trained.head(channels)))).unbind(1)
+    torch.testing.assert_close(trained(image), torch.complex(real, imaginary))
+
+
+@torch.no_grad()
 def test_it_sees_as_far_as_its_scales_reach():
     """A change in one corner reaches the other only through the coarse scales."""
     image = complex_noise(1, 32, 32)
