@@ -11,6 +11,7 @@ from fm_unroll.subjects.population import Population, Seen, data_sets_of
 
 # of the true acceleration: masks with random offsets differ by a line or two
 TOLERANCE = 0.05
+PICTURES = "pictures"  # the anatomy of data that show no body
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def outside_training(scan: ScanFacts, checkpoint: Mapping[str, Any]) -> list[str
 
     Returns:
         One line per difference; none if the scan is like the training data in all that is compared. Of
-        several data sets in training, it is compared with that which it differs least from.
+        several data sets in training, it is compared with that which it differs least from, of those of its
+        anatomy and of pictures, which stand for any.
     """
     parts = data_sets_of(checkpoint)
     anatomies = list(dict.fromkeys(part["anatomy"] for part in parts))
@@ -131,7 +133,7 @@ def outside_training(scan: ScanFacts, checkpoint: Mapping[str, Any]) -> list[str
         lines.append(
             "the file does not say whose it is: the checkpoint may have been trained on this subject"
         )
-    alike = [part for part in parts if part["anatomy"] == scan.anatomy] or parts
+    alike = [part for part in parts if part["anatomy"] in (scan.anatomy, PICTURES)] or parts
     return lines + min((differences(scan, part) for part in alike), key=len)
 
 

@@ -109,6 +109,14 @@ def test_of_several_data_sets_the_most_alike_is_compared(change, words):
     assert len(lines) == (words is not None) and all(words in line for line in lines)
 
 
+def test_pictures_stand_for_any_anatomy():
+    pictures = {**KNEES, "anatomy": "pictures", "trained_on": {**KNEES["trained_on"], "coils": [1, 12]}}
+    scan = replace(SEEN, coils=13, true_acceleration=4.0)
+    assert outside_training(scan, {"parts": [CHECKPOINT, pictures]}) == ["13 coils, trained on 10"]
+    pictures["trained_on"] |= {"readout": [96, 640], "phase": [96, 640], "acs_lines": [4, 30]}
+    assert outside_training(replace(scan, coils=12), {"parts": [CHECKPOINT, pictures]}) == []
+
+
 def test_a_knee_is_compared_with_knees():
     knee = ScanFacts("k9", True, Population("fastMRI", "knee"), "knee", 15, 640, 368, 16, 8.0)
     assert outside_training(knee, BOTH) == outside_training(knee, {"parts": [KNEES, CHECKPOINT]}) == []
