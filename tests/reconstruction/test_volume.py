@@ -1,5 +1,6 @@
 """Whole scans: broken pixels are refused wherever they are, metrics are those of the whole volume."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 
 from fm_unroll.data.scan import Scan, open_scan
 from fm_unroll.errors import InputError
+from fm_unroll.models.classical import ZeroFilled
 from fm_unroll.physics import UniformSampling, ifft2c, rss
-from fm_unroll.reconstruction.volume import Reconstruction, reconstruct_scan
+from fm_unroll.reconstruction.volume import COMPARED, Reconstruction, reconstruct_batch, reconstruct_scan
 from simulate import write_cmrxrecon
 
 
@@ -56,6 +58,14 @@ def test_a_broken_trust_map_is_refused(scan):
     assert reconstruct_scan(*arguments).change is None
     with pytest.raises(InputError, match="the trust map of slice 0, frame 0 holds NaN or Inf"):
         reconstruct_scan(*arguments, trust=True)
+
+
+def test_only_what_has_a_target_is_compared_with_methods_without_training(scan):
+    batch = scan.undersample(UniformSampling(4, acs_lines=4))[:]
+    found = reconstruct_batch(batch, ZeroFilled())
+    assert found.compared.keys() == COMPARED.keys()
+    assert torch.equal(found.compared["zero-filled"], found.image)
+    assert reconstruct_batch(replace(batch, target=None), ZeroFilled()).compared == {}
 
 
 def test_metrics_use_the_maximum_of_the_whole_volume():
