@@ -7,12 +7,14 @@ from typing import Any, cast
 import pandas as pd
 
 from fm_unroll.errors import InputError
+from fm_unroll.evaluation.arms import GENERAL_NETWORK
 from fm_unroll.evaluation.endpoint import Endpoint
 from fm_unroll.evaluation.entrants import Entrant
 from fm_unroll.evaluation.records import record_arms
 from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, TestSet
 from fm_unroll.files import file_sha256, read_json
 from fm_unroll.models.insight import learned_weights, size_of
+from fm_unroll.models.release import GENERAL
 from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.subjects.split import split_content
 
@@ -24,7 +26,8 @@ def describe(work: Sequence[tuple[Entrant, Condition]], checkpoints: Sequence[Pa
     entrants = list(dict.fromkeys(entrant for entrant, _ in work))
     checkpointed = [entrant for entrant in entrants if entrant.sha256]
     test_sets = {id(condition.test_set): condition.test_set for _, condition in work}.values()
-    paths = {file_sha256(path): path for path in checkpoints}
+    general = [GENERAL for entrant in checkpointed if entrant.arm.method == GENERAL_NETWORK]
+    paths = {file_sha256(path): path for path in [*checkpoints, *general]}
     return {
         "version": PROTOCOL_VERSION,
         "test_sets": [

@@ -36,10 +36,14 @@ class Population:
     def may_be(self, other: "Population") -> bool:
         """Whether one id in both may be one person: nothing that is known of both differs.
 
+        An edition that was stated in training does not settle it: the data at hand may be of it, unsaid.
+
         Args:
             other: that of the data at hand, of which the user may have said which edition it is.
         """
-        if other.stated and self.edition != other.edition:
+        # of phantoms, who are nobody, it suffices that training said so
+        stated = other.stated or (self.stated and self.synthetic)
+        if stated and self.edition != other.edition:
             return False
         return all(
             mine == theirs or mine in UNKNOWN or theirs in UNKNOWN

@@ -32,6 +32,8 @@ from fm_unroll.evaluation.protocol import Protocol, choose_conditions, default_c
 from fm_unroll.evaluation.records import read_records, volume_table
 from fm_unroll.evaluation.scoring import Condition, Scorer, TestSet
 from fm_unroll.evaluation.selection import PLACE, shown_runs, typical
+from fm_unroll.files import file_sha256
+from fm_unroll.models.release import GENERAL
 from fm_unroll.physics import Center, EquispacedSampling, RandomSampling, UniformSampling, ifft2c, rss
 from fm_unroll.report.pictures import read_slices
 from fm_unroll.training.run_folder import latest_checkpoint
@@ -299,6 +301,16 @@ def test_any_subset_can_be_run_by_command_and_reported(words, expected, syntheti
     pd.testing.assert_frame_equal(read_records(tmp_path / "subset/records.csv"), everything)
     main(["report", str(tmp_path / "subset/records.csv")])
     assert (tmp_path / "subset/report.html").is_file()
+
+
+def test_the_general_network_needs_no_checkpoint_and_its_rows_stay(synthetic, tmp_path):
+    part = {"accelerations": (2,), "only": ("heart",)}
+    records = run(synthetic, tmp_path, baselines=("general",), **part)
+    assert set(records.method) == {"general"}
+    assert set(records.checkpoint_sha256) == {file_sha256(GENERAL)}
+    both = run(synthetic, tmp_path, baselines=("zero_filled",), **part)
+    stayed = both[both.method == "general"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(stayed, records, check_categorical=False)
 
 
 def test_subsets_that_are_not_there_are_named(synthetic, tmp_path):

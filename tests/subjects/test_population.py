@@ -1,5 +1,6 @@
 """Who a subject is: by data set, edition, subset and id, wherever the files lie."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -47,6 +48,11 @@ def test_what_a_user_states_settles_it():
     # what was said when a network was trained does not tell what other data are
     assert stated.may_be(Population("CMRxRecon", "", "TrainingSet"))
     assert not stated.may_be(TRAINING)
+    # but phantoms are nobody
+    drawn = Population("CMRxRecon", "general", "TrainingSet", synthetic=True, stated=True)
+    assert not drawn.may_be(replace(drawn, edition="", stated=False))
+    assert drawn.may_be(replace(drawn, stated=False))
+    assert replace(drawn, stated=False).may_be(replace(drawn, edition="", stated=False))
 
 
 def test_what_differs_within_a_data_set_is_not_known_of_it():
