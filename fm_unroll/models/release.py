@@ -4,7 +4,9 @@ One such file comes with the package: the general network (docs/general_network.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,13 +22,16 @@ NEEDED = {"hyper_parameters", "fm_unroll"}
 PARTS = (*sorted(NEEDED), "epoch", "global_step")  # the last two are missing in hand-made checkpoints
 
 
-def write_release(checkpoint: dict[str, Any], path: Path, half: bool) -> None:
+def write_release(
+    checkpoint: dict[str, Any], path: Path, half: bool, notes: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Write what applies a network, and nothing that trains it on.
 
     Args:
         checkpoint: its content, see :func:`~fm_unroll.models.checkpoints.read_checkpoint`.
         path: the file, ending in ``.safetensors``.
         half: store float16, half the size; the network still computes in float32.
+        notes: texts to keep beside, for whoever reads the file's metadata.
 
     Raises:
         InputError: another ending, or a weight that float16 does not hold.
@@ -45,7 +50,7 @@ def write_release(checkpoint: dict[str, Any], path: Path, half: bool) -> None:
         if not tensor.isfinite().all():
             raise InputError(f"{name} holds values that are not finite{' in float16' if half else ''}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, {KEY: json.dumps(facts, default=str)})
+    save_file(tensors, path, {KEY: json.dumps(facts, default=str), **notes})
 
 
 def read_release(path: Path) -> dict[str, Any]:
