@@ -42,7 +42,7 @@ def test_the_columns_of_records_are_those_of_version_3():
         *("data_range", "ssim", "psnr", "nmse", "squared_error", "target_energy", "pixels"),
         *("challenge_ssim", "challenge_psnr", "challenge_nmse", "status"),
         *("code", "commit", "device", "precision", "training_data", "hyper_parameters"),
-        *("train_anatomy", "epoch", "chosen_epoch"),
+        *("physics", "besides_physics", "train_anatomy", "epoch", "chosen_epoch"),
         *("ssim_body", "nmse_body", "haarpsi", "lpips", "ssim_half"),
     ]
 
