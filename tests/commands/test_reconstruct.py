@@ -64,7 +64,7 @@ def run(*args: object) -> None:
 
 
 def stored(path: Path, name: str = "reconstruction") -> np.ndarray:
-    with h5py.File(path) as file:
+    with h5py.File(path, locking=False) as file:
         return file[name][()]
 
 
