@@ -1,11 +1,13 @@
 """Options that would drop a run's work without a word: refused before its first step."""
 
 import math
+from pathlib import Path
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from fm_unroll.errors import InputError
+from fm_unroll.models.release import SUFFIX
 from fm_unroll.training.task import data_of
 
 # the options of the trainer by which a verb does nothing if they are 0
@@ -15,6 +17,19 @@ AMOUNTS = {
     "test": ("limit_test_batches",),
     "predict": ("limit_predict_batches",),
 }
+
+
+def refuse_release(checkpoint: Path) -> None:
+    """Refuse a released network in a checkpoint's place: Lightning does not read it.
+
+    Raises:
+        InputError: the file is one, by its name.
+    """
+    if checkpoint.suffix == SUFFIX:
+        raise InputError(
+            f"{checkpoint} is a released network, which reconstruct and cross-domain take: "
+            "here give a checkpoint of `fit`"
+        )
 
 
 def refuse_no_work(verb: str, config: Namespace) -> None:

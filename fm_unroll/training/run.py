@@ -36,7 +36,7 @@ from fm_unroll.training.losses import check_loss
 from fm_unroll.training.options import add_denoiser_options, settle_options
 from fm_unroll.training.patience import be_patient
 from fm_unroll.training.recipe import RECIPE, class_of, complete_callbacks
-from fm_unroll.training.refusals import ValidationIsReached, refuse_no_work
+from fm_unroll.training.refusals import ValidationIsReached, refuse_no_work, refuse_release
 from fm_unroll.training.run_folder import (
     is_begun,
     keep_volumes,
@@ -135,6 +135,7 @@ class ReconstructionCLI(LightningCLI):
         # Lightning will put the checkpoint's hyper-parameters over the model's
         self.asked = self.config[self.config.subcommand].clone()
         if self.asked.ckpt_path:
+            refuse_release(Path(self.asked.ckpt_path))
             read_checkpoint(Path(self.asked.ckpt_path))
 
     def settle_model(self) -> None:

@@ -45,6 +45,15 @@ def test_it_is_the_default_of_load_and_of_reconstruct(network, synthetic, tmp_pa
     np.testing.assert_allclose(image, expected, rtol=1e-3, atol=1e-4 * float(expected.max()))
 
 
+@pytest.mark.parametrize("verb", ["fit", "validate", "test", "predict"])
+def test_lightning_s_verbs_refuse_it_in_one_line(verb, synthetic, capsys):
+    data = ["--data", "CMRxReconData", "--data.root", str(synthetic)]
+    with pytest.raises(SystemExit) as end:
+        main([verb, *data, "--ckpt_path", str(GENERAL)])
+    assert end.value.code == 2
+    assert "is a released network, which reconstruct and cross-domain take" in capsys.readouterr().err
+
+
 def test_it_takes_part_at_every_acceleration_and_has_seen_no_one():
     entrant = baseline("general")
     assert entrant.arm.label == "General, embedded" and entrant.arm.kind == "control"
