@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fm_unroll.evaluation.arms import Arm
+from fm_unroll.evaluation.arms import GENERAL_NETWORK, Arm
 from fm_unroll.evaluation.inference import Floats
 from fm_unroll.evaluation.metric_table import METRICS
 from fm_unroll.evaluation.records import ANATOMIES, CONDITION, VOLUME
@@ -114,26 +114,33 @@ def center_order(center: str) -> tuple[bool, float]:
     return Center.parse(center).order
 
 
-def nearest_training(train_accelerations: pd.Series, acceleration: float) -> float:
+def nearest_training(rows: pd.DataFrame, acceleration: float) -> float:
     """The training acceleration whose models are taken at an acceleration; NaN where nothing was trained."""
-    trained = np.sort(train_accelerations.dropna().unique())
+    trained = np.sort(rows.train_acceleration[~_at_any_acceleration(rows)].unique())
     return float(trained[np.abs(np.log(trained / acceleration)).argmin()]) if len(trained) else np.nan
 
 
 def of_nearest_training(rows: pd.DataFrame, acceleration: float) -> pd.DataFrame:
-    """The rows that count at an acceleration: of the nearest training acceleration, and without training."""
-    nearest = nearest_training(rows.train_acceleration, acceleration)
-    return rows[rows.train_acceleration.isna() | (rows.train_acceleration == nearest)]
+    """The rows that count at an acceleration: of the nearest training acceleration, or of none."""
+    nearest = nearest_training(rows, acceleration)
+    return rows[_at_any_acceleration(rows) | (rows.train_acceleration == nearest)]
+
+
+def _at_any_acceleration(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which rows are without training, or of the general network: it must not keep others off the tables."""
+    general = [arm.method == GENERAL_NETWORK for arm in rows.arm]
+    found: NDArray[np.bool_] = rows.train_acceleration.isna().to_numpy() | np.array(general, bool)
+    return found
 
 
 def _align(key: tuple[str, str, str, float], group: pd.DataFrame) -> AlignedVolumes:
     dataset, anatomy, center, acceleration = key
-    nearest = nearest_training(group.train_acceleration, acceleration)
+    nearest = nearest_training(group, acceleration)
     places = group.drop_duplicates(list(VOLUME)).sort_values(list(VOLUME))
     complete: dict[Arm, dict[str, pd.DataFrame]] = {}
     missing: dict[Arm, str] = {}
     for arm, rows in group.groupby("arm"):
-        chosen = rows[rows.train_acceleration.isna() | (rows.train_acceleration == nearest)]
+        chosen = rows[_at_any_acceleration(rows) | (rows.train_acceleration == nearest)]
         if chosen.empty:
             missing[arm] = f"no model trained at x{nearest:g}"
         for (seed, network), run in chosen.groupby(["seed", "checkpoint_sha256"], dropna=False):

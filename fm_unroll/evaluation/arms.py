@@ -41,7 +41,7 @@ LOOKS: dict[str, Look] = {
     "image_skip_only": Look("control", "#B8860B", "p", "Image skip only"),
     "varnet_zero": Look("control", "#1B7FA8", "h", "VarNet, zero head"),
     "varnet_wide": Look("control", "#56B4E9", "X", "VarNet, wide"),
-    GENERAL_NETWORK: Look("control", "#7B3294", "*", "General, embedded"),
+    GENERAL_NETWORK: Look("control", "#882255", "8", "General, embedded"),
     "zero_filled": Look("classical", "#9a9a9a", "x", "Zero-filled"),
     "cg_sense": Look("classical", "#7a7a7a", "1", "CG-SENSE"),
     "wavelet": Look("classical", "#5a5a5a", "+", "L1-wavelet"),

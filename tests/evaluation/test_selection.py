@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from fake_records import arm, fake_records
-from fm_unroll.evaluation.records import CONDITION
+from fm_unroll.evaluation.alignment import align
+from fm_unroll.evaluation.records import CONDITION, volume_table
 from fm_unroll.evaluation.selection import PLACE, best_classical, extremes, pictured, shown_runs, typical
 
 
@@ -25,6 +26,20 @@ def test_models_are_shown_at_the_training_acceleration_of_the_tables():
     other = records.assign(train_acceleration=4.0, checkpoint_sha256="other")
     assert set(shown_runs(pd.concat([records, other], ignore_index=True)).train_acceleration) == {8}
     assert set(shown_runs(other).train_acceleration) == {4}
+
+
+def test_the_general_network_keeps_no_other_off():
+    """It was trained for x4 as for all; a network for x8 is still the nearest one there is at x4."""
+    records = fake_records(("varnet", "clip"), subjects=3, seeds=1, accelerations=(4.0,))
+    general = records[records.method == "clip"].assign(
+        method="general", encoder="", encoder_weights="", checkpoint_sha256="general"
+    )
+    both = pd.concat([records.assign(train_acceleration=8.0), general], ignore_index=True)
+    shown = shown_runs(both)
+    assert set(shown.method) == {"varnet", "clip", "general"}
+    (found, *_) = align(volume_table(both))
+    assert {arm.method for arm in found.values} == {"varnet", "clip", "general"}
+    assert found.train_acceleration == 8 and not found.missing
 
 
 def test_the_typical_slice_has_the_median_ssim_of_the_baseline(shown):
