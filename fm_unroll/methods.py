@@ -4,6 +4,7 @@ import re
 
 from fm_unroll.errors import InputError
 
+PAPER = "paper"  # the physics of the published method, which goes without saying
 NUM_CASCADES = 12  # where neither method nor user say
 PART = re.compile(r"(\S+) x ([1-9]\d*)")
 

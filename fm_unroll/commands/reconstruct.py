@@ -72,7 +72,7 @@ def reconstruct(
     place = choose_device(device)
     network = CLASSICAL[method]() if method else load_network(checkpoint or GENERAL, weights)
     print(f"by {named(checkpoint, method)}")
-    announce(scan, pattern, outside_training(ScanFacts.of(scan, pattern), trained) if trained else [])
+    announce(scan, pattern, trained)
     write(reconstruct_scan(scan, network.to(place), pattern, place, batch_size, trust), scan, files)
 
 
@@ -131,7 +131,7 @@ def choose_device(name: str) -> torch.device:
         raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
 
 
-def announce(scan: Scan, pattern: SamplingPattern | None, outside: Sequence[str]) -> None:
+def announce(scan: Scan, pattern: SamplingPattern | None, trained: dict[str, Any]) -> None:
     """Print what the file holds and how it is masked; warn of whatever training did not see."""
     volume, seen = scan.volume, ScanFacts.of(scan, pattern)
     kind = f"{scan.kind}, synthetic" if volume.synthetic else scan.kind
@@ -141,6 +141,7 @@ def announce(scan: Scan, pattern: SamplingPattern | None, outside: Sequence[str]
         f"{volume.num_coils} coils x {volume.readout} readout x {volume.phase} phase\n"
         f"{sampled}: true acceleration {seen.true_acceleration:.3g}, {seen.acs_lines} ACS lines"
     )
+    outside = outside_training(seen, trained) if trained else []
     for line in [*scan.notes, *volume.contradictions, *volume.remarks, *outside]:
         print(f"warning: {line}", file=sys.stderr)
 

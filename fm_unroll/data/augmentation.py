@@ -19,7 +19,7 @@ from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import rss_image
 from fm_unroll.errors import InputError
 from fm_unroll.physics import fft2c, ifft2c, rss
-from fm_unroll.physics.sampling import generator
+from fm_unroll.physics.sampling import generator, log_uniform
 
 SMALLEST_MATRIX = 32  # that a crop leaves, where there is as much
 
@@ -212,8 +212,3 @@ def draw_number(seed: str, span: tuple[int, int], available: int) -> int:
     """A whole number from a range, of at most so many that are there."""
     least, greatest = (min(each, available) for each in span)
     return int(generator(seed).randint(least, greatest + 1))
-
-
-def log_uniform(random: np.random.RandomState, low: float, high: float) -> float:
-    """A number from a range, uniform in its logarithm."""
-    return float(low * (high / low) ** random.uniform())

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from fm_unroll.errors import InputError
 from fm_unroll.physics import count_acs_lines
 
+PICTURES = "pictures"  # the anatomy of data that show no body
+
 
 @dataclass(frozen=True)
 class Volume:

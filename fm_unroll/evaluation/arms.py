@@ -6,11 +6,10 @@ from pathlib import PurePath
 from typing import Literal, NamedTuple, Self, TypeAlias
 
 from fm_unroll.encoders.registry import NOT_STATED, RANDOM, SHUFFLED, encoder_label
-from fm_unroll.methods import parts_of
+from fm_unroll.methods import PAPER, parts_of
 
 Kind: TypeAlias = Literal["baseline", "prior", "control", "classical"]
 
-PAPER = "paper"  # the physics that goes without saying
 LONGEST_FILE_NAME = 16  # of weights, in the names of arms
 GENERAL_NETWORK = "general"  # the one that comes with the package
 AND = " + "  # between the encoders of one network, their weights and their hashes

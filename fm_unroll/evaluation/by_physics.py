@@ -12,16 +12,18 @@ import numpy as np
 import pandas as pd
 
 from fm_unroll.evaluation.alignment import AlignedVolumes
-from fm_unroll.evaluation.arms import PAPER, U_NETS, Arm
+from fm_unroll.evaluation.arms import U_NETS, Arm
 from fm_unroll.evaluation.endpoint import mean_gain
 from fm_unroll.evaluation.inference import holm
-from fm_unroll.evaluation.statistics import Contrast, contrast
+from fm_unroll.evaluation.statistics import UNKNOWN, Contrast, contrast
+from fm_unroll.methods import PAPER
 
 # What becomes of a gain in the paper's physics, see :func:`survival`.
 Survival: TypeAlias = Literal[
     "kept", "larger", "smaller", "lost", "reversed", "none", "appears", "open", "not tested"
 ]
 CHANGE = "change"
+NOT_ESTIMATED = Contrast(UNKNOWN, groups=[], covers_seeds=False)
 OUT_OF_DOMAIN = "out of domain"  # all data sets of other anatomies than that of training, each counts alike
 KEY = ["arm", "physics", "dataset", "anatomy"]
 _COLUMNS = (
@@ -120,27 +122,11 @@ def _rows(
             yield {
                 **dict(zip(KEY, (arm, other.physics, *place), strict=True)),
                 **{"of": of, "method": method, "baseline": reference, "metric": metric},
-                **_estimated(result),
+                **(NOT_ESTIMATED if result is None else result).columns(),
                 "test_sets": test_sets,
                 "synthetic": any(condition.synthetic for condition in shared),
             }
         return
-
-
-def _estimated(result: Contrast | None) -> dict[str, Any]:
-    if result is None:
-        return dict.fromkeys(("difference", "low", "high", "p_value"), np.nan) | {
-            "covers_seeds": False,
-            "subjects": 0,
-        }
-    return {
-        "difference": result.estimate.value,
-        "low": result.estimate.low,
-        "high": result.estimate.high,
-        "p_value": result.estimate.p_value,
-        "covers_seeds": result.covers_seeds,
-        "subjects": result.subjects,
-    }
 
 
 def survival(rows: pd.DataFrame) -> Survival:

@@ -26,8 +26,8 @@ def describe(work: Sequence[tuple[Entrant, Condition]], checkpoints: Sequence[Pa
     entrants = list(dict.fromkeys(entrant for entrant, _ in work))
     checkpointed = [entrant for entrant in entrants if entrant.sha256]
     test_sets = {id(condition.test_set): condition.test_set for _, condition in work}.values()
-    general = [GENERAL for entrant in checkpointed if entrant.arm.method == GENERAL_NETWORK]
-    paths = {file_sha256(path): path for path in [*checkpoints, *general]}
+    paths = {file_sha256(path): path for path in checkpoints}
+    paths |= {entrant.sha256: GENERAL for entrant in checkpointed if entrant.arm.method == GENERAL_NETWORK}
     return {
         "version": PROTOCOL_VERSION,
         "test_sets": [

@@ -16,10 +16,11 @@ import pandas as pd
 
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.alignment import AlignedVolumes
-from fm_unroll.evaluation.arms import PAPER, Arm
+from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.inference import holm
 from fm_unroll.evaluation.metric_table import METRICS
 from fm_unroll.evaluation.statistics import Contrast, Term, contrast
+from fm_unroll.methods import PAPER
 
 Verdict: TypeAlias = Literal["better", "slightly better", "alike", "slightly worse", "worse", "open"]
 
@@ -210,11 +211,6 @@ def _interaction(
         "dataset": first[0].dataset,
         "anatomy": first[0].anatomy,
         "metric": metric,
-        "difference": result.estimate.value,
-        "low": result.estimate.low,
-        "high": result.estimate.high,
-        "p_value": result.estimate.p_value,
-        "covers_seeds": result.covers_seeds,
-        "subjects": result.subjects,
+        **result.columns(),
         "synthetic": any(condition.synthetic for condition in (*first, *second)),
     }

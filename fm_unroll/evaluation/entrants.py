@@ -14,10 +14,10 @@ from torch import nn
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.arms import AND, GENERAL_NETWORK, Arm
 from fm_unroll.files import file_sha256
-from fm_unroll.methods import folder_name
+from fm_unroll.methods import PAPER, folder_name
 from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.models.classical import CLASSICAL
-from fm_unroll.models.registry import PAPER, find_denoisers, find_physics
+from fm_unroll.models.registry import find_denoisers, find_physics
 from fm_unroll.models.release import GENERAL
 from fm_unroll.provenance import source_sha256
 from fm_unroll.subjects.population import Seen, data_sets_of

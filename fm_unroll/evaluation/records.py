@@ -23,8 +23,9 @@ import pyarrow as pa
 from pyarrow import csv
 
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation.arms import PAPER, Arm
+from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.metric_table import METRICS, OF_THE_TARGET, measures
+from fm_unroll.methods import PAPER
 
 ANATOMIES = ("cardiac", "knee", "brain")
 RUN = ("method", "train_acceleration", "seed", "checkpoint_sha256")

@@ -60,6 +60,17 @@ class Contrast:
         """Number of subjects, of all data sets."""
         return sum(map(len, self.groups))
 
+    def columns(self) -> dict[str, float | bool]:
+        """The difference with its interval and test, as tables name them."""
+        return {
+            "difference": self.estimate.value,
+            "low": self.estimate.low,
+            "high": self.estimate.high,
+            "p_value": self.estimate.p_value,
+            "covers_seeds": self.covers_seeds,
+            "subjects": self.subjects,
+        }
+
 
 def contrast(terms: Sequence[Term], metric: str) -> Contrast:
     """Estimate a weighted sum of means over subjects and seeds.

@@ -3,9 +3,8 @@
 from typing import Literal
 
 from fm_unroll.errors import InputError
-from fm_unroll.methods import cascades_of
+from fm_unroll.methods import PAPER, cascades_of
 from fm_unroll.models.registry import (
-    PAPER,
     build_denoisers,
     denoiser_options,
     effective_options,

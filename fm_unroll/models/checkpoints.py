@@ -11,10 +11,11 @@ import torch
 from fm_unroll.compatibility import upgrade_checkpoint
 from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
+from fm_unroll.methods import PAPER
 from fm_unroll.models.build import build_model
 from fm_unroll.models.denoisers.mixed import MixedDenoiser
 from fm_unroll.models.denoisers.unet import unets
-from fm_unroll.models.registry import PAPER, effective_options, find_denoisers, options_of
+from fm_unroll.models.registry import effective_options, find_denoisers, options_of
 from fm_unroll.models.release import SUFFIX, read_release
 from fm_unroll.models.unrolled import UnrolledNetwork
 

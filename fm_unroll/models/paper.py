@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from fm_unroll.errors import InputError
+from fm_unroll.methods import PAPER
 from fm_unroll.models.denoisers.unet import NormUnet
-from fm_unroll.models.registry import PAPER, register_physics
+from fm_unroll.models.registry import register_physics
 from fm_unroll.models.sensitivity import SensitivityModel
 from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.physics import expand, reduce

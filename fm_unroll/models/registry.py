@@ -21,10 +21,9 @@ from torch import nn
 
 from fm_unroll.encoders import FrozenEncoder, list_encoders
 from fm_unroll.errors import InputError
-from fm_unroll.methods import cascades_of, parts_of
+from fm_unroll.methods import PAPER, cascades_of, parts_of
 
 Builder = Callable[..., Any]
-PAPER = "paper"  # the physics of the published method
 
 # Registered under this name, a denoiser serves every encoder's name, which it is given as ``encoder``.
 ANY_ENCODER = "<encoder>"

@@ -20,7 +20,7 @@ from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.readers.reader import Images, Reader
 from fm_unroll.data.sample import KSpaceSample
 from fm_unroll.data.undersampling import rss_image
-from fm_unroll.data.volume import Volume
+from fm_unroll.data.volume import PICTURES, Volume
 from fm_unroll.errors import InputError
 from fm_unroll.files import files_below
 from fm_unroll.phantoms.dead_leaves import DeadLeaves
@@ -193,7 +193,7 @@ class PicturesData(KSpaceData):
     folder. Every picture is a subject of its own; 90/5/5 % are for training, validation and test.
     """
 
-    anatomy = "pictures"
+    anatomy = PICTURES
     default_split = (0.9, 0.05, 0.05)
     reader: PictureReader
 

@@ -164,6 +164,11 @@ def generator(seed: Seed) -> np.random.RandomState:
     return np.random.RandomState(tuple(map(ord, seed)) if isinstance(seed, str) else seed)
 
 
+def log_uniform(random: np.random.RandomState, low: float, high: float) -> float:
+    """A number from a range, uniform in its logarithm."""
+    return float(low * (high / low) ** random.uniform())
+
+
 def class_path(kind: type) -> str:
     """The full name of a class."""
     return f"{kind.__module__}.{kind.__qualname__}"

@@ -18,6 +18,7 @@ from fm_unroll.physics.sampling import (
     UniformSampling,
     generator,
     known_patterns,
+    log_uniform,
 )
 
 
@@ -99,7 +100,7 @@ class VariedSampling(SamplingPattern):
             acceleration = float(random.choice(self._whole, p=chances / chances.sum()))
         else:
             low, high = self._limits(kind, num_lines, num_acs)
-            acceleration = low * (high / low) ** random.uniform()
+            acceleration = log_uniform(random, low, high)
         return _pattern(kind, acceleration, num_lines, num_acs)
 
     def of_batch(self, num_lines: int, seed: Seed) -> Self:

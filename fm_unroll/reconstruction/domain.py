@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from fm_unroll.data.scan import Scan
+from fm_unroll.data.volume import PICTURES
 from fm_unroll.errors import InputError
 from fm_unroll.physics import Center, SamplingPattern, pattern_from_config
 from fm_unroll.subjects.population import Population, Seen, data_sets_of
 
 # of the true acceleration: masks with random offsets differ by a line or two
 TOLERANCE = 0.05
-PICTURES = "pictures"  # the anatomy of data that show no body
 
 
 @dataclass(frozen=True)

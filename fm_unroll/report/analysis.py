@@ -7,7 +7,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from fm_unroll.evaluation.alignment import AlignedVolumes, align
-from fm_unroll.evaluation.arms import BASELINE, CONTROLS, PAPER, Arm
+from fm_unroll.evaluation.arms import BASELINE, CONTROLS, Arm
 from fm_unroll.evaluation.by_physics import gains_by_physics
 from fm_unroll.evaluation.crossings import crossings
 from fm_unroll.evaluation.endpoint import Answer, Endpoint, answer, interactions
@@ -15,6 +15,7 @@ from fm_unroll.evaluation.metric_table import metrics_of
 from fm_unroll.evaluation.records import volume_table
 from fm_unroll.evaluation.statistics import compare, describe, subject_differences
 from fm_unroll.evaluation.worst_slices import worst_slices
+from fm_unroll.methods import PAPER
 
 
 @dataclass(frozen=True)

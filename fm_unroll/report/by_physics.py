@@ -6,14 +6,22 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from fm_unroll.evaluation.by_physics import CHANGE, KEY, OUT_OF_DOMAIN, Survival, survival
 from fm_unroll.evaluation.inference import MIN_SUBJECTS
 from fm_unroll.evaluation.metric_table import METRICS
 from fm_unroll.report.formats import MISSING, Cell, Table
 from fm_unroll.report.sentences import counted, difference, domain_name, interval, p_text
-from fm_unroll.report.style import GRAY, WIDTH, footer, line_styles, physics_marker, styled, wrapped
+from fm_unroll.report.style import (
+    GRAY,
+    WIDTH,
+    arrange_rows,
+    footer,
+    line_styles,
+    physics_marker,
+    styled,
+    wrapped,
+)
 from fm_unroll.report.tables import notes_of, plain_header
 
 WORDS: dict[Survival, str] = {
@@ -145,14 +153,8 @@ def survival_figure(gains: pd.DataFrame) -> Figure:
             look = {"color": styles[row.arm]["color"], "zorder": 3}
             axis.plot([row.low, row.high], [y, y], linewidth=1.4, **look)
             axis.plot(row.difference, y, physics_marker(row.of), markersize=5, **look)
-        axis.axvline(0, color="#000000", linewidth=0.8, zorder=1)
         axis.set_title(wrapped(_place(next(group.itertuples())), 5.4 / columns))
-        names = [wrapped(arm.label, 1.3) for arm in arms] if number % columns == 0 else []
-        axis.set_yticks(range(len(arms)), names)
-        axis.set_ylim(len(arms) - 0.5, -0.5)
-        axis.tick_params(axis="y", length=0)
-        axis.tick_params(axis="x", labelbottom=True)
-        axis.xaxis.set_major_locator(MaxNLocator(3))
+        arrange_rows(axis, arms, named=number % columns == 0)
         if number + columns >= len(panels):
             axis.set_xlabel(f"gain in {METRICS[known.metric.iloc[0]].label}")
     for axis in axes[len(panels) :]:

@@ -21,7 +21,17 @@ from fm_unroll.evaluation.records import CONDITION
 from fm_unroll.evaluation.selection import ZERO_FILLED
 from fm_unroll.report.formats import MISSING
 from fm_unroll.report.sentences import center_name, domain_name, signed, span, stars, times
-from fm_unroll.report.style import GRAY, WIDTH, footer, ink_on, legend_columns, line_styles, styled, wrapped
+from fm_unroll.report.style import (
+    GRAY,
+    WIDTH,
+    arrange_rows,
+    footer,
+    ink_on,
+    legend_columns,
+    line_styles,
+    styled,
+    wrapped,
+)
 
 ONE_SEED = "\N{DEGREE SIGN}"
 MARKS = (
@@ -255,15 +265,9 @@ def paired_differences(comparisons: pd.DataFrame, subjects: pd.DataFrame) -> Fig
             else:
                 ground = {"facecolor": "white", "linewidth": 0, "pad": 1}
                 axis.text(0, y, "missing", ha="center", va="center", color=GRAY, bbox=ground)
-        axis.axvline(0, color="#000000", linewidth=0.8, zorder=1)
         head = f"{center_name(place[0])}, {times(place[1])}\n{span(group.subjects)} subjects"
         axis.set_title(wrapped(head.replace("center fraction", "center"), 5.4 / columns))
-        names = [wrapped(arm.label, 1.3) for arm in arms] if number % columns == 0 else []
-        axis.set_yticks(range(len(arms)), names)
-        axis.set_ylim(len(arms) - 0.5, -0.5)
-        axis.tick_params(axis="y", length=0)
-        axis.tick_params(axis="x", labelbottom=True)
-        axis.xaxis.set_major_locator(MaxNLocator(3))
+        arrange_rows(axis, arms, named=number % columns == 0)
         if number + columns >= len(panels):
             axis.set_xlabel(f"Δ {metric.label} to {baseline.label}" if columns < 4 else f"Δ {metric.label}")
     for axis in axes[len(panels) :]:

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from fm_unroll.evaluation.arms import AND, PAPER, Arm
+from fm_unroll.evaluation.arms import AND, Arm
 from fm_unroll.evaluation.records import CONDITION
+from fm_unroll.methods import PAPER
 from fm_unroll.report.formats import MISSING
 from fm_unroll.report.sentences import span
 

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation.arms import PAPER, Arm
+from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.records import CROPPED
+from fm_unroll.methods import PAPER
 from fm_unroll.report.formats import Cell, Table
 from fm_unroll.report.sentences import difference, domain_name, file_name, number, times
 from fm_unroll.report.tables import CONVENTION, domains, metric_header, notes_of

@@ -4,15 +4,18 @@ import base64
 import functools
 import io
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from fm_unroll.evaluation.arms import LOOKS, PAPER, Arm
+from fm_unroll.evaluation.arms import LOOKS, Arm
+from fm_unroll.methods import PAPER
 from fm_unroll.report.sentences import synthetic_notice
 
 Arguments = ParamSpec("Arguments")
@@ -130,6 +133,22 @@ def ink_on(ground: tuple[float, ...]) -> str:
 def physics_marker(physics: str) -> str:
     """The marker of a physics."""
     return PHYSICS.get(physics, "D")
+
+
+def arrange_rows(axis: Axes, arms: Sequence[Arm], named: bool) -> None:
+    """Give an axis of differences a line at zero and a row for each arm, the first one on top.
+
+    Args:
+        axis: the axis.
+        arms: the arms.
+        named: whether their names stand beside it.
+    """
+    axis.axvline(0, color="#000000", linewidth=0.8, zorder=1)
+    axis.set_yticks(range(len(arms)), [wrapped(arm.label, 1.3) for arm in arms] if named else [])
+    axis.set_ylim(len(arms) - 0.5, -0.5)
+    axis.tick_params(axis="y", length=0)
+    axis.tick_params(axis="x", labelbottom=True)
+    axis.xaxis.set_major_locator(MaxNLocator(3))
 
 
 def line_styles(arms: Iterable[Arm]) -> dict[Arm, dict[str, Any]]:

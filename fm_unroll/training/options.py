@@ -12,8 +12,8 @@ from typing import Any, Optional, Union
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-from fm_unroll.methods import cascades_of
-from fm_unroll.models.registry import PAPER, Builder, effective_options, list_denoisers, list_physics
+from fm_unroll.methods import PAPER, cascades_of
+from fm_unroll.models.registry import Builder, effective_options, list_denoisers, list_physics
 
 
 def add_denoiser_options(parser: LightningArgumentParser) -> None:

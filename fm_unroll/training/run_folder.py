@@ -15,9 +15,8 @@ from fm_unroll.data.training_data import TrainingData
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.files import read_json, visible, write_json
-from fm_unroll.methods import folder_name
+from fm_unroll.methods import PAPER, folder_name
 from fm_unroll.models.checkpoints import read_checkpoint
-from fm_unroll.models.registry import PAPER
 
 # Set by W&B's agent for the runs that it starts. Users set WANDB_RUN_ID themselves as well, to name a run at
 # W&B: alone it makes no run of a sweep.
