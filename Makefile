@@ -43,7 +43,7 @@ demo-controls: $(INSTALLED)  ## the demo's prior with trained (WEIGHTS=dinov2_sm
 	$(RUN) report $(CONTROLS)/records.csv
 
 general: $(INSTALLED)  ## train the general network that comes with the package, on drawings: an hour on two cores
-	$(RUN) data synthesize --root data/general --hearts 24 --knees 12 --heads 12 --seed 1000 --workers 2
+	$(RUN) data synthesize --root data/general --size small --hearts 24 --knees 12 --heads 12 --seed 1000 --workers 2
 	$(call train,configs/general.yaml)
 	$(RUN) release runs/general/checkpoints/best.ckpt fm_unroll/models/general.safetensors --half
 

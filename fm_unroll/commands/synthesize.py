@@ -26,8 +26,8 @@ def synthesize(
 
     Args:
         root: folder to write to: new, empty, or begun by this command with the same size and seed.
-        size: matrix sizes, coils, slices, frames: ``tiny`` is for tests, ``demo`` trains on two cores,
-            ``full`` is as large as the real data.
+        size: matrix sizes, coils, slices, frames: ``tiny`` is for tests, ``small`` and ``demo`` train
+            on two cores, ``full`` is as large as the real data.
         hearts: subjects with cine (short axis, long axis) and T1/T2 mapping files.
         knees: coronal volumes, proton density without and with fat suppression by turns.
         heads: axial volumes, T1, T2 and FLAIR by turns.

@@ -55,7 +55,7 @@ class Size:
     head: VolumeSize
 
 
-SizeName = Literal["tiny", "demo", "standard", "full"]
+SizeName = Literal["tiny", "small", "demo", "standard", "full"]
 
 SIZES: dict[SizeName, Size] = {
     "tiny": Size(
@@ -76,7 +76,7 @@ SIZES: dict[SizeName, Size] = {
             slices=2,
         ),
     ),
-    "demo": Size(
+    "small": Size(
         HeartSize(
             # a field of view that few chests wrap around: coil sensitivities can be learned in minutes
             (Acquisition((128, 96), (360, 350)), Acquisition((128, 104), (360, 380))),
@@ -91,6 +91,25 @@ SIZES: dict[SizeName, Size] = {
         VolumeSize(
             (Acquisition((224, 112), (440, 220)), Acquisition((224, 128), (440, 251), (10, 10))),
             (112, 112),
+            coils=5,
+            slices=2,
+        ),
+    ),
+    "demo": Size(
+        HeartSize(
+            # fields of view as in ``small``
+            (Acquisition((192, 160), (360, 350)), Acquisition((192, 168), (360, 380))),
+            Acquisition((192, 160), (360, 350)),
+            Acquisition((192, 160), (360, 350)),
+            coils=6,
+            short_axis=(2, 2),
+            long_axis_frames=1,
+            mapping_slices=1,
+        ),
+        VolumeSize((Acquisition((320, 176), (320, 176)),), (160, 160), coils=5, slices=2),
+        VolumeSize(
+            (Acquisition((320, 160), (440, 220)), Acquisition((320, 176), (440, 242), (12, 12))),
+            (160, 160),
             coils=5,
             slices=2,
         ),
