@@ -229,7 +229,6 @@ def _hyper_parameters(checkpoint: dict[str, Any], without: Sequence[str]) -> lis
     differ from seed to seed.
     """
     left_out = {"weights", "any_encoder", "compile", "checkpoint_cascades", "encoder_seed", "unet_from"}
-    left_out.add("start_memory")
     given = checkpoint["hyper_parameters"]
     if given.get("physics") == PAPER:  # not named by checkpoints of the time before there was another
         left_out.add("physics")

@@ -13,16 +13,14 @@ acceleration of the measurement. A denoiser that ``takes_measurement`` is told b
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from fm_unroll.errors import InputError
-from fm_unroll.models.classical.calibration import acs_images, estimate_sensitivities
+from fm_unroll.models.classical.calibration import acs_images
 from fm_unroll.models.classical.cg_sense import CGSense, conjugate_gradients
-from fm_unroll.models.classical.memory import Memory, fingerprints
 from fm_unroll.models.classical.noise import noise_level
 from fm_unroll.models.classical.sense import SenseProblem
 from fm_unroll.models.classical.wavelet import WaveletCS
@@ -37,7 +35,6 @@ STARTS: dict[str, Callable[[SenseProblem], Tensor]] = {
     "cg_sense": CGSense().solve,
     "wavelet": WaveletCS().solve,
 }
-SHARE_OF_MAPS = 0.25  # of the memory: a start takes less room than its maps, and more time to compute
 FIRST_STRENGTH = 0.1  # lambda before training
 QUIETEST = 1e-4  # noise level below which no difference is made
 USUAL_NOISE, USUAL_ACCELERATION = 0.01, 4.0
@@ -53,7 +50,6 @@ class AnchoredNetwork(UnrolledNetwork):
         sensitivity: SensitivityModel | None = None,
         solver_steps: int = 8,
         checkpoint_every: int = 0,
-        start_memory: float = 0,
     ) -> None:
         """Chain one cascade for each denoiser.
 
@@ -63,32 +59,22 @@ class AnchoredNetwork(UnrolledNetwork):
             sensitivity: estimator of the maps, trained with the rest; None: ESPIRiT's, which are not trained.
             solver_steps: conjugate-gradient steps of each cascade.
             checkpoint_every: see :class:`UnrolledNetwork`.
-            start_memory: GiB of the computer's memory for starts, and maps that are not trained, of slices
-                that come again.
         """
         cascades = [AnchoredCascade(denoiser, solver_steps) for denoiser in denoisers]
         super().__init__(sensitivity, cascades, checkpoint_every)
         self.start = start
-        if sensitivity is not None:  # maps are trained: starts over them change with every step
-            start_memory = 0
-        self.known_starts = Memory(start_memory * (1 - SHARE_OF_MAPS))
-        self.known_maps = Memory(start_memory * SHARE_OF_MAPS)
 
     def begin(self, masked_kspace: Tensor, mask: Tensor, num_acs: int) -> tuple[Any, ...]:
         """The classical solution; the SENSE problem, and what is known of the measurement."""
-        slices = fingerprints(masked_kspace, mask, num_acs)
-        problem = SenseProblem.calibrate(masked_kspace, mask, num_acs, partial(self._estimate, slices))
+        maps = None if self.sensitivity is None else self._learned_maps
+        problem = SenseProblem.calibrate(masked_kspace, mask, num_acs, maps)
         with torch.no_grad():
-            start = self.known_starts(slices, lambda: STARTS[self.start](problem))
-            return start.to(masked_kspace.device), problem, describe(problem)
+            return STARTS[self.start](problem), problem, describe(problem)
 
-    def _estimate(self, slices: list[bytes], kspace: Tensor, acs: Tensor) -> Tensor:
-        """The sensitivity maps."""
-        if self.sensitivity is not None:
-            maps: Tensor = self.sensitivity(acs_images(kspace, acs))
-            return maps
-        with torch.no_grad():
-            return self.known_maps(slices, lambda: estimate_sensitivities(kspace, acs)).to(kspace.device)
+    def _learned_maps(self, kspace: Tensor, acs: Tensor) -> Tensor:
+        assert self.sensitivity is not None
+        maps: Tensor = self.sensitivity(acs_images(kspace, acs))
+        return maps
 
     def finish(self, iterate: Tensor, *constants: Any) -> Tensor:
         """See :meth:`UnrolledNetwork.finish`."""
@@ -200,7 +186,6 @@ def anchored(
     start: Start = "wavelet",
     maps: Maps = "espirit",
     solver_steps: int = 8,
-    start_memory: float = 4,
 ) -> AnchoredNetwork:
     """Build an anchored network.
 
@@ -211,20 +196,16 @@ def anchored(
         start: what it starts from: wavelet, cg_sense or zero_filled.
         maps: sensitivity maps: espirit, or learned as the paper's are.
         solver_steps: conjugate-gradient steps of each cascade.
-        start_memory: GiB of the computer's memory for classical starts and ESPIRiT's maps, so that training
-            with masks that are fixed computes them in its first two epochs only; each process has as much.
 
     Raises:
         InputError: no steps, or denoisers by which an untrained network would be worse than its start.
     """
     if solver_steps < 1:
         raise InputError(f"solver_steps is {solver_steps}: give 1 or more")
-    if not start_memory >= 0:
-        raise InputError(f"start_memory is {start_memory:g}: give GiB, 0 for none")
     if any(getattr(denoiser, "zero_head", True) is False for denoiser in denoisers):
         raise InputError(
             "the anchored physics improves a classical solution, which denoisers with a random head would "
             "spoil before they are trained: give zero_head true"
         )
     learned = sensitivity if maps == "learned" else None
-    return AnchoredNetwork(denoisers, start, learned, solver_steps, checkpoint_every, start_memory)
+    return AnchoredNetwork(denoisers, start, learned, solver_steps, checkpoint_every)

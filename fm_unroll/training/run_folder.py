@@ -41,7 +41,6 @@ CALLED = {"varnet": "e2e_varnet", "anchored_varnet_zero": "anchored_unet"}
 MAY_CHANGE = {
     *("config", "ckpt_path", "weights_only", "leave_out"),
     *(f"model.{name}" for name in ("any_encoder", "checkpoint_cascades", "compile", "weights")),
-    "model.start_memory",
     *(f"data.init_args.{name}" for name in ("num_workers", "release", "root", "seed")),
     *(f"data.init_args.{name}" for name in ("split", "split_file", "split_seed")),
 }

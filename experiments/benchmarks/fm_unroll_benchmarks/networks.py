@@ -4,6 +4,7 @@ The peer of E2E-VarNet is ``fastmri.models.VarNet``. The foundation prior has no
 against the straightforward way to write it, :class:`Straightforward`.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
@@ -18,6 +19,7 @@ from torch.optim import Adam
 from fm_unroll.encoders.registry import find_encoder
 from fm_unroll.encoders.vit import FrozenEncoder, build_vit
 from fm_unroll.models import UnrolledNetwork, build_model
+from fm_unroll.models.classical.memory import SETTING as START_MEMORY
 from fm_unroll.models.denoisers.foundation import FoundationDenoiser
 from fm_unroll.models.paper import Cascade, PaperNetwork
 from fm_unroll.models.sensitivity import SensitivityModel
@@ -82,12 +84,23 @@ def varnet_step(size: ProblemSize, device: torch.device, precision: str) -> Pair
     return step_pair(ours.to(device), peer.to(device), batch, precision, TOLERANCE[device.type])
 
 
-def anchored_step(size: ProblemSize, device: torch.device) -> Pair:
-    """A training step of the anchored physics, by default, against one of the paper's: other functions."""
+def anchored_step(size: ProblemSize, device: torch.device, comes_again: bool) -> Pair:
+    """A training step of the anchored physics, by default, against one of the paper's: other functions.
+
+    Args:
+        size: of the networks and the data.
+        device: where to compute.
+        comes_again: whether the slice has the same mask in every epoch, so that start and maps are known.
+    """
     batch = SimulatedBatch.draw(size, device)
     precision = "bf16-mixed" if has_bfloat16(device.type) else "32-true"
     anchored, paper = anchored_network(size).to(device), varnet_network(size).to(device)
-    ours = our_step(anchored, adam(anchored), batch, precision)
+    step = our_step(anchored, adam(anchored), batch, precision)
+
+    def ours() -> Tensor:
+        os.environ[START_MEMORY] = "1" if comes_again else "0"
+        return step()
+
     return Pair(ours, our_step(paper, adam(paper), batch, precision), difference=0.0, tolerance=0.0)
 
 

@@ -55,6 +55,10 @@ class CGSense(nn.Module):
 
     def solve(self, problem: SenseProblem) -> Tensor:
         """The minimiser, complex64, ``(batch, readout, phase)``."""
+        settings = ("cg_sense", self.penalty, self.floor, self.max_iterations, self.tolerance)
+        return problem.once(settings, lambda: self._minimise(problem))
+
+    def _minimise(self, problem: SenseProblem) -> Tensor:
         weight = self.penalty / (problem.low_resolution + self.floor)
         return conjugate_gradients(
             lambda image: problem.normal(image) + weight * image,

@@ -1,10 +1,21 @@
-"""What is computed once for a measurement that comes again, as in training with masks that are fixed."""
+"""What is computed once for a measurement that comes again: maps and classical solutions.
+
+In training with masks that are fixed every slice comes once an epoch; in an evaluation it comes to several
+methods that begin in the same way.
+"""
 
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Hashable
 
 import torch
 from torch import Tensor
+
+from fm_unroll.errors import InputError
+
+SETTING = "FM_UNROLL_START_MEMORY"  # GiB in each process; 0: none
+DEFAULT = 4.0
+SHARE_OF_MAPS = 0.25  # they take more room than solutions, and less time to compute
 
 
 class Memory:
@@ -15,17 +26,18 @@ class Memory:
     oldest result would drop the one that is needed next.
     """
 
-    def __init__(self, gibibytes: float) -> None:
-        """Keep at most so much."""
-        self._bytes_left = int(gibibytes * 2**30)
-        self._seen: set[bytes] = set()
-        self._kept: dict[bytes, Tensor] = {}
+    def __init__(self, share: float) -> None:
+        """Keep this share of what the setting allows at most."""
+        self.share = share
+        self._bytes = 0
+        self._seen: set[Hashable] = set()
+        self._kept: dict[Hashable, Tensor] = {}
 
-    def __call__(self, slices: list[bytes], compute: Callable[[], Tensor]) -> Tensor:
+    def __call__(self, slices: list[Hashable], compute: Callable[[], Tensor]) -> Tensor:
         """The result for a batch of slices: on the CPU if it was kept, else where it is computed.
 
         Args:
-            slices: their :func:`fingerprints`.
+            slices: what tells each of them apart, with whatever else the result depends on.
             compute: computes it, with slices along its first axis.
         """
         if all(slice_ in self._kept for slice_ in slices):
@@ -33,11 +45,29 @@ class Memory:
         results = compute()
         for slice_, result in zip(slices, results, strict=True):
             size = result.numel() * result.element_size()
-            if slice_ in self._seen and slice_ not in self._kept and size <= self._bytes_left:
+            room = gibibytes() * self.share * 2**30 - self._bytes
+            if slice_ in self._seen and slice_ not in self._kept and size <= room:
                 self._kept[slice_] = result.detach().to("cpu", copy=True)
-                self._bytes_left -= size
+                self._bytes += size
             self._seen.add(slice_)
         return results
+
+
+known_maps = Memory(SHARE_OF_MAPS)
+known_solutions = Memory(1 - SHARE_OF_MAPS)
+
+
+def gibibytes() -> float:
+    """What the setting allows.
+
+    Raises:
+        InputError: it is no number.
+    """
+    given = os.environ.get(SETTING, "").strip() or DEFAULT
+    try:
+        return max(0.0, float(given))
+    except ValueError:
+        raise InputError(f"{SETTING} is {given!r}: give GiB, such as 4, or 0 for none") from None
 
 
 def fingerprints(masked_kspace: Tensor, mask: Tensor, num_acs: int) -> list[bytes]:

@@ -1,12 +1,13 @@
 """The SENSE model: one image seen through known sensitivity maps, measured at some lines."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fm_unroll.models.classical.calibration import acs_images, estimate_sensitivities
+from fm_unroll.models.classical.memory import fingerprints, known_maps, known_solutions
 from fm_unroll.models.unrolled import check_input
 from fm_unroll.physics import expand, reduce, rss
 from fm_unroll.physics.fourier import HybridSpace
@@ -29,6 +30,8 @@ class SenseProblem:
         low_resolution: float32, ``(batch, readout, phase)``: root-sum-of-squares image of the ACS lines, with
             maximum 1.
         scale: float32, ``(batch, 1, 1)``: its maximum, in the k-space's units.
+        slices: what tells each slice's problem apart from others; None: nobody knows, as of maps that are
+            trained.
     """
 
     measured: Tensor
@@ -36,10 +39,11 @@ class SenseProblem:
     sensitivities: Tensor
     low_resolution: Tensor
     scale: Tensor
+    slices: list[bytes] | None = None
 
     @classmethod
     def calibrate(
-        cls, masked_kspace: Tensor, mask: Tensor, num_acs: int, estimate: Estimator = estimate_sensitivities
+        cls, masked_kspace: Tensor, mask: Tensor, num_acs: int, estimate: Estimator | None = None
     ) -> "SenseProblem":
         """Estimate the maps from the ACS lines.
 
@@ -47,7 +51,8 @@ class SenseProblem:
             masked_kspace: complex64, ``(batch, coil, readout, phase)``, zero at lines that are not sampled.
             mask: bool, ``(batch or 1, 1, 1, phase)``: sampled lines.
             num_acs: fully sampled centre lines.
-            estimate: from k-space and its ACS lines to maps with root-sum-of-squares 1 over coils.
+            estimate: from k-space and its ACS lines to maps with root-sum-of-squares 1 over coils; None:
+                ESPIRiT's, which are estimated once for slices that come again.
 
         Raises:
             InputError: shapes or dtypes differ from the above.
@@ -62,13 +67,32 @@ class SenseProblem:
         peak = peak.masked_fill(peak == 0, 1)
         kspace = masked_kspace / largest[:, None] / peak[:, None]
         space = HybridSpace(kspace.shape[-1], kspace.device)
+        slices = None
+        if estimate is None and not kspace.requires_grad:
+            slices = fingerprints(masked_kspace, mask, num_acs)
+            maps = known_maps([*slices], lambda: estimate_sensitivities(kspace, acs)).to(kspace.device)
+        else:
+            maps = (estimate or estimate_sensitivities)(kspace, acs)
         return cls(
             measured=space.enter(kspace),
             lines=space.enter_lines(mask),
-            sensitivities=estimate(kspace, acs),
+            sensitivities=maps,
             low_resolution=low_resolution / peak,
             scale=largest * peak,
+            slices=slices,
         )
+
+    def once(self, solver: Hashable, solve: Callable[[], Tensor]) -> Tensor:
+        """A solution, which is computed once for slices that come again.
+
+        Args:
+            solver: what tells the solver apart, with its settings.
+            solve: computes the solution of this problem.
+        """
+        if self.slices is None:
+            return solve()
+        solution = known_solutions([(solver, slice_) for slice_ in self.slices], solve)
+        return solution.to(self.measured.device)
 
     def adjoint(self) -> Tensor:
         """A^H measured: complex64, ``(batch, readout, phase)``."""
