@@ -98,19 +98,19 @@ SIZES: dict[SizeName, Size] = {
     "demo": Size(
         HeartSize(
             # fields of view as in ``small``
-            (Acquisition((192, 160), (360, 350)), Acquisition((192, 168), (360, 380))),
-            Acquisition((192, 160), (360, 350)),
-            Acquisition((192, 160), (360, 350)),
-            coils=6,
+            (Acquisition((160, 160), (360, 350)), Acquisition((160, 168), (360, 380))),
+            Acquisition((160, 160), (360, 350)),
+            Acquisition((160, 160), (360, 350)),
+            coils=4,
             short_axis=(2, 2),
             long_axis_frames=1,
             mapping_slices=1,
         ),
-        VolumeSize((Acquisition((320, 176), (320, 176)),), (160, 160), coils=5, slices=2),
+        VolumeSize((Acquisition((320, 176), (320, 176)),), (160, 160), coils=4, slices=2),
         VolumeSize(
             (Acquisition((320, 160), (440, 220)), Acquisition((320, 176), (440, 242), (12, 12))),
             (160, 160),
-            coils=5,
+            coils=4,
             slices=2,
         ),
     ),

@@ -129,6 +129,15 @@ def test_images_of_slices_that_come_again_are_the_same(method):
         assert all(torch.equal(image, other) for image, other in zip(images, first, strict=True))
 
 
+@pytest.mark.parametrize("method", [CGSense, WaveletCS])
+@torch.no_grad()
+def test_a_slice_is_the_same_to_the_last_bit_whatever_was_in_its_batch(method):
+    kspace, mask, num_acs = noise_scan(3, 5, 33, 47)  # where a batch of three has other last bits
+    batch = method()(kspace, mask, num_acs)
+    alone = [method()(kspace[[row]], mask, num_acs) for row in range(3)]
+    assert torch.equal(batch, torch.cat(alone))
+
+
 @torch.no_grad()
 def test_methods_and_their_settings_are_told_apart():
     scan = disc_scan(1, 3, 24, 32, acs_lines=8).measured

@@ -56,7 +56,7 @@ class CGSense(nn.Module):
     def solve(self, problem: SenseProblem) -> Tensor:
         """The minimiser, complex64, ``(batch, readout, phase)``."""
         settings = ("cg_sense", self.penalty, self.floor, self.max_iterations, self.tolerance)
-        return problem.once(settings, lambda: self._minimise(problem))
+        return problem.once(settings, self._minimise)
 
     def _minimise(self, problem: SenseProblem) -> Tensor:
         weight = self.penalty / (problem.low_resolution + self.floor)

@@ -82,17 +82,35 @@ class SenseProblem:
             slices=slices,
         )
 
-    def once(self, solver: Hashable, solve: Callable[[], Tensor]) -> Tensor:
+    def once(self, solver: Hashable, solve: "Callable[[SenseProblem], Tensor]") -> Tensor:
         """A solution, which is computed once for slices that come again.
 
         Args:
             solver: what tells the solver apart, with its settings.
-            solve: computes the solution of this problem.
+            solve: computes the solution of a problem.
         """
         if self.slices is None:
-            return solve()
-        solution = known_solutions([(solver, slice_) for slice_ in self.slices], solve)
+            return solve(self)
+
+        def compute() -> Tensor:
+            if self.measured.device.type != "cpu":
+                return solve(self)
+            # to the last bit the same, whatever else was in the batch when it was kept
+            return torch.cat([solve(self._slice(number)) for number in range(len(self.measured))])
+
+        solution = known_solutions([(solver, slice_) for slice_ in self.slices], compute)
         return solution.to(self.measured.device)
+
+    def _slice(self, number: int) -> "SenseProblem":
+        """The problem of one slice."""
+        row = slice(number, number + 1)
+        return SenseProblem(
+            measured=self.measured[row],
+            lines=self.lines[row] if len(self.lines) > 1 else self.lines,
+            sensitivities=self.sensitivities[row],
+            low_resolution=self.low_resolution[row],
+            scale=self.scale[row],
+        )
 
     def adjoint(self) -> Tensor:
         """A^H measured: complex64, ``(batch, readout, phase)``."""

@@ -51,7 +51,7 @@ class WaveletCS(nn.Module):
     def solve(self, problem: SenseProblem) -> Tensor:
         """The last iterate, complex64, ``(batch, readout, phase)``."""
         settings = ("wavelet", self.threshold, self.levels, self.iterations)
-        return problem.once(settings, lambda: self._iterate(problem))
+        return problem.once(settings, self._iterate)
 
     def _iterate(self, problem: SenseProblem) -> Tensor:
         target = problem.adjoint()
