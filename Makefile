@@ -25,13 +25,12 @@ DDP := runs/demo-ddp
 # $(call train,config): a network that was begun is continued, one that is finished left as it is.
 train = $(RUN) fit --resume --config $(1)
 
-demo: $(INSTALLED)  ## synthesise data, train two small networks, evaluate them on three anatomies
+demo: $(INSTALLED)  ## synthesise data, train three small networks, evaluate them on three anatomies
 	$(RUN) data synthesize --root $(DATA) --workers 2
 	$(call train,configs/demo/varnet.yaml)
-	$(call train,configs/demo/foundation.yaml)
+	$(call train,configs/demo/anchored_unet.yaml)
+	$(call train,configs/demo/anchored_prior.yaml)
 	$(RUN) cross-domain --config configs/demo/cross_domain.yaml --checkpoints '$(DEMO)/*/checkpoints/best.ckpt'
-	$(RUN) cross-domain --config configs/demo/cross_domain.yaml --checkpoints '$(DEMO)/*/epochs/*.ckpt' \
-		--along_training true --only cardiac knee --centers 24 0.08 --accelerations 8 --baselines zero_filled cg_sense
 	$(RUN) report $(DEMO)/records.csv
 
 demo-controls: $(INSTALLED)  ## the demo's prior with trained (WEIGHTS=dinov2_small file), random and no encoder

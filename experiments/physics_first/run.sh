@@ -10,7 +10,7 @@ shift
 study=experiments/physics_first
 run="${PYTHON:-.venv/bin/python} -m fm_unroll"
 
-$run data synthesize --root data/physics_first --size small --knees 12 --heads 12 --workers 2
+$run data synthesize --root data/physics_first --size small --hearts 16 --knees 12 --heads 12 --workers 2
 for seed in 0 1 2; do
     for physics in paper anchored; do
         for method in unet trained random none; do

@@ -12,9 +12,9 @@ from fm_unroll.report.contact_sheet import IMAGES_PER_ROW, draw_contact_sheet
 def synthesize(
     root: Path = Path("data/synthetic"),
     size: SizeName = "demo",
-    hearts: int = 16,
-    knees: int = 6,
-    heads: int = 6,
+    hearts: int = 12,
+    knees: int = 4,
+    heads: int = 4,
     accelerations: Sequence[int] = (),
     seed: int = 0,
     workers: int = 1,

@@ -38,9 +38,9 @@ class SyntheticData:
     """
 
     size: SizeName = "demo"
-    hearts: int = 16
-    knees: int = 6
-    heads: int = 6
+    hearts: int = 12
+    knees: int = 4
+    heads: int = 4
     accelerations: tuple[int, ...] = ()
     seed: int = 0
 
