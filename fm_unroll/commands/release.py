@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fm_unroll.models.checkpoints import load_network, read_checkpoint
+from fm_unroll.models.checkpoints import build_network, read_checkpoint
 from fm_unroll.models.release import write_release
 
 NOTES = ("config.yaml", "provenance.json")  # of a run
@@ -21,8 +21,9 @@ def release(checkpoint: Path, output: Path, half: bool = False, weights: Path | 
         half: store the weights in float16, half the size.
         weights: file with the frozen encoder's weights, where the checkpoint's own path no longer holds.
     """
-    load_network(checkpoint, weights)  # refuses what would not load
+    content = read_checkpoint(checkpoint)
+    build_network(content, checkpoint, weights)  # refuses what would not load
     run_dir = checkpoint.resolve().parents[1]
     notes = {name: path.read_text() for name in NOTES if (path := run_dir / name).is_file()}
-    write_release(read_checkpoint(checkpoint), output, half, notes)
+    write_release(content, output, half, notes)
     print(f"written: {output} ({output.stat().st_size / 1e6:.1f} MB)")

@@ -3,7 +3,8 @@
 Coil images are changed, and k-space, target and data range are those of the changed images, as if such a scan
 had been measured: what is done to the target alone would contradict the measured lines. That is the idea of
 MRAugment (Fabian et al., ICML 2021, https://arxiv.org/abs/2106.14947); that networks become robust by the
-diversity of what they are trained on is shown by Lin and Heckel, https://arxiv.org/abs/2312.10271.
+diversity of what they are trained on is shown by Lin and Heckel, https://arxiv.org/abs/2312.10271, for data
+sets that are put together (:class:`~fm_unroll.data.mixed.MixedData`) rather than for changed copies of one.
 """
 
 import sys

@@ -14,7 +14,7 @@ from fm_unroll.data.readers.fastmri import FastMRIReader, split_by_folder
 from fm_unroll.data.readers.reader import Reader
 from fm_unroll.data.refusals import SCORING, Stage, Verb, refuse_nameless, require_parts, warn_of
 from fm_unroll.data.sample import KSpaceBatch
-from fm_unroll.data.training_data import TrainingData
+from fm_unroll.data.training_data import DEFAULTS, TrainingData
 from fm_unroll.data.undersampling import undersample
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
@@ -50,9 +50,9 @@ class KSpaceData(TrainingData, ABC):
         sampling: SamplingPattern,
         split: tuple[float, float, float] | None = None,
         split_seed: int | None = None,
-        batch_size: int = 1,
-        num_workers: int = 2,
-        seed: int = 0,
+        batch_size: int = DEFAULTS["batch_size"],
+        num_workers: int = DEFAULTS["num_workers"],
+        seed: int = DEFAULTS["seed"],
         split_file: Path | None = None,
         release: str = "",
         augmentation: Augmentation | None = None,

@@ -16,6 +16,8 @@ from fm_unroll.data.volume import Volume
 from fm_unroll.subjects.population import Seen
 from fm_unroll.subjects.split import Split
 
+DEFAULTS = {"batch_size": 1, "num_workers": 2, "seed": 0}  # of every data module
+
 
 class TrainingData(LightningDataModule, ABC):
     """Loaders over the parts of a split, and how a run goes on within an epoch."""

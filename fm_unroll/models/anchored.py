@@ -6,9 +6,13 @@ cascade solves
     x[t+1] = argmin |A x - y[t]|^2 + lambda[t] |x - (x[t] - D x[t])|^2,  y[t] = A x[t] + beta[t] (y - A x[t])
 
 by conjugate gradients from x[t], as MoDL does (Aggarwal et al., IEEE Trans. Med. Imaging 38, 2019,
-https://doi.org/10.1109/TMI.2018.2865356) with beta = 1. Denoisers start at zero and so does beta: an
+https://doi.org/10.1109/TMI.2018.2865356) with beta = 1 and one denoiser for all iterations. VS-Net (Duan et
+al., MICCAI 2019, https://arxiv.org/abs/1907.10033) splits the problem further, so that data consistency is
+solved point by point; here all pixels are solved for together. Denoisers start at zero and so does beta: an
 untrained network is the classical method that it starts from. Beta and lambda follow the noise level and the
 acceleration of the measurement. A denoiser that ``takes_measurement`` is told both, and A^H (y - A x[t]).
+SDUM (Wang et al. 2025, https://arxiv.org/abs/2512.17137) is told of the acquisition as well, and also of the
+cascade's number; here each cascade has weights of its own.
 """
 
 import math
@@ -97,13 +101,11 @@ class AnchoredCascade(nn.Module):
 
     def pull(self, facts: Tensor) -> Tensor:
         """Beta for measurements as :func:`describe` describes them: ``(batch, 1, 1)``."""
-        pull: Tensor = (regressors(facts) @ self.pulls)[:, None, None]
-        return pull
+        return weighted(facts, self.pulls)
 
     def strength(self, facts: Tensor) -> Tensor:
         """Lambda for measurements as :func:`describe` describes them: ``(batch, 1, 1)``."""
-        strength: Tensor = (regressors(facts) @ self.log_strengths).exp()[:, None, None]
-        return strength
+        return weighted(facts, self.log_strengths).exp()
 
     def forward(self, image: Tensor, problem: SenseProblem, facts: Tensor) -> Tensor:
         """One iteration.
@@ -136,6 +138,12 @@ def regressors(facts: Tensor) -> Tensor:
     return torch.stack(
         [torch.ones_like(noise), noise.log(), (acceleration / USUAL_ACCELERATION).log()], dim=1
     )
+
+
+def weighted(facts: Tensor, weights: Tensor) -> Tensor:
+    """The weighted sum of :func:`regressors`: float32, ``(batch, 1, 1)``."""
+    # no product of matrices, which autocast would take in low precision
+    return (regressors(facts) * weights).sum(1)[:, None, None]
 
 
 def solve(operator: Callable[[Tensor], Tensor], right_side: Tensor, steps: int) -> Tensor:

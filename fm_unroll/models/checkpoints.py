@@ -61,7 +61,11 @@ def load_network(path: Path, weights: Path | None = None) -> UnrolledNetwork:
         InputError: not a checkpoint of this framework, of another architecture, or trained over another
             encoder.
     """
-    checkpoint = read_checkpoint(path)
+    return build_network(read_checkpoint(path), path, weights)
+
+
+def build_network(checkpoint: dict[str, Any], path: Path, weights: Path | None = None) -> UnrolledNetwork:
+    """The network of a checkpoint that has been read from a path; see :func:`load_network`."""
     settings = checkpoint["hyper_parameters"]
     network = build_model(**network_options(settings, weights))
     if not settings.get("any_encoder"):
@@ -179,7 +183,8 @@ def start_from(network: UnrolledNetwork, settings: dict[str, Any], path: Path) -
     """
     if not all(isinstance(cascade.denoiser, MixedDenoiser) for cascade in network.cascades):
         raise InputError(f"unet_from {path}: method {settings['method']!r} does not take it, mixed does")
-    theirs = read_checkpoint(path)["hyper_parameters"]
+    checkpoint = read_checkpoint(path)
+    theirs = checkpoint["hyper_parameters"]
     if [entry.build for entry in find_denoisers(theirs["method"]).values()] != [unets]:
         raise InputError(f"unet_from {path}: of method {theirs['method']!r}, give one of a U-Net (varnet)")
     # mixed ones are made of varnet's
@@ -187,7 +192,7 @@ def start_from(network: UnrolledNetwork, settings: dict[str, Any], path: Path) -
     if differing := [name for name in here | there if here.get(name) != there.get(name)]:
         words = "; ".join(f"{name} is {there.get(name)} there, {here.get(name)} here" for name in differing)
         raise InputError(f"unet_from {path}: {words}: give the same")
-    trained = load_network(path).state_dict()
+    trained = build_network(checkpoint, path).state_dict()
     placed = {name.replace(".denoiser.", ".denoiser.unet.", 1): tensor for name, tensor in trained.items()}
     network.load_state_dict(network.state_dict() | placed)
 

@@ -9,8 +9,9 @@ from fm_unroll.physics import rss
 class SensitivityModel(nn.Module):
     """The estimator of E2E-VarNet: a small U-Net on every coil's low-resolution image.
 
-    The same function of the same parameters as ``fastmri.models.varnet.SensitivityModel``, except that points
-    where every coil is zero get zero sensitivity instead of NaN.
+    The same function of the same parameters as ``fastmri.models.varnet.SensitivityModel`` (Sriram et al.
+    2020, https://arxiv.org/abs/2004.06688), except that points where every coil is zero get zero sensitivity
+    instead of NaN.
     """
 
     def __init__(self, chans: int, pools: int) -> None:

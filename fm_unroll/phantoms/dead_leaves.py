@@ -5,7 +5,8 @@ density of their radii falls with the third power, the picture looks alike at ev
 (Lee, Mumford, Huang, "Occlusion models for natural images", IJCV 41, 2001,
 https://doi.org/10.1023/A:1011109015675). Networks that restore images have been trained on such pictures in
 place of photographs (Achddou, Gousseau, Ladjal, "Synthetic images as a regularity prior for image restoration
-neural networks", SSVM 2021, https://doi.org/10.1007/978-3-030-75549-2_27).
+neural networks", SSVM 2021, https://doi.org/10.1007/978-3-030-75549-2_27), to denoise and to magnify. Here
+they are the objects of simulated multi-coil scans, and the smallest size differs from picture to picture.
 
 Shapes are polygons of ``CORNERS`` corners, float ``(shape, corner, 2)``, x before y.
 """

@@ -111,11 +111,6 @@ def stars(p_value: float) -> str:
     return "*" * sum(p_value < level for level in (0.05, 0.01, 0.001))
 
 
-def two_lines(name: str) -> str:
-    """A name whose part in brackets stands on a second line."""
-    return name.replace(" (", "\n(")
-
-
 def file_name(*parts: str) -> str:
     """A file's stem from words: letters, digits, dots and underscores only."""
     return "_".join("".join(c if c.isalnum() or c == "." else "_" for c in part) for part in parts)

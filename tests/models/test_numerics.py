@@ -8,34 +8,55 @@ import torch
 from torch import Tensor
 
 from fm_unroll.errors import InputError
-from fm_unroll.models import build_model
+from fm_unroll.models import build_model, registry
+from fm_unroll.models.anchored import AnchoredNetwork
 from fm_unroll.models.classical import CGSense, WaveletCS, ZeroFilled
 from fm_unroll.models.classical.wavelet import analyse, soft_threshold, synthesise
 from fm_unroll.models.denoisers.foundation import magnitude_range
 from fm_unroll.models.denoisers.unet import NormUnet
-from fm_unroll.models.paper import Cascade
+from fm_unroll.models.paper import Cascade, PaperNetwork
+from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.physics import expand, fft2c, ifft2c, reduce, rss
 from fm_unroll.physics.fourier import HybridSpace
 from fm_unroll.physics.sampling import center_lines
-from fm_unroll.training.losses import SSIMLoss
-from simulate import complex_noise, noise_scan, uniform_mask
+from fm_unroll.training.losses import SSIMAndL1Loss, SSIMLoss
+from simulate import complex_noise, disc_scan, noise_scan, uniform_mask
+from small_networks import TINY_VIT
 
 READOUT, PHASE, ACS = 20, 17, 5
-NETWORKS = ("varnet", "image_skip_only", "timm/vit_tiny_patch16_224")
+SIZES = {"num_cascades": 2, "sens_chans": 2, "sens_pools": 2}
+UNET = {**SIZES, "chans": 4, "pools": 2}
+DECODER = {**SIZES, "decoder_widths": (8, 8, 8, 8)}
+PRIOR = {**DECODER, "pretrained": False, "blocks": (1, 2, 3), "encoder_image_size": 32}
+EMBEDDING = {"embedding_width": 24, "embedding_patch": 8, "blocks": (1, 2, 3), "encoder_image_size": 32}
+# one of each function that builds denoisers; other names are the same functions with other defaults
+DENOISERS = {
+    "varnet": UNET,
+    "drunet": {**SIZES, "widths": (4, 6)},
+    "image_skip_only": DECODER,
+    "trained_embedding": DECODER | EMBEDDING,
+    TINY_VIT: PRIOR,
+    "mixed": {**UNET, **PRIOR, "prior": TINY_VIT},
+}
+PHYSICS = {"paper": {}, "anchored": {"physics": "anchored", "start": "cg_sense", "maps": "learned"}}
+ESPIRIT = {"physics": "anchored", "start": "cg_sense"}
+NETWORKS = ("varnet", "image_skip_only", TINY_VIT, "drunet", "drunet, anchored", "drunet, espirit")
 CLASSICAL = (ZeroFilled, CGSense, WaveletCS)
 
 
 @cache
-def network(method: str) -> torch.nn.Module:
-    """A small network whose prior does something: the head of a foundation denoiser starts at zero."""
+def network(name: str, std: float = 0.1) -> torch.nn.Module:
+    """A small network of which every part does something, as after some training: heads start at zero."""
     torch.manual_seed(0)
-    sizes = {"num_cascades": 2, "sens_chans": 2, "sens_pools": 2}
-    options = {"pools": 2, "chans": 4} if method == "varnet" else {"decoder_widths": (8, 8, 8, 8)}
-    if method.startswith("timm/"):
-        options |= {"pretrained": False, "blocks": (1, 2, 3), "encoder_image_size": 32}
-    net = build_model(method, **sizes, **options)
-    for cascade in net.cascades if method != "varnet" else ():
-        torch.nn.init.normal_(cascade.denoiser.head.weight, std=0.1)
+    method, _, physics = name.partition(", ")
+    head = {"zero_head": True} if physics == "anchored" and method in {"varnet", "mixed"} else {}
+    net = build_model(
+        method, **DENOISERS[method], **(PHYSICS | {"espirit": ESPIRIT})[physics or "paper"], **head
+    )
+    for parameter_name, parameter in net.named_parameters():
+        at_zero = parameter.requires_grad and not parameter.any() and not parameter_name.endswith("bias")
+        if at_zero:
+            torch.nn.init.normal_(parameter, std=std)
     return net
 
 
@@ -49,6 +70,13 @@ def with_changed(change: Callable[[Tensor], None]) -> Tensor:
     return kspace
 
 
+def all_but_a_few(kspace: Tensor) -> None:
+    """Leave three samples of a slice: two coils of one within the ACS lines, and one outside of them."""
+    kept = torch.zeros(kspace.shape[1:], dtype=torch.bool)
+    kept[:2, 9, PHASE // 2] = kept[2, 4, 2] = True
+    kspace[1].masked_fill_(~kept, 0)
+
+
 def impulse(row: int, coils: slice = slice(None)) -> Tensor:
     """One sample of the central line: at the centre an image without any variation."""
     kspace = torch.zeros(2, 3, READOUT, PHASE, dtype=torch.complex64)
@@ -60,6 +88,7 @@ HOSTILE = {
     "one slice is zero": with_changed(lambda kspace: kspace[1].zero_()),
     "all is zero": torch.zeros_like(scan()),
     "no signal in the ACS lines": with_changed(lambda k: k[..., center_lines(PHASE, ACS)].zero_()),
+    "a slice that is zero apart from a few samples": with_changed(all_but_a_few),
     "a dead coil": with_changed(lambda kspace: kspace[:, 1].zero_()),
     "one coil": scan(coils=1),
     "a constant image": impulse(READOUT // 2),
@@ -101,6 +130,98 @@ def test_networks_are_finite_forwards_and_backwards(name: str, method: str, prec
     assert loss.isfinite() and kspace.grad.isfinite().all()
     gradients = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
     assert gradients and not [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
+
+
+def test_every_function_that_builds_denoisers_is_among_these():
+    builders = {registry.find_denoiser(method).build for method in registry.list_methods()}
+    assert builders == {registry.find_denoiser(method).build for method in DENOISERS}
+    assert PHYSICS.keys() == registry.list_physics().keys()
+
+
+LOW = {torch.bfloat16: 5e-2, torch.float16: 1e-2}  # and how far an image may move by its rounding
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e6])
+@pytest.mark.parametrize("precision", LOW)
+@pytest.mark.parametrize("physics", PHYSICS)
+@pytest.mark.parametrize("method", DENOISERS)
+def test_every_denoiser_trains_in_low_precision_whatever_the_unit(method, physics, precision, scale):
+    """Images are near those in float32, in any unit; gradients are unscaled before they are looked at."""
+    net = network(f"{method}, {physics}", std=0.02).train()
+    kspace, mask, acs = (scanned := disc_scan(2, 3, READOUT, 24, acs_lines=8)).measured
+    target = scanned.image.abs() * scale
+    # the scale that Lightning's comes down to, after some steps that it leaves out
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, enabled=precision == torch.float16)
+    optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad])
+    optimizer.zero_grad()
+    torch.manual_seed(1)  # mixed denoisers draw branches
+    with torch.no_grad():
+        expected = net(kspace, mask, acs)
+    torch.manual_seed(1)
+    with torch.autocast("cpu", precision):
+        image = net(kspace * scale, mask, acs)
+        loss = SSIMAndL1Loss()(image, target, target.amax((1, 2)))
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    assert image.dtype == loss.dtype == torch.float32 and loss.isfinite()
+    assert (image / scale - expected).norm() < LOW[precision] * expected.norm()
+    gradients = {name: p.grad for name, p in net.named_parameters() if p.requires_grad}
+    assert not [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
+    own = ["step_size"] if physics == "paper" else ["pulls", "log_strengths"]
+    for part in ("sensitivity", "denoiser", *own):
+        assert any(gradient.any() for name, gradient in gradients.items() if part in name), part
+
+
+class Halve(torch.nn.Module):
+    """A denoiser or maps without any operation that autocast would take in low precision."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return 0.5 * image
+
+
+class MapsByRSS(torch.nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images / rss(images)[:, None]
+
+
+def physics_alone(name: str) -> UnrolledNetwork:
+    """Physics in which nothing but the physics computes; its own parameters are as after some training."""
+    if name == "paper":
+        net = PaperNetwork(MapsByRSS(), [Halve(), Halve()])
+    else:
+        net = AnchoredNetwork([Halve(), Halve()], start="wavelet" if name == "wavelet" else "cg_sense")
+    for number, parameter in enumerate(net.parameters()):
+        parameter.data += 0.037 * complex_noise(*parameter.shape, seed=number).real
+    return net
+
+
+@pytest.mark.parametrize("precision", LOW)
+@pytest.mark.parametrize("name", ["paper", "cg_sense", "wavelet"])
+def test_autocast_changes_no_bit_of_physics_and_loss(name, precision):
+    """Maps, starts, transforms, data consistency, solver, strengths and pulls, and all gradients."""
+    measured = (scanned := disc_scan()).measured
+    target = scanned.image.abs()
+    net, found = physics_alone(name), []
+    for low in (False, True):
+        net.zero_grad()
+        with torch.autocast("cpu", precision, enabled=low):
+            images = net.coil_images(*measured)
+            loss = SSIMAndL1Loss()(rss(images), target, target.amax((1, 2)))
+        loss.backward()
+        found.append([images, loss, *(parameter.grad for parameter in net.parameters())])
+    assert len(found[0]) == 2 + 2 * (1 if name == "paper" else 2)
+    for expected, other in zip(*found, strict=True):
+        assert other.dtype == expected.dtype and torch.equal(other, expected)
+
+
+@pytest.mark.parametrize("precision", LOW)
+@torch.no_grad()
+def test_learned_maps_have_unit_energy_in_low_precision_too(precision):
+    images = ifft2c(scan())
+    with torch.autocast("cpu", precision):
+        maps = network("varnet").sensitivity(images)
+    assert maps.dtype == torch.complex64
+    torch.testing.assert_close(rss(maps), torch.ones(2, READOUT, PHASE), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("method", CLASSICAL)

@@ -18,7 +18,8 @@ the slices of a real 13-coil head (equispaced lines) and of 12 simulated 6-coil 
 
 The maps are *not* cut off where the eigenvalue is below 1, as is often done: with few ACS lines that
 threshold cuts into the object, and in noisy background it leaves holes that a root-sum-of-squares target
-does not have. What noise the maps let in there is left to the solver's regularisation.
+does not have. What noise the maps let in there is left to the solver's regularisation. Nor is there a second
+set of maps, which the paper takes for objects that wrap around.
 """
 
 import torch
@@ -33,6 +34,7 @@ READOUT_WINDOW = 24
 POWER_ITERATIONS = 10
 
 
+@torch.no_grad()
 def estimate_sensitivities(masked_kspace: Tensor, acs: Tensor) -> Tensor:
     """Estimate one set of ESPIRiT maps.
 
@@ -45,6 +47,7 @@ def estimate_sensitivities(masked_kspace: Tensor, acs: Tensor) -> Tensor:
         magnitude of an image over these maps is the root-sum-of-squares image; zero where there is no ACS
         signal at all. Their phase is relative to the combination of coils that receives most signal, in
         which the strongest coil has none, so that an image over them has the smooth phase of the object.
+        They have no gradient: that of eigenvectors is not finite where eigenvalues are equal, as in silence.
     """
     # one slice at a time: the matrices of all pixels take (coils x 8 bytes) times as much memory as a slice
     lines = acs.flatten(1).expand(len(masked_kspace), -1)

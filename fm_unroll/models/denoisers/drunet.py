@@ -8,11 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fm_unroll.errors import InputError
+from fm_unroll.models.denoisers.foundation import nonzero
 from fm_unroll.models.registry import register_denoiser
 
 
 class DRUNet(nn.Module):
     """Residual U-Net with a noise level channel (Zhang 2021, https://doi.org/10.1109/TPAMI.2021.3088914).
+
+    Zhang et al. train theirs to denoise and plug it, as a finished part, into half-quadratic splitting; this
+    one is trained within the cascades that it stands in.
 
     Nothing is normalised and nothing has a bias: what is added at noise 0.01 is a tenth of what is added at
     0.1 to an image ten times as bright (Mohan et al. 2020, https://arxiv.org/abs/1906.05478). Normalisation,
@@ -65,7 +69,10 @@ class DRUNet(nn.Module):
         seen = [image, torch.zeros_like(image) if residual is None else residual]
         parts = [part for complex_ in seen for part in (complex_.real, complex_.imag)]
         channels = torch.stack([*parts, *self.known(image, facts)], dim=1)
-        features = self.head(F.pad(channels, (0, -columns % multiple, 0, -rows % multiple), mode="replicate"))
+        # the largest value is 1 within: the same function, since it scales, but float16 holds it in any unit
+        unit = nonzero(channels.detach().abs().amax((1, 2, 3), keepdim=True))
+        margins = (0, -columns % multiple, 0, -rows % multiple)
+        features = self.head(F.pad(channels / unit, margins, mode="replicate"))
         skips = []
         for refine, down in zip(self.finer, self.down, strict=True):
             skips.append(refine(features))
@@ -73,7 +80,7 @@ class DRUNet(nn.Module):
         features = self.coarsest(features)
         for merge, up in reversed(list(zip(self.merged, self.up, strict=True))):
             features = merge(up(features) + skips.pop())
-        real, imaginary = self.tail(features)[..., :rows, :columns].float().unbind(1)
+        real, imaginary = (unit * self.tail(features)[..., :rows, :columns].float()).unbind(1)
         return torch.complex(real, imaginary)
 
     @staticmethod
