@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-controls general ddp-demo cross-domain-eval bench test test-fast lint format docs clean
+.PHONY: help install demo demo-controls general ddp-demo cross-domain-eval bench test test-fast lint format docs wheel clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -81,6 +81,9 @@ format: $(INSTALLED)  ## repair style
 
 docs: $(INSTALLED)  ## build the documentation into site/
 	$(VENV)/bin/mkdocs build --strict
+
+wheel: $(INSTALLED)  ## build a wheel into dist/
+	$(VENV)/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:  ## remove the demo's data and runs and all caches; .venv stays
 	rm -rf $(DATA) $(DEMO) $(CONTROLS) $(DDP) .pytest_cache .ruff_cache .mypy_cache .hypothesis site

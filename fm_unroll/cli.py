@@ -58,6 +58,10 @@ VERBS: dict[str, tuple[str | dict[str, str], str]] = {
     ),
     "bench": ("fm_unroll.commands.bench:bench", "time and memory against peers, as ratios from one run"),
     "report": ("fm_unroll.commands.report:report", "tables, figures and a page from RECORDS.csv"),
+    "report-environment": (
+        "fm_unroll.commands.report_environment:report_environment",
+        "versions, device and settings for a report of a fault, without paths and secrets",
+    ),
 }
 
 
@@ -240,7 +244,7 @@ def load(target: str) -> Callable[..., None]:
 def overview() -> str:
     """Write the help page of the program itself."""
     lines = [f"fm_unroll {__version__}: MRI reconstruction with foundation models as priors", ""]
-    lines += [f"  {verb:14}{text}" for verb, (_, text) in VERBS.items()]
+    lines += [f"  {verb:20}{text}" for verb, (_, text) in VERBS.items()]
     return "\n".join(
         [*lines, "", "python -m fm_unroll VERB --help shows a verb's options; --debug, tracebacks."]
     )

@@ -1,0 +1,84 @@
+"""The verb ``report-environment``: what a report of a fault needs, without paths and secrets."""
+
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from fm_unroll import __version__
+from fm_unroll.config_files import read_config
+from fm_unroll.models.classical.memory import SETTING
+from fm_unroll.provenance import commit
+
+# Settings that change what happens and tell nothing about anybody.
+HARMLESS = ("CUDA_VISIBLE_DEVICES", "MKL_NUM_THREADS", "OMP_NUM_THREADS", SETTING, "WANDB_MODE", "WORLD_SIZE")
+# Options whose value is a secret; a path, or a name that somebody gave. Of others plain words are kept.
+SECRET = re.compile(r"token|key|secret|password|(^|_)id$")
+GIVEN = re.compile(
+    r"root|weights|path|file|dir|folder|from|output|name|project|entity|group|job|tag|note|url|host|user|subject"
+)
+WORD = re.compile(r"[\w.:-]{1,60}")
+OF_THE_PROJECT = ("class_path", "method")  # names of classes and architectures, which have dots and slashes
+LEFT_OUT = "<left out>"
+
+
+def report_environment(*, config: Path | None = None) -> None:
+    """Print versions, device and settings as a report of a fault needs them, without paths and secrets.
+
+    Args:
+        config: also print this config, best the ``config.yaml`` of the run's folder.
+    """
+    facts: dict[str, Any] = {
+        "fm_unroll": __version__,
+        "commit": commit(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu_cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "gpus": [_card(index) for index in range(torch.cuda.device_count())],
+        "cuda": torch.version.cuda,
+        "packages": _packages(),
+        "environment": {name: os.environ[name] for name in HARMLESS if name in os.environ},
+    }
+    if config is not None:
+        facts["config"] = without_private(read_config(config))
+    print(yaml.safe_dump(facts, sort_keys=False, width=100), end="")
+
+
+def _card(index: int) -> str:
+    properties = torch.cuda.get_device_properties(index)
+    return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+
+
+def _packages() -> dict[str, str]:
+    """The versions of all that fm_unroll needs."""
+    names = [re.split(r"[^\w.-]", line)[0] for line in requires("fm_unroll") or () if "extra ==" not in line]
+    versions = {}
+    for name in sorted(names):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def without_private(node: Any, option: str = "") -> Any:
+    """A part of a config in which paths, names that somebody gave, and secrets are left out.
+
+    Args:
+        node: the part.
+        option: the name of the option that it is the value of.
+    """
+    if isinstance(node, dict):
+        return {name: without_private(value, str(name)) for name, value in node.items()}
+    if isinstance(node, list):
+        return [without_private(value, option) for value in node]
+    if option in OF_THE_PROJECT or node is None or isinstance(node, bool):
+        return node
+    telling = isinstance(node, str) and (GIVEN.search(option) or not WORD.fullmatch(node))
+    return LEFT_OUT if telling or SECRET.search(option) else node
