@@ -25,8 +25,9 @@ VERBS: dict[str, tuple[str | dict[str, str], str]] = {
             "synthesize": "fm_unroll.commands.synthesize:synthesize",
             "check": "fm_unroll.commands.check:check",
             "pack": "fm_unroll.commands.pack:pack",
+            "undersample": "fm_unroll.commands.undersample:undersample",
         },
-        "synthesize the embedded data set; check, pack a folder of files",
+        "synthesize the embedded data set; check, pack, undersample a folder of files",
     ),
     "encoders": (
         {

@@ -292,6 +292,7 @@ class CMRxReconData(KSpaceData):
     """
 
     anatomy = "cardiac"
+    usual_sampling = UniformSampling()
     default_split = (0.7, 0.1, 0.2)
 
     def __init__(
@@ -328,13 +329,14 @@ class CMRxReconData(KSpaceData):
         reader = CMRxReconReader(tuple(contrasts), subset, acquisition, readout_crop)
         self.readout_oversampling = 2 * readout_crop
         center = None if acs_lines is None else Center(lines=acs_lines)
-        sampling = (sampling or UniformSampling()).at(acceleration, center)
+        sampling = (sampling or self.usual_sampling).at(acceleration, center)
         super().__init__(root, reader, sampling, **options)
 
 
 class FastMRIData(KSpaceData):
     """What the fastMRI knee and brain sets share. By default every subject is a test subject."""
 
+    usual_sampling = EquispacedSampling(center_fraction=0.04)
     default_split = (0.0, 0.0, 1.0)
 
     def __init__(
@@ -359,7 +361,7 @@ class FastMRIData(KSpaceData):
                 seed, as in :class:`KSpaceData`.
         """
         center = None if center_fraction is None else Center(fraction=center_fraction)
-        sampling = (sampling or EquispacedSampling(center_fraction=0.04)).at(acceleration, center)
+        sampling = (sampling or self.usual_sampling).at(acceleration, center)
         reader = FastMRIReader()
         super().__init__(root, reader, sampling, **options)
         self.published_split = published_split

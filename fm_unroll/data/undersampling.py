@@ -8,7 +8,9 @@ from torch import Tensor
 
 import fm_unroll.physics.varied  # noqa: F401  # so that configs and checkpoints may name its pattern
 from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
+from fm_unroll.data.volume import Volume
 from fm_unroll.physics import SamplingPattern, ifft2c, rss
+from fm_unroll.physics.sampling import SamplingMask
 
 
 def undersample(
@@ -43,6 +45,12 @@ def undersample(
         acceleration=[mask.acceleration for mask in masks],
         true_acceleration=[mask.true_acceleration for mask in masks],
     )
+
+
+def mask_of(volume: Volume, pattern: SamplingPattern) -> SamplingMask:
+    """The mask that a fully sampled volume gets wherever it is not for training."""
+    pattern = pattern.of_batch(volume.phase, volume.mask_seed)
+    return pattern(volume.phase, volume.mask_seed, volume.acquired)
 
 
 def rss_image(kspace: Tensor, crop: tuple[int, int]) -> Tensor:

@@ -136,6 +136,12 @@ class SamplingPattern(ABC):
         """Where ``num_acs`` ACS lines lie in a matrix of ``num_lines``: where fastMRI puts them."""
         return center_lines(num_lines, num_acs)
 
+    @property
+    def folder(self) -> str:
+        """A folder's name for what it undersampled: ``uniform_x8_24``, ``equispaced_x4_0.08``."""
+        kind = type(self).__name__.removesuffix("Sampling").lower()
+        return f"{kind}_x{self.acceleration:g}_{self.center.number:g}"
+
     def to_config(self) -> dict[str, Any]:
         """Class and arguments as plain values, as configs and checkpoints hold them."""
         arguments = {field.name: getattr(self, field.name) for field in fields(self) if field.init}

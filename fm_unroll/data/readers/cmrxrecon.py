@@ -9,6 +9,7 @@ dimensions of size 1, which are the leading ones here: 5 dimensions are [t, z, c
 3 are one slice of one frame. Fewer are refused, because they come from a single coil. Phase encoding is ky.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,6 +56,7 @@ CATEGORIES = {"cine_sax": "Cine", "cine_lax": "Cine", "T1map": "Mapping", "T2map
 SUBJECTS = {"TrainingSet": 120, "ValidationSet": 60, "TestSet": 120}  # of 2023, P001 on
 FULL_NAMES = ("kspace_full", "kspace")
 KSPACE_NAMES = (*FULL_NAMES, "kspace_sub04", "kspace_sub08", "kspace_sub10", "kus")
+SUB_NAME = re.compile(r"kspace_sub\d\d")  # `data undersample` writes other accelerations as well
 KT_SAMPLING = {
     "ktUniform": "k-t sampling of regular lines",
     "ktGaussian": "k-t sampling of random lines",
@@ -164,7 +166,7 @@ class CMRxReconReader(HDF5Reader):
 
     def recognises(self, file: h5py.File) -> bool:
         """Whether the file holds k-space under a name of this layout; ``kspace`` only as MATLAB writes it."""
-        if not {*KSPACE_NAMES[2:], "kspace_full"}.isdisjoint(file):
+        if any(name in ("kspace_full", "kus") or SUB_NAME.fullmatch(name) for name in file):
             return True
         if not isinstance(file.get("kspace", getlink=True), h5py.HardLink):
             return False
@@ -246,7 +248,7 @@ class CMRxReconReader(HDF5Reader):
         place = Place.of(path)
         if any(name.startswith("kspace_single") for name in file):
             raise UnsupportedError(f"{path}: single-coil k-space, which is not supported")
-        dataset = get_kspace(file, KSPACE_NAMES, AXES)
+        dataset = _get_kspace(file)
         frames, slices, coils, phase, readout = (1,) * (5 - dataset.ndim) + dataset.shape
         # the mask of a single frame has nothing to change to, but a radial one is not of lines
         if place.pattern in KT_SAMPLING and (frames > 1 or place.pattern == "ktRadial"):
@@ -264,14 +266,14 @@ class CMRxReconReader(HDF5Reader):
 
     def read(self, file: h5py.File, volume: Volume, slice: int, frame: int) -> Images:
         """One slice of one frame. No reconstruction is stored."""
-        kspace = torch.from_numpy(_read_slice(get_kspace(file, KSPACE_NAMES, AXES), slice, frame))
+        kspace = torch.from_numpy(_read_slice(_get_kspace(file), slice, frame))
         return crop_readout(kspace, volume.readout).numpy(), None
 
     def notes(self, file: h5py.File) -> tuple[str, ...]:
         """What is left of the readout, where it is cropped."""
         if self.readout_crop == 1:
             return ()
-        rows = get_kspace(file, KSPACE_NAMES, AXES).shape[-1]
+        rows = _get_kspace(file).shape[-1]
         return (f"of the readout's field of view the middle {self._kept(rows)} of {rows} rows are read",)
 
     def _kept(self, readout: int) -> int:
@@ -300,6 +302,12 @@ class CMRxReconReader(HDF5Reader):
         if in_file_names(self.sampling):
             return subset / "UnderSample_Task1" / "P001" / f"{contrast}_kus_{self.sampling}.mat"
         return subset / self.sampling / "P001" / f"{contrast}.mat"
+
+
+def _get_kspace(file: h5py.File) -> h5py.Dataset:
+    """The k-space of an open file, at whatever acceleration."""
+    others = [name for name in file if SUB_NAME.fullmatch(name) and name not in KSPACE_NAMES]
+    return get_kspace(file, [*KSPACE_NAMES, *others], AXES)
 
 
 def _read_slice(dataset: h5py.Dataset, slice: int, frame: int) -> NDArray[np.complex64]:

@@ -53,7 +53,7 @@ SUBJECT = re.compile(r"P\d+")
 CENTER = re.compile(r"Center\d+")
 SCAN = re.compile(r"(?P<contrast>\w+?)(?:_kus_(?P<pattern>[A-Za-z]+)(?P<acceleration>\d+))?\.mat")
 FOLDER = re.compile(r"(FullSample|AccFactor\d+|UnderSample|Mask)(_.*)?")  # of a sampling, or of masks
-SAMPLING = re.compile(r"FullSample|AccFactor(04|08|10)|(Uniform|ktUniform|ktGaussian|ktRadial)\d+")
+SAMPLING = re.compile(r"FullSample|AccFactor\d\d|(Uniform|ktUniform|ktGaussian|ktRadial)\d+")
 YEARS = {  # names of folders that one challenge alone has
     "2023": re.compile(r"AccFactor\d+|SingleCoil"),
     "2024": re.compile(r"(UnderSample|Mask)_Task[12]|ImgSnapshot|Aorta|Tagging"),
