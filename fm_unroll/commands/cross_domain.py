@@ -24,6 +24,7 @@ def cross_domain(
     weights: list[Path] | Path | None = None,
     primary: Endpoint | None = None,
     along_training: bool = False,
+    reconstructions: Sequence[str] = (),
     output: Path = Path("results/cross_domain"),
     batch_size: int = 4,
     num_workers: int = 2,
@@ -46,17 +47,20 @@ def cross_domain(
         weights: files of encoder weights that have moved since training; each serves those with its SHA-256.
         primary: the one comparison that the study is about; named once for an output folder, before results.
         along_training: evaluate the saved epochs of each run, not the best; into a folder below the output.
+        reconstructions: NAME=FOLDER of images that another program made of what ``data undersample`` wrote,
+            in folders of the same names; each name is one more arm. See docs/data.md.
         output: folder for records.csv and the pictures.
         batch_size: slices reconstructed at once, all of one volume.
         num_workers: reading processes.
 
     Raises:
-        InputError: something named is not there, or a checkpoint has seen test subjects.
+        InputError: something named is not there, a checkpoint has seen test subjects, or reconstructions
+            are not those of the test volumes.
     """
     files = [weights] if isinstance(weights, Path) else weights or ()
     paths = [checkpoints] if isinstance(checkpoints, str) else checkpoints
     asked = (test_sets, paths, baselines, accelerations, only, centers, matched, files, primary)
-    records = evaluate(Protocol(*asked, along_training), output, batch_size, num_workers)
+    records = evaluate(Protocol(*asked, along_training, reconstructions), output, batch_size, num_workers)
     if records is not None and along_training:
         print(f"{len(records)} rows: {output / ALONG_TRAINING / 'records.csv'}")
     elif records is not None:

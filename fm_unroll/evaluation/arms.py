@@ -8,10 +8,11 @@ from typing import Literal, NamedTuple, Self, TypeAlias
 from fm_unroll.encoders.registry import NOT_STATED, RANDOM, SHUFFLED, encoder_label
 from fm_unroll.methods import PAPER, parts_of
 
-Kind: TypeAlias = Literal["baseline", "prior", "control", "classical"]
+Kind: TypeAlias = Literal["baseline", "prior", "control", "classical", "external"]
 
 LONGEST_FILE_NAME = 16  # of weights, in the names of arms
 GENERAL_NETWORK = "general"  # the one that comes with the package
+EXTERNAL = "external/"  # before the name of reconstructions that were made elsewhere
 AND = " + "  # between the encoders of one network, their weights and their hashes
 
 
@@ -58,7 +59,8 @@ class Arm:
     Arms sort as tables list them.
 
     Attributes:
-        method: name given to ``build_model``, or of a classical method.
+        method: name given to ``build_model``, or of a classical method; ``external/NAME`` of reconstructions
+            that were made elsewhere.
         encoder: name of the frozen encoder; empty without one. Of several, all names with :data:`AND`
             between them.
         weights: of the encoder: ``pretrained``, ``random`` or ``file:NAME``, which may say that the
@@ -113,8 +115,11 @@ class Arm:
     def kind(self) -> Kind:
         """The baseline of its physics, a pretrained encoder as a prior, a control, or a classical method.
 
-        A prior with random or shuffled weights is a control, whatever its method is called.
+        A prior with random or shuffled weights is a control, whatever its method is called. Of what was made
+        elsewhere nothing is known.
         """
+        if self.method.startswith(EXTERNAL):
+            return "external"
         if self._baseline_elsewhere:
             return "baseline"
         if all(weights.startswith((RANDOM, SHUFFLED)) for weights in self.weights.split(AND)):
@@ -122,6 +127,11 @@ class Arm:
         if look := LOOKS.get(self.method):
             return look.kind
         return "prior" if self.encoder else "control"
+
+    @property
+    def of_no_physics(self) -> bool:
+        """Whether it has no network that is known here: it is beside those of every physics."""
+        return self.kind in ("classical", "external")
 
     @property
     def color(self) -> str | None:
@@ -135,6 +145,8 @@ class Arm:
 
         The middle of a long file name is left out; the report's notices give it in full.
         """
+        if self.kind == "external":
+            return f"{self.method.removeprefix(EXTERNAL)} (external)"
         parts = [(_name_label(name), count) for name, count in parts_of(self.method)]
         name = ", ".join(f"{label} x {count}" if count else label for label, count in parts)
         name = U_NET if self._baseline_elsewhere else name
@@ -174,9 +186,9 @@ class Arm:
     def comparable(self, other: Self) -> bool:
         """Whether the two differ in one thing: in physics, or in something else, but not in both.
 
-        Methods without training are compared with all networks.
+        Methods without training, and what was made elsewhere, are compared with all networks.
         """
-        alike = "classical" in (self.kind, other.kind) or self.physics == other.physics
+        alike = self.of_no_physics or other.of_no_physics or self.physics == other.physics
         return alike or self.differs_in_physics(other)
 
     def differs_in_physics(self, other: Self) -> bool:

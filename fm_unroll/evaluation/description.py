@@ -40,7 +40,14 @@ def describe(work: Sequence[tuple[Entrant, Condition]], checkpoints: Sequence[Pa
             for test_set in test_sets
         ],
         "sampling": list(dict.fromkeys(repr(condition.pattern) for _, condition in work)),
-        "baselines": [entrant.arm.method for entrant in entrants if not entrant.sha256],
+        "baselines": [
+            entrant.arm.method for entrant in entrants if not (entrant.sha256 or entrant.elsewhere)
+        ],
+        "reconstructions": {
+            entrant.arm.method: f"{made.folder.absolute()}, {SHA256}{made.sha256}"
+            for entrant in entrants
+            if (made := entrant.elsewhere)
+        },
         "checkpoints": {
             str(paths[entrant.sha256]): f"{entrant.arm}, {SHA256}{entrant.sha256}" for entrant in checkpointed
         },
@@ -68,6 +75,12 @@ def checkpoint_paths(description: Mapping[str, Any]) -> dict[str, Path]:
     """SHA-256 -> where the checkpoint was, of all that a description names."""
     checkpoints: Mapping[str, str] = description.get("checkpoints", {})
     return {text.rpartition(SHA256)[2]: Path(path) for path, text in checkpoints.items()}
+
+
+def folder_of_reconstructions(method: str, description: Mapping[str, Any]) -> Path | None:
+    """Where the images of ``external/NAME`` were, if a description names them."""
+    text: str = description.get("reconstructions", {}).get(method, "")
+    return Path(text.rpartition(f", {SHA256}")[0]) if text else None
 
 
 def settle_endpoint(primary: Endpoint | None, output: Path) -> dict[str, Any] | None:
@@ -101,7 +114,7 @@ def extend(earlier: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, 
     both["test_sets"] = list({test_set["name"]: test_set for test_set in test_sets}.values())
     for name in ("sampling", "baselines"):
         both[name] = list(dict.fromkeys([*earlier.get(name, []), *present[name]]))
-    for name in ("checkpoints", "encoders"):
+    for name in ("checkpoints", "reconstructions", "encoders"):
         both[name] = {**earlier.get(name, {}), **present[name]}
     return both
 
@@ -116,6 +129,9 @@ def limit(description: Mapping[str, Any], records: pd.DataFrame) -> dict[str, An
         "test_sets": [t for t in description["test_sets"] if t["name"] in datasets],
         "baselines": [name for name in description["baselines"] if name in methods],
         "checkpoints": {path: text for path, text in checkpoints if text.rpartition(SHA256)[2] in shas},
+        "reconstructions": {
+            name: text for name, text in description["reconstructions"].items() if name in methods
+        },
         "encoders": {arm: text for arm, text in description["encoders"].items() if arm in arms},
     }
 

@@ -15,7 +15,9 @@ import pandas as pd
 
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation.description import checkpoint_paths, settings_of
+from fm_unroll.evaluation.arms import EXTERNAL
+from fm_unroll.evaluation.description import checkpoint_paths, folder_of_reconstructions, settings_of
+from fm_unroll.evaluation.elsewhere import Elsewhere
 from fm_unroll.evaluation.entrants import Entrant, folder_of, settings_hash
 from fm_unroll.evaluation.parts import Parts
 from fm_unroll.evaluation.records import CONDITION, RUN, TRAINING, VOLUME, columns, read_records, read_text
@@ -96,7 +98,8 @@ class EarlierRows:
             return REPLACED
         settings = self._settings(row.method, bool(row.checkpoint_sha256))
         if row.protocol_version != str(PROTOCOL_VERSION) or row.code != deciding_code(settings):
-            return "made by other code: give the command that made them again"
+            of_files = " of other files or" if row.method.startswith(EXTERNAL) else ""
+            return f"made{of_files} by other code: give the command that made them again"
         folder = folder_of(row.method, row.checkpoint_sha256, settings)
         return self._reason_of_checkpoint(row) or self._reason_of_test_set(row, folder)
 
@@ -142,10 +145,25 @@ class EarlierRows:
         """Hash of a method's settings; empty for a method that is not known here."""
         if (method, trained) not in self._known:
             try:
-                self._known[method, trained] = settings_hash(method, trained)
+                made = method.startswith(EXTERNAL)
+                self._known[method, trained] = (
+                    self._files_hash(method) if made else settings_hash(method, trained)
+                )
             except InputError:
                 self._known[method, trained] = ""
         return self._known[method, trained]
+
+    def _files_hash(self, method: str) -> str:
+        """The settings of what was made elsewhere: the hash of its files, as they are now.
+
+        Raises:
+            InputError: they are gone.
+        """
+        given = {entrant.arm.method: entrant.settings for entrant, _ in self.work}
+        folder = folder_of_reconstructions(method, self._description)
+        if method in given or folder is None:
+            return given.get(method, "")
+        return Elsewhere.below(method.removeprefix(EXTERNAL), folder).sha256
 
     @cached_property
     def _own(self) -> set[tuple[Any, ...]]:

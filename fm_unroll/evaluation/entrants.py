@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy as np
 from torch import nn
 
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation.arms import AND, GENERAL_NETWORK, Arm
+from fm_unroll.evaluation.arms import AND, EXTERNAL, GENERAL_NETWORK, Arm
+from fm_unroll.evaluation.elsewhere import Elsewhere
 from fm_unroll.files import file_sha256
 from fm_unroll.methods import PAPER, folder_name
 from fm_unroll.models.checkpoints import load_network, read_checkpoint
@@ -44,6 +46,8 @@ class Entrant:
         settings: hash of a classical method's source and parameters, or of a trained denoiser's source.
         encoder_sha256: of the frozen encoders' weights; empty without one.
         seen: whom it was trained and selected on, in each of its data sets; empty for classical methods.
+        elsewhere: its images, where these were made elsewhere. Everything else of it is as of classical
+            methods; its settings are the hash of the files.
     """
 
     arm: Arm
@@ -60,6 +64,7 @@ class Entrant:
     settings: str = ""
     encoder_sha256: str = ""
     seen: tuple[Seen, ...] = ()
+    elsewhere: Elsewhere | None = None
 
     @property
     def trained_on_synthetic(self) -> bool:
@@ -132,6 +137,25 @@ def baseline(name: str) -> Entrant:
         return replace(trained(GENERAL), arm=Arm(GENERAL_NETWORK))
     settings = settings_hash(name, trained=False)
     return Entrant(Arm(name), CLASSICAL[name], settings=settings)
+
+
+def made_elsewhere(texts: Sequence[str]) -> list[Entrant]:
+    """Folders of reconstructions, each as one entrant.
+
+    Args:
+        texts: ``NAME=FOLDER`` of each.
+
+    Raises:
+        InputError: two have one name, or see :meth:`Elsewhere.of`.
+    """
+    found = [Elsewhere.of(text) for text in texts]
+    for first, second in combinations(found, 2):
+        if first.name == second.name:
+            raise InputError(f"--reconstructions: {first.folder} and {second.folder} are both {first.name}")
+    return [
+        Entrant(Arm(EXTERNAL + each.name), nn.Identity, settings=each.sha256, elsewhere=each)
+        for each in found
+    ]
 
 
 def trained(path: Path, weights: Path | None = None, without: Sequence[str] = ()) -> Entrant:

@@ -1,6 +1,6 @@
 """The cross-domain evaluation: every method on every anatomy, centre and acceleration, one row per slice."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,16 @@ from fm_unroll.errors import InputError
 from fm_unroll.evaluation.along_training import ALONG_TRAINING
 from fm_unroll.evaluation.description import describe, learned_priors, settle_endpoint
 from fm_unroll.evaluation.earlier import EarlierRows
+from fm_unroll.evaluation.elsewhere import Elsewhere
 from fm_unroll.evaluation.endpoint import Endpoint
-from fm_unroll.evaluation.entrants import Entrant, baseline, refuse_twins, saved_epoch, trained
+from fm_unroll.evaluation.entrants import (
+    Entrant,
+    baseline,
+    made_elsewhere,
+    refuse_twins,
+    saved_epoch,
+    trained,
+)
 from fm_unroll.evaluation.metric_table import measures, obstacles
 from fm_unroll.evaluation.parts import Parts
 from fm_unroll.evaluation.run import Run, Share, Stopwatch
@@ -43,6 +51,8 @@ class Protocol:
             encoder has its SHA-256.
         primary: the one comparison that the study is about, if one is named.
         along_training: whether checkpoints are those of all saved epochs, not one for each training.
+        reconstructions: ``NAME=FOLDER`` of images that were made elsewhere, see
+            :mod:`fm_unroll.evaluation.elsewhere`.
     """
 
     test_sets: list[TestSet]
@@ -55,6 +65,7 @@ class Protocol:
     weights: Sequence[Path] = ()
     primary: Endpoint | None = None
     along_training: bool = False
+    reconstructions: Sequence[str] = ()
 
     def paths(self) -> list[Path]:
         """The files of the checkpoints."""
@@ -63,14 +74,15 @@ class Protocol:
         return find_checkpoints(self.checkpoints)
 
     def entrants(self, paths: Sequence[Path]) -> list[Entrant]:
-        """What takes part: methods without training, and the checkpoints in some files.
+        """What takes part: methods without training, what was made elsewhere, and checkpoints in some files.
 
         Raises:
             InputError: one is not there or cannot be used, or two checkpoints are of one training.
         """
         moved = find_moved_weights(paths, self.weights)
         read = saved_epoch if self.along_training else trained
-        found = [*map(baseline, self.baselines), *(read(path, moved.get(path)) for path in paths)]
+        found = [*map(baseline, self.baselines), *made_elsewhere(self.reconstructions)]
+        found += [read(path, moved.get(path)) for path in paths]
         refuse_twins(found, self.along_training)
         return found
 
@@ -79,7 +91,7 @@ class Protocol:
 
         Raises:
             InputError: a test set or center that is not there, a test set without subjects, an entrant that
-                has seen test subjects, or nothing to do.
+                has seen test subjects, reconstructions that cannot be scored, or nothing to do.
         """
         chosen = choose_test_sets(self.test_sets, self.only)
         for test_set in chosen:
@@ -92,10 +104,13 @@ class Protocol:
             (entrant, condition)
             for entrant in entrants
             for condition in conditions
-            if not self.matched
-            or not entrant.seen
-            or entrant.train_acceleration(acceleration := condition.pattern.acceleration) == acceleration
+            if applies(entrant, condition, self.matched)
         ]
+        for entrant in entrants:
+            if entrant.elsewhere:
+                require_images(
+                    entrant.elsewhere, [own for other, own in work if other is entrant], conditions
+                )
         if not work:
             raise InputError(
                 "nothing to evaluate: give --baselines, checkpoints of these --accelerations,"
@@ -111,6 +126,52 @@ class Protocol:
         if not self.along_training:
             facts["primary"] = settle_endpoint(self.primary, output)
         return facts
+
+
+def applies(entrant: Entrant, condition: Condition, matched: bool) -> bool:
+    """Whether an entrant is evaluated at a condition.
+
+    Args:
+        entrant: the entrant.
+        condition: the condition.
+        matched: whether checkpoints are evaluated only at accelerations that they were trained for.
+    """
+    if entrant.elsewhere:
+        return entrant.elsewhere.holds(condition.pattern, condition.test_set.data.volumes("test"))
+    acceleration = condition.pattern.acceleration
+    return not matched or not entrant.seen or entrant.train_acceleration(acceleration) == acceleration
+
+
+def require_images(made: Elsewhere, own: Sequence[Condition], conditions: Sequence[Condition]) -> None:
+    """Refuse reconstructions that were made elsewhere, if one is missing or cannot be scored.
+
+    Args:
+        made: the folder.
+        own: the conditions for which it has any.
+        conditions: all.
+
+    Raises:
+        InputError: it has none, a file stands for volumes of two data sets, or see :meth:`Elsewhere.require`.
+    """
+    if not own:
+        expected = ", ".join(dict.fromkeys(condition.pattern.folder for condition in conditions))
+        raise InputError(
+            f"{made.folder}: holds no test volume of these conditions; its folders are "
+            f"{', '.join(made.files)}, expected some of {expected}"
+        )
+    roots: dict[tuple[str, str], Path] = {}
+    for condition in own:
+        data = condition.test_set.data
+        for volume in data.volumes("test"):
+            if (root := roots.setdefault((condition.pattern.folder, volume.name), data.root)) != data.root:
+                raise InputError(
+                    f"{made.folder}: {volume.name} may be of {root} or of {data.root}: evaluate one of the "
+                    "two, by --only"
+                )
+    test_sets = {id(condition.test_set): condition.test_set for condition in own}
+    for key, test_set in test_sets.items():
+        patterns = [condition.pattern for condition in own if id(condition.test_set) == key]
+        made.require(test_set.data, patterns)
 
 
 def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int) -> pd.DataFrame | None:
@@ -144,6 +205,8 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
     absent = obstacles()
     parts = Parts(output, tuple(each for each in measures() if absent.keys().isdisjoint(each.columns)))
     if share.leads:
+        for line in without_images(work):
+            print(line)
         announce(absent, EarlierRows(parts, protocol.test_sets, work, protocol.along_training))
     facts = provenance() | {"protocol": protocol.facts(work, paths, output), "left_out": absent}
     stopwatch = Stopwatch(output / "provenance.json", facts)
@@ -163,6 +226,15 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
     write_json(priors, learned_priors(entrants, records, read_json(priors)))
     stopwatch.save(records)
     return records
+
+
+def without_images(work: Sequence[tuple[Entrant, Condition]]) -> Iterator[str]:
+    """One line for each folder of reconstructions that has none for some of the conditions."""
+    conditions = {id(condition): condition for _, condition in work}
+    for entrant in dict.fromkeys(entrant for entrant, _ in work if entrant.elsewhere):
+        own = {id(condition) for other, condition in work if other is entrant}
+        if lacking := [str(condition.folder) for key, condition in conditions.items() if key not in own]:
+            yield f"{entrant.arm.label}: has nothing for {', '.join(lacking)}"
 
 
 def announce(absent: Mapping[str, str], earlier: EarlierRows) -> None:

@@ -46,7 +46,8 @@ class SliceRecord:
     Attributes:
         protocol_version: version of the evaluation protocol; versions are never mixed.
         method: name given to ``build_model`` (``varnet``, ``clip``, ...) or a classical method
-            (``zero_filled``, ``cg_sense``, ``wavelet``).
+            (``zero_filled``, ``cg_sense``, ``wavelet``); ``external/NAME``: reconstructions of NAME, made
+            elsewhere. Of these nothing is known but the images: what follows is as of untrained methods.
         train_acceleration: nominal acceleration the model was trained for; of a model for a range the one in
             it that is nearest to the tested one; NaN for untrained methods.
         seed: seed of the training (an integer); NaN for untrained methods.

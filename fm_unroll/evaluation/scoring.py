@@ -173,8 +173,12 @@ class Scorer:
 
     def reconstruct(self, full: KSpaceBatch) -> tuple[KSpaceBatch, Tensor]:
         """Undersample some fully sampled slices and reconstruct them: float32, ``(batch, *crop)``."""
-        batch = accelerate(full.to(self.device), self.condition.pattern)
-        return batch, reconstruct(self.network, batch)
+        pattern, made = self.condition.pattern, self.entrant.elsewhere
+        batch = accelerate(full.to(self.device), pattern)
+        if made is None:
+            return batch, reconstruct(self.network, batch)
+        (volume,) = (v for v in self.condition.test_set.data.volumes("test") if v.name == batch.volume[0])
+        return batch, made.images(batch, pattern, volume).to(self.device)
 
     def _measured(
         self, measure: Measure, images: Tensor, target: Tensor, data_range: Tensor

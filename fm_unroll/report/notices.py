@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from fm_unroll.evaluation.arms import AND, Arm
+from fm_unroll.evaluation.arms import AND, EXTERNAL, Arm
 from fm_unroll.evaluation.records import CONDITION
 from fm_unroll.methods import PAPER
 from fm_unroll.report.formats import MISSING
@@ -62,6 +62,12 @@ def _notices_of_training(records: pd.DataFrame) -> Iterator[str]:
             else f"weights from the file {weights.removeprefix('file:')}, not the published pretrained ones"
         )
         yield f"{', '.join(_labels(pd.concat(groups)))}: the frozen encoder carries {kind}."
+    made_elsewhere = sorted(name for name in set(records.method) if name.startswith(EXTERNAL))
+    for name in made_elsewhere:
+        yield (
+            f"Reconstructions of {name.removeprefix(EXTERNAL)}, made elsewhere: seeds and training are not"
+            " known, nor whether it has seen these subjects."
+        )
     if records.trained_on_synthetic.any():
         yield f"Trained on phantoms: {', '.join(_labels(records[records.trained_on_synthetic]))}."
 

@@ -151,28 +151,33 @@ def arrange_rows(axis: Axes, arms: Sequence[Arm], named: bool) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(3))
 
 
+LINES = {"classical": ":", "external": "-."}
+
+
 def line_styles(arms: Iterable[Arm]) -> dict[Arm, dict[str, Any]]:
     """A line style for every arm: dotted without training, dashed for controls and unpublished weights.
+
+    What was made elsewhere has dots and dashes.
 
     Colours tell methods apart. So do markers, unless there are networks of several physics: these they tell
     apart then.
     """
     arms = sorted(set(arms))
     others = list(dict.fromkeys(arm.of_any_training for arm in arms if arm.color is None))
-    several = len({arm.physics for arm in arms if arm.kind != "classical"}) > 1
+    several = len({arm.physics for arm in arms if not arm.of_no_physics}) > 1
     styles = {}
     for arm in arms:
         if arm.color is None:
             color, marker = SPARE[others.index(arm.of_any_training) % len(SPARE)]
         else:
             color, marker = arm.color, LOOKS[arm.method].marker
-        if several and arm.kind != "classical":
+        if several and not arm.of_no_physics:
             marker = physics_marker(arm.physics)
         dashed = arm.kind == "control" or not arm.usual_weights
         styles[arm] = {
             "color": color,
             "marker": marker,
-            "linestyle": ":" if arm.kind == "classical" else "--" if dashed else "-",
+            "linestyle": LINES.get(arm.kind) or ("--" if dashed else "-"),
             "label": arm.label,
         }
     return styles

@@ -1,0 +1,246 @@
+"""Reconstructions that were made elsewhere: where their files are, whether they can be scored, their images.
+
+They lie in a folder for each sampling, as ``data undersample`` names them, in whatever tree below it::
+
+    RESULTS/equispaced_x4_0.08/multicoil_val/file1000001.h5
+    RESULTS/uniform_x8_24/P001/cine_sax.mat
+
+A file belongs to the volume in whose name its path ends. Before anything is scored, every file is read and
+compared with the target of its scan, because images that are turned, in other units or of another scan would
+be scored as bad ones.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from fm_unroll.data.dataset import Identity, file_identity
+from fm_unroll.data.examination import TURNS, fit
+from fm_unroll.data.modules import KSpaceData
+from fm_unroll.data.sample import KSpaceBatch
+from fm_unroll.data.undersampling import target_image
+from fm_unroll.data.volume import Volume
+from fm_unroll.errors import InputError
+from fm_unroll.files import at_home, file_sha256, files_below
+from fm_unroll.physics import SamplingPattern
+from fm_unroll.provenance import source_sha256
+from fm_unroll.reconstruction.stored import FORMATS, read_images
+
+NAME = re.compile(r"\w[\w.-]{0,39}")
+LARGEST_FACTOR = 2  # between images and their targets; zero-filled ones are a little too dark
+LEAST_CORRELATION = 0.5  # zero-filled images have more
+CLEARLY = 0.9  # of what is left of the correlation, where images are taken for turned ones
+SHOWN = 3  # of the volumes that cannot be scored
+
+SHIFTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "shifted by half of the rows": lambda image: image.roll(image.shape[0] // 2, 0),
+    "shifted by half of the columns": lambda image: image.roll(image.shape[1] // 2, 1),
+    "shifted by half of the rows and columns": lambda image: image.roll(
+        (image.shape[0] // 2, image.shape[1] // 2), (0, 1)
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A folder of reconstructions.
+
+    Attributes:
+        name: as tables print it.
+        folder: holds a folder for each sampling.
+        files: by sampling, every file.
+        identities: by which it is noticed that a file is changed.
+        sha256: of all files and their places, and of the code that reads them.
+    """
+
+    name: str
+    folder: Path
+    files: dict[str, list[Path]] = field(repr=False, hash=False)
+    identities: dict[Path, Identity] = field(repr=False, hash=False)
+    sha256: str
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Find the files of ``NAME=FOLDER``.
+
+        Raises:
+            InputError: the text is not so, or see :meth:`below`.
+        """
+        name, equals, folder = text.partition("=")
+        if not equals or not NAME.fullmatch(name) or not folder:
+            raise InputError(
+                f"--reconstructions {text}: give NAME=FOLDER, a name of letters, digits, '.', '_' and '-'"
+            )
+        return cls.below(name, at_home(folder))
+
+    @classmethod
+    def below(cls, name: str, folder: Path) -> Self:
+        """Find the files in a folder.
+
+        Raises:
+            InputError: there is no such folder, or it holds no reconstruction.
+        """
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; --reconstructions takes NAME=FOLDER")
+        paths = sorted(path for path in files_below(folder, tuple(FORMATS)) if path.parent != folder)
+        if not paths:
+            raise InputError(
+                f"{folder}: holds no reconstructions; expected files such as {folder}/equispaced_x4_0.08/"
+                f"file1000001.h5, ending in {', '.join(FORMATS)}"
+            )
+        digest = hashlib.sha256(source_sha256("fm_unroll.reconstruction.stored", __name__).encode())
+        files: dict[str, list[Path]] = {}
+        for path in tqdm(paths, desc=f"files of {name}", unit="file", delay=1):
+            place = path.relative_to(folder)
+            digest.update(f"{place.as_posix()}\n{file_sha256(path)}\n".encode())
+            files.setdefault(place.parts[0], []).append(path)
+        return cls(name, folder, files, {path: file_identity(path) for path in paths}, digest.hexdigest())
+
+    def find(self, pattern: SamplingPattern, volume: Volume) -> Path | None:
+        """The file of a volume under a sampling; None if there is none.
+
+        Raises:
+            InputError: there are several.
+        """
+        found = self._by_end.get((pattern.folder, volume.name), [])
+        if len(found) > 1:
+            raise InputError(f"{found[0]} and {found[1]} are both of {volume.name}: keep one of them")
+        return found[0] if found else None
+
+    @cached_property
+    def _by_end(self) -> dict[tuple[str, str], list[Path]]:
+        """The files by sampling and every end of their paths without suffix."""
+        ends: dict[tuple[str, str], list[Path]] = {}
+        for sampling, paths in self.files.items():
+            for path in paths:
+                parts = path.relative_to(self.folder / sampling).with_suffix("").parts
+                for start in range(len(parts)):
+                    ends.setdefault((sampling, "/".join(parts[start:])), []).append(path)
+        return ends
+
+    def holds(self, pattern: SamplingPattern, volumes: Sequence[Volume]) -> bool:
+        """Whether it has a file for any of some volumes under a sampling."""
+        return any((pattern.folder, volume.name) in self._by_end for volume in volumes)
+
+    def images(self, batch: KSpaceBatch, pattern: SamplingPattern, volume: Volume) -> Tensor:
+        """The images of some slices of one volume: float32, ``(batch, *crop)``.
+
+        Raises:
+            InputError: the file is not there any more, has changed, or cannot be read.
+        """
+        path = self.find(pattern, volume)
+        if path is None or file_identity(path) != self.identities[path]:
+            raise InputError(f"{self.folder}: {volume.name} changed while it was in use; start again")
+        return _images(path, volume)[batch.frame, batch.slice]
+
+    def require(self, data: KSpaceData, patterns: Sequence[SamplingPattern]) -> None:
+        """Refuse reconstructions of which one is missing or cannot be scored.
+
+        Args:
+            data: the data set, whose test volumes are meant.
+            patterns: the samplings.
+
+        Raises:
+            InputError: there are such; the first few are named.
+        """
+        faults: list[str] = []
+        volumes = data.volumes("test")
+        for volume in tqdm(volumes, desc=f"check {self.name}", unit="volume", delay=1):
+            targets = {(frame, slice_): target for frame, slice_, target in some_targets(data, volume)}
+            for pattern in patterns:
+                try:
+                    self._require(volume, pattern, targets)
+                except InputError as error:
+                    faults.append(str(error))
+        if faults:
+            more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+            number = f"{len(faults)} of {len(volumes) * len(patterns)} volumes"
+            raise InputError(
+                f"--reconstructions {self.name}: {number} cannot be scored: {'; '.join(faults[:SHOWN])}{more}"
+            )
+
+    def _require(
+        self, volume: Volume, pattern: SamplingPattern, targets: dict[tuple[int, int], Tensor]
+    ) -> None:
+        path = self.find(pattern, volume)
+        if path is None:
+            raise InputError(f"{self.folder / pattern.folder}: no {volume.name}{{{','.join(FORMATS)}}}")
+        if fault := fault_of(_images(path, volume), targets):
+            raise InputError(f"{path}: {fault}")
+
+
+@lru_cache(maxsize=1)
+def _images(path: Path, volume: Volume) -> Tensor:
+    """The images of the latest file: float32, ``(frame, slice, *crop)``."""
+    return torch.from_numpy(read_images(path, volume))
+
+
+def some_targets(data: KSpaceData, volume: Volume) -> Iterator[tuple[int, int, Tensor]]:
+    """Frame, slice and target of the first, the middle and the last image of a volume."""
+    slices = data.slices([volume])
+    for item in sorted({0, len(slices) // 2, len(slices) - 1}):
+        sample = slices[item]
+        yield sample.frame, sample.slice, target_image(sample)
+
+
+def fault_of(images: Tensor, targets: dict[tuple[int, int], Tensor]) -> str:
+    """Why reconstructions cannot be those of some targets, and what to do; empty where they can.
+
+    Args:
+        images: float32, ``(frame, slice, row, column)``.
+        targets: by frame and slice, float32 ``(row, column)``.
+    """
+    true = torch.stack(list(targets.values()))
+    mine = torch.stack([images[place] for place in targets])
+    own = correlation(mine, true)
+    if not own > -1:  # NaN: of a constant
+        return "is the same everywhere"
+    others = {
+        name: correlation(mine, torch.stack([turn(target) for target in true]))
+        for name, turn in (TURNS | SHIFTS).items()
+        if turn(true[0]).shape == true[0].shape
+    }
+    for name, order in orders(images).items():
+        others[name] = correlation(torch.stack([order[place] for place in targets]), true)
+    name = max(others, key=lambda name: others[name])
+    if 1 - others[name] < CLEARLY * (1 - own):
+        return (
+            f"looks {name} (correlation with the target {others[name]:.2f}, as it is {own:.2f}): rows run "
+            "along the readout, columns along phase encoding, as in k-space"
+        )
+    if own < LEAST_CORRELATION:
+        return (
+            f"is not this scan, by its correlation with the target ({own:.2f}); give the one of this volume"
+        )
+    factor, _ = fit(mine.double(), true.double())
+    if not 1 / LARGEST_FACTOR <= factor <= LARGEST_FACTOR:
+        return (
+            f"is {factor:.3g} times its target: give images in the units of the root-sum-of-squares of the "
+            "coil images, by an orthonormal Fourier transform"
+        )
+    return ""
+
+
+def orders(images: Tensor) -> dict[str, Tensor]:
+    """The same images with slices and frames in other orders."""
+    frames, slices = images.shape[:2]
+    found = {"with its slices backwards": images.flip(1)} if slices > 1 else {}
+    if frames > 1:
+        found["with its frames backwards"] = images.flip(0)
+    if frames == slices > 1:
+        found["with slices and frames exchanged"] = images.swapaxes(0, 1)
+    return found
+
+
+def correlation(images: Tensor, others: Tensor) -> float:
+    """Pearson's correlation over all pixels of some images; NaN where one of the two is constant."""
+    pair = torch.stack([images.flatten(), others.flatten()]).double()
+    return float(torch.corrcoef(pair)[0, 1])
