@@ -31,38 +31,34 @@ def cross_domain(
 ) -> None:
     """Evaluate every method on every test set, centre and acceleration; write one row per slice.
 
-    The same command goes on where it was interrupted. Rows that earlier commands left in the output folder
-    stay; those that no longer hold are left out, and named. ``torchrun --nproc-per-node N -m fm_unroll
-    cross-domain ...`` shares the volumes between N processes, one GPU each where there are GPUs.
+    The same command goes on where it was interrupted; rows of earlier commands stay, as far as they hold.
+    ``torchrun --nproc-per-node N -m fm_unroll cross-domain ...`` shares volumes between N processes or GPUs.
 
     Args:
         test_sets: data sets and how their centre is sampled.
         checkpoints: paths or patterns; by default those of all runs below ``runs``, or the demo's.
-        baselines: what needs no checkpoint: zero_filled, cg_sense, wavelet, and general, the network that
-            comes with the package.
+        baselines: what needs no checkpoint: zero_filled, cg_sense, wavelet, general (the package's network).
         accelerations: nominal accelerations of the masks.
         only: evaluate these test sets alone, by name or anatomy.
         centers: evaluate these centers alone: numbers as in the test sets.
         matched: evaluate a checkpoint only where it was trained for the acceleration, as the paper does.
         weights: files of encoder weights that have moved since training; each serves those with its SHA-256.
         primary: the one comparison that the study is about; named once for an output folder, before results.
-        along_training: evaluate the saved epochs of each run, not the best; into a folder below the output.
-        reconstructions: NAME=FOLDER of images that another program made of what ``data undersample`` wrote,
-            in folders of the same names; each name is one more arm. See docs/data.md.
+        along_training: evaluate the saved epochs of each run, not the best; below the output folder.
+        reconstructions: NAME=FOLDER of another program's images of what ``data undersample`` wrote.
         output: folder for records.csv and the pictures.
         batch_size: slices reconstructed at once, all of one volume.
         num_workers: reading processes.
 
     Raises:
-        InputError: something named is not there, a checkpoint has seen test subjects, or reconstructions
-            are not those of the test volumes.
+        InputError: something named is not there or does not fit, or a checkpoint has seen test subjects.
     """
     files = [weights] if isinstance(weights, Path) else weights or ()
     paths = [checkpoints] if isinstance(checkpoints, str) else checkpoints
     asked = (test_sets, paths, baselines, accelerations, only, centers, matched, files, primary)
     records = evaluate(Protocol(*asked, along_training, reconstructions), output, batch_size, num_workers)
-    if records is not None and along_training:
-        print(f"{len(records)} rows: {output / ALONG_TRAINING / 'records.csv'}")
-    elif records is not None:
-        print(summary(main_means(records)))
-        print(f"{len(records)} rows: {output / 'records.csv'}")
+    if records is not None:
+        if not along_training:
+            print(summary(main_means(records)))
+        folder = output / ALONG_TRAINING if along_training else output
+        print(f"{len(records)} rows: {folder / 'records.csv'}")

@@ -205,8 +205,6 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
     absent = obstacles()
     parts = Parts(output, tuple(each for each in measures() if absent.keys().isdisjoint(each.columns)))
     if share.leads:
-        for line in without_images(work):
-            print(line)
         announce(absent, EarlierRows(parts, protocol.test_sets, work, protocol.along_training))
     facts = provenance() | {"protocol": protocol.facts(work, paths, output), "left_out": absent}
     stopwatch = Stopwatch(output / "provenance.json", facts)
@@ -238,7 +236,9 @@ def without_images(work: Sequence[tuple[Entrant, Condition]]) -> Iterator[str]:
 
 
 def announce(absent: Mapping[str, str], earlier: EarlierRows) -> None:
-    """Say which metrics and which rows of earlier commands are left out, and how many rows stay."""
+    """Say which metrics, conditions and rows of earlier commands are left out, and how many rows stay."""
+    for line in without_images(earlier.work):
+        print(line)
     for name, reason in absent.items():
         print(f"{name} is left out: {reason}")
     kept, left_out = earlier.standing()
