@@ -24,6 +24,7 @@ from fm_unroll.report import (
     figures,
     mean_tables,
     notices,
+    overview,
     panels,
     pictures,
     published,
@@ -180,11 +181,17 @@ def _tables(analysis: Analysis, sizes: Mapping[str, str]) -> dict[str, list[Tabl
 
 
 def _drawings(analysis: Analysis, shown: Shown, priors: dict[Arm, Prior]) -> Iterator[Drawing]:
+    classical = selection.best_classical(analysis.means)
+    if first_shown := overview.overview_slices(shown.typical):
+        places = [item.place for _, item in first_shown]
+        names = ", ".join(dict.fromkeys(place.anatomy for place in places))
+        caption = f"{names}: targets, and of every method the framed part and its error"
+        figure = overview.overview(first_shown, classical.get(places[0].condition))
+        yield Drawing("overview", "overview", figure, caption, [item.synthetic for _, item in first_shown])
     for metric in metrics_of("main"):
         yield from _curves(analysis, metric)
     yield from _subjects(analysis)
     yield from _survival(analysis)
-    classical = selection.best_classical(analysis.means)
     for arm, item in shown.typical:
         place = item.place
         where = (place.anatomy, place.dataset, place.center, f"x{place.acceleration:g}")

@@ -14,7 +14,7 @@ from fake_records import arm, fake_records, write_run
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.records import read_records
 from fm_unroll.evaluation.selection import best_classical, extremes, shown_runs
-from fm_unroll.report import figures, panels, pictures
+from fm_unroll.report import figures, panels, pictures, sheet
 from fm_unroll.report.analysis import analyse
 from fm_unroll.report.formats import MINUS, MISSING
 from fm_unroll.report.sentences import SYNTHETIC
@@ -276,7 +276,7 @@ def test_the_zoomed_box_is_where_reconstructions_disagree(slices):
     item = slices[0]
     images = {name: item.target.copy() for name in item.images}
     images[arm("clip")][60:70, 20:30] += 1
-    row, column, side = panels._detail_box(replace(item, images=images))
+    row, column, side = sheet.detail_box(replace(item, images=images))
     assert row <= 60 and row + side >= 70 and column <= 20 and column + side >= 30
 
 

@@ -36,6 +36,7 @@ def test_everything_is_written(made):
     assert {"comparison_ssim_to_random_knee_Phantom_knee.csv", "challenge_knee_Phantom_knee.csv"} <= names
     pictures = {path.stem for path in (made / "figures").glob("*.pdf")}
     assert {"regime_map_ssim", "degradation_ssim", "difference_ssim", "extreme_cases_1", "priors"} <= pictures
+    assert "overview" in pictures
     assert {"subjects_ssim_knee_Phantom_knee", "subjects_ssim_cardiac_Phantom_heart"} <= pictures
     assert "panel_knee_Phantom_knee_0.04_x10" in pictures and pictures == {
         path.stem for path in (made / "figures").glob("*.png")

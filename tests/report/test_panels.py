@@ -7,7 +7,7 @@ import pytest
 
 from fake_records import arm
 from fm_unroll.evaluation.selection import Extreme, Place
-from fm_unroll.report import panels
+from fm_unroll.report import panels, sheet
 from fm_unroll.report.pictures import StoredSlice
 
 PLACE = Place("Phantom knee", "knee", "0.08", 8.0, "K000", "K000/a", 3, 0)
@@ -62,7 +62,7 @@ def in_words(axis) -> str:
     ],
 )
 def test_the_detail_is_where_networks_miss_the_target(shape, box):
-    assert panels._detail_box(differing(shape, box)) == box
+    assert sheet.detail_box(differing(shape, box)) == box
 
 
 def test_frames_are_where_the_details_are_from():
