@@ -59,6 +59,14 @@ def test_maps_are_the_true_ones_up_to_a_common_phase():
     assert agreement.min() > 0.99 and agreement.mean() > 0.999
 
 
+@pytest.mark.parametrize("acs_lines, agreement", [(3, 0.999), (5, 0.9995), (8, 0.9995)])
+def test_few_acs_lines_give_maps_close_to_the_true_ones(acs_lines, agreement):
+    scan = disc_scan(acs_lines=acs_lines)
+    estimated = estimate_sensitivities(scan.kspace, locate_acs(scan.mask, scan.num_acs))
+    found = (estimated.conj() * scan.maps).sum(1).abs()[scan.image.abs() > 0]
+    assert found.mean() > agreement
+
+
 def test_maps_have_a_phase_of_their_own_that_no_order_of_coils_and_no_device_decides():
     scan = disc_scan()
     acs = locate_acs(scan.mask, scan.num_acs)
