@@ -32,7 +32,7 @@ for a real head of 13 coils at 64 x 64 and simulated scans of 4 to 32 coils at 4
     4 coils      -0.8, 2.5   -0.5, 4.5   4.0, 4.7
     8 coils      -1.5, 5.0   0.1, 4.6    3.3, 4.8
     16 coils     6.0, 6.9    4.7, 5.4    7.8, 7.0
-    32 coils     -1.0, 6.3   -0.6, 6.7
+    32 coils     -1.0, 6.3   -0.6, 6.7   5.7, 6.6
     ===========  ==========  ==========  ==========
 
 The maps are *not* cut off where the eigenvalue is below 1, as is often done: with few ACS lines that
