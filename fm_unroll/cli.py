@@ -37,6 +37,10 @@ VERBS: dict[str, tuple[str | dict[str, str], str]] = {
         },
         "list, fetch and verify the frozen vision encoders",
     ),
+    "weights": (
+        {"import": "fm_unroll.commands.weights:import_"},
+        "turn published weights into a checkpoint: import fastmri FILE",
+    ),
     "summary": (
         "fm_unroll.commands.summary:summary",
         "parameters of a config's network, trainable and frozen",

@@ -12,7 +12,16 @@ from fm_unroll.data.index import Index, build_index, measure_maxima, require_siz
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.fastmri import FastMRIReader, split_by_folder
 from fm_unroll.data.readers.reader import Reader
-from fm_unroll.data.refusals import SCORING, Stage, Verb, refuse_nameless, require_parts, warn_of
+from fm_unroll.data.refusals import (
+    SCORING,
+    USES,
+    Stage,
+    Verb,
+    refuse_nameless,
+    refuse_seen_parts,
+    require_parts,
+    warn_of,
+)
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.training_data import DEFAULTS, TrainingData
 from fm_unroll.data.undersampling import undersample
@@ -159,6 +168,9 @@ class KSpaceData(TrainingData, ABC):
         self.population = population
         runs = {seen.name: seen.split for seen in networks}
         self.division = self.splitting.settle(subjects, runs, self.published(index))
+        if self.verb in SCORING:
+            scored = {subject for part in USES[self.verb] for subject in self.division.parts[part]}
+            refuse_seen_parts(index, self.reader, self.networks, population, scored)
         if self.verb is not None:
             require_parts(index, self.division, self.verb)
 

@@ -1,6 +1,6 @@
 """What a verb cannot work on is refused before anything is measured, and what is unusual is named once."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 from lightning.pytorch.utilities import rank_zero_warn
@@ -49,11 +49,44 @@ def refuse_nameless(
     """
     nameless = [volume for volume in index.volumes if not reader.names_subject(volume)]
     for seen in networks:
-        for volume in nameless if seen.population.may_be(population) else ():
+        # whoever may have seen everybody is asked for the part, by refuse_seen_parts
+        told = seen.all_but is None and seen.population.may_be(population)
+        for volume in nameless if told else ():
             if volume.subject not in seen.split.subjects:
                 raise InputError(
                     f"{index.root / volume.path} does not say whose it is, and {seen.name} was trained on "
                     f"subjects of {seen.population}: if they are others, name these by data.release"
+                )
+
+
+def refuse_seen_parts(
+    index: Index,
+    reader: Reader[Any],
+    networks: Sequence[Seen],
+    population: Population,
+    subjects: Collection[str],
+) -> None:
+    """Refuse to score subjects of a part of a data set of which a network may have seen everybody.
+
+    Args:
+        index: the data set.
+        reader: its layout.
+        networks: those that are applied to it.
+        population: where its subjects come from.
+        subjects: those that are to be scored.
+
+    Raises:
+        InputError: there is one, in a part that the network saw or that nothing names.
+    """
+    scored = [volume for volume in index.volumes if volume.subject in subjects]
+    for seen in networks:
+        for volume in scored:
+            path = (index.root / volume.path).absolute()
+            if seen.may_hold(reader.part_of(path), population):
+                raise InputError(
+                    f"{path}: {seen.name} may have been trained on it, as on all of {seen.population} but "
+                    f"{', '.join(seen.all_but or ()) or 'nothing'}: score it on those folders or on other "
+                    "data alone, or leave it out here"
                 )
 
 

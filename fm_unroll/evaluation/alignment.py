@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fm_unroll.evaluation.arms import GENERAL_NETWORK, Arm
+from fm_unroll.evaluation.arms import GENERAL_NETWORK, IMPORTED, Arm
 from fm_unroll.evaluation.inference import Floats
 from fm_unroll.evaluation.metric_table import METRICS
 from fm_unroll.evaluation.records import ANATOMIES, CONDITION, VOLUME
@@ -127,9 +127,9 @@ def of_nearest_training(rows: pd.DataFrame, acceleration: float) -> pd.DataFrame
 
 
 def _at_any_acceleration(rows: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which rows are without training, or of the general network: it must not keep others off the tables."""
-    general = [arm.method == GENERAL_NETWORK for arm in rows.arm]
-    found: NDArray[np.bool_] = rows.train_acceleration.isna().to_numpy() | np.array(general, bool)
+    """Which rows are without training, or of one that is not ours: it must not keep others off the tables."""
+    not_ours = [arm.method == GENERAL_NETWORK or arm.method.startswith(IMPORTED) for arm in rows.arm]
+    found: NDArray[np.bool_] = rows.train_acceleration.isna().to_numpy() | np.array(not_ours, bool)
     return found
 
 

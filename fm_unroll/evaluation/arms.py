@@ -13,6 +13,7 @@ Kind: TypeAlias = Literal["baseline", "prior", "control", "classical", "external
 LONGEST_FILE_NAME = 16  # of weights, in the names of arms
 GENERAL_NETWORK = "general"  # the one that comes with the package
 EXTERNAL = "external/"  # before the name of reconstructions that were made elsewhere
+IMPORTED = "imported/"  # before the name of an E2E-VarNet whose weights were trained elsewhere
 AND = " + "  # between the encoders of one network, their weights and their hashes
 
 
@@ -60,7 +61,7 @@ class Arm:
 
     Attributes:
         method: name given to ``build_model``, or of a classical method; ``external/NAME`` of reconstructions
-            that were made elsewhere.
+            that were made elsewhere, ``imported/NAME`` of an E2E-VarNet that was trained elsewhere.
         encoder: name of the frozen encoder; empty without one. Of several, all names with :data:`AND`
             between them.
         weights: of the encoder: ``pretrained``, ``random`` or ``file:NAME``, which may say that the
@@ -115,10 +116,10 @@ class Arm:
     def kind(self) -> Kind:
         """The baseline of its physics, a pretrained encoder as a prior, a control, or a classical method.
 
-        A prior with random or shuffled weights is a control, whatever its method is called. Of what was made
-        elsewhere nothing is known.
+        A prior with random or shuffled weights is a control, whatever its method is called. What was made
+        or trained elsewhere is none of them: it differs in more than one thing.
         """
-        if self.method.startswith(EXTERNAL):
+        if self.method.startswith((EXTERNAL, IMPORTED)):
             return "external"
         if self._baseline_elsewhere:
             return "baseline"
@@ -130,7 +131,7 @@ class Arm:
 
     @property
     def of_no_physics(self) -> bool:
-        """Whether it has no network that is known here: it is beside those of every physics."""
+        """Whether it has no network that was trained here: it is beside those of every physics."""
         return self.kind in ("classical", "external")
 
     @property
@@ -145,6 +146,10 @@ class Arm:
 
         The middle of a long file name is left out; the report's notices give it in full.
         """
+        if self.method.startswith(IMPORTED):
+            name = self.method.removeprefix(IMPORTED).replace("_", " ")
+            training = f", training {self.variant}" if self.variant else ""
+            return f"{LOOKS['varnet'].label} ({name}, imported{training})"
         if self.kind == "external":
             return f"{self.method.removeprefix(EXTERNAL)} (external)"
         parts = [(_name_label(name), count) for name, count in parts_of(self.method)]

@@ -13,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation.arms import AND, EXTERNAL, GENERAL_NETWORK, Arm
+from fm_unroll.evaluation.arms import AND, EXTERNAL, GENERAL_NETWORK, IMPORTED, Arm
 from fm_unroll.evaluation.elsewhere import Elsewhere
 from fm_unroll.files import file_sha256
 from fm_unroll.methods import PAPER, folder_name
@@ -96,7 +96,9 @@ def settings_hash(method: str, trained: bool) -> str:
         InputError: no such method.
     """
     if trained:
-        if method == GENERAL_NETWORK:
+        if method.startswith(IMPORTED):
+            method = "varnet"
+        elif method == GENERAL_NETWORK:
             method = read_checkpoint(GENERAL)["hyper_parameters"]["method"]
         return source_sha256(*set().union(*(entry.modules() for entry in find_denoisers(method).values())))
     if method not in CLASSICAL:
@@ -181,7 +183,7 @@ def trained(path: Path, weights: Path | None = None, without: Sequence[str] = ()
     hyper_parameters = _hyper_parameters(checkpoint, without)
     return Entrant(
         arm=Arm(
-            method=given["method"],
+            method=IMPORTED + imported if (imported := facts.get("imported")) else given["method"],
             encoder=AND.join(encoder["name"] for encoder in encoders),
             weights=AND.join(encoder["weights"] for encoder in encoders),
             physics=physics,
@@ -291,7 +293,9 @@ def refuse_twins(entrants: Sequence[Entrant], along_training: bool = False) -> N
     first: dict[tuple[Any, ...], Entrant] = {}
     for entrant in entrants:
         training = (entrant.arm, entrant.training_data, entrant.hyper_parameters)
-        key = (*training, entrant.train_accelerations, entrant.seed, entrant.epoch if along_training else 0)
+        # as text: of weights that were trained elsewhere no seed is known, and NaN is not itself
+        seed, epoch = str(entrant.seed), entrant.epoch if along_training else 0
+        key = (*training, entrant.train_accelerations, seed, epoch)
         other = first.setdefault(key, entrant)
         if entrant.seen and other.seen and other.sha256 != entrant.sha256:
             raise InputError(

@@ -48,6 +48,7 @@ class SliceRecord:
         method: name given to ``build_model`` (``varnet``, ``clip``, ...) or a classical method
             (``zero_filled``, ``cg_sense``, ``wavelet``); ``external/NAME``: reconstructions of NAME, made
             elsewhere. Of these nothing is known but the images: what follows is as of untrained methods.
+            ``imported/NAME``: an E2E-VarNet of weights that were trained elsewhere; NaN stands for its seed.
         train_acceleration: nominal acceleration the model was trained for; of a model for a range the one in
             it that is nearest to the tested one; NaN for untrained methods.
         seed: seed of the training (an integer); NaN for untrained methods.

@@ -28,6 +28,7 @@ class ScanFacts:
         phase: phase-encoding lines.
         acs_lines: number of fully sampled centre lines.
         true_acceleration: available lines over acquired lines.
+        part: that of its data set in which the scan lies; empty where nothing says it.
     """
 
     subject: str
@@ -39,6 +40,7 @@ class ScanFacts:
     phase: int
     acs_lines: int
     true_acceleration: float
+    part: str = ""
 
     @classmethod
     def of(cls, scan: Scan, sampling: SamplingPattern | None) -> "ScanFacts":
@@ -60,6 +62,7 @@ class ScanFacts:
             phase=volume.phase,
             acs_lines=acs_lines,
             true_acceleration=true_acceleration,
+            part=scan.slices.reader.part_of(scan.path.absolute()),
         )
 
 
@@ -125,8 +128,13 @@ def outside_training(scan: ScanFacts, checkpoint: Mapping[str, Any]) -> list[str
         lines.append(f"the file does not say what it shows; the checkpoint was trained on {trained} scans")
     elif scan.anatomy not in anatomies:
         lines.append(f"this is a {scan.anatomy} scan, the checkpoint was trained on {trained} scans")
-    roles = [seen.role_of(scan.subject, scan.population) for seen in Seen.of(checkpoint, "the checkpoint")]
-    if role := max(roles):  # training before selection
+    networks = Seen.of(checkpoint, "the checkpoint")
+    roles = [seen.role_of(scan.subject, scan.population) for seen in networks]
+    if any(seen.may_hold(scan.part, scan.population) for seen in networks):
+        lines.append(
+            "the checkpoint may have been trained on this scan: metrics may be better than for others"
+        )
+    elif role := max(roles):  # training before selection
         used = "was trained on" if role == "training" else "was used for selection in training"
         lines.append(f"a subject called {scan.subject} {used}: metrics may be better than for others")
     elif not scan.named:

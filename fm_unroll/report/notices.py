@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from fm_unroll.evaluation.arms import AND, EXTERNAL, Arm
+from fm_unroll.evaluation.arms import AND, EXTERNAL, IMPORTED, Arm
 from fm_unroll.evaluation.records import CONDITION
 from fm_unroll.methods import PAPER
 from fm_unroll.report.formats import MISSING
@@ -67,6 +67,14 @@ def _notices_of_training(records: pd.DataFrame) -> Iterator[str]:
         yield (
             f"Reconstructions of {name.removeprefix(EXTERNAL)}, made elsewhere: seeds and training are not"
             " known, nor whether it has seen these subjects."
+        )
+    imported = records[records.method.astype(str).str.startswith(IMPORTED)]
+    for anatomy, group in imported.groupby("train_anatomy", observed=True):
+        yield (
+            f"{', '.join(_labels(group))}: weights that were trained elsewhere, by a seed that is not known,"
+            f" and stand outside of all comparisons. Of fastMRI {anatomy} scans they are scored on folders"
+            " alone that their training left out, as far as the import says: the networks that fastMRI"
+            " publishes saw its training and validation sets, so that multicoil_val is not unseen."
         )
     if records.trained_on_synthetic.any():
         yield f"Trained on phantoms: {', '.join(_labels(records[records.trained_on_synthetic]))}."

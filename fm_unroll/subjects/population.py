@@ -74,11 +74,14 @@ class Seen:
         name: of the network, for messages.
         population: where its subjects come from.
         split: its run's split.
+        all_but: parts of the data set whose subjects it has not seen, where it may have seen all others and
+            nobody noted who they are; None where the split says whom it has seen.
     """
 
     name: str
     population: Population
     split: Split
+    all_but: tuple[str, ...] | None = None
 
     @classmethod
     def of(cls, facts: Mapping[str, Any], name: str) -> "tuple[Seen, ...]":
@@ -91,9 +94,18 @@ class Seen:
         parts = data_sets_of(facts)
         names = [name] if len(parts) == 1 else [f"{name} (data set {n})" for n in range(1, len(parts) + 1)]
         return tuple(
-            cls(name, Population(**part["population"]), Split.of(part["subjects"]))
+            cls(name, Population(**part["population"]), Split.of(part["subjects"]), _all_but(part))
             for name, part in zip(names, parts, strict=True)
         )
+
+    def may_hold(self, part: str, population: Population) -> bool:
+        """Whether it may have seen everybody in a part of a data set, as far as anybody noted.
+
+        Args:
+            part: of the data at hand, such as ``multicoil_val``; empty where nothing says which it is.
+            population: where their subjects come from.
+        """
+        return self.all_but is not None and part not in self.all_but and self.population.may_be(population)
 
     def role_of(self, subject: str, population: Population) -> str:
         """What a subject was to the network: ``training``, ``selection``, or empty if it was nothing."""
@@ -111,6 +123,11 @@ class Seen:
     def binds(self, subjects: Collection[str], population: Population) -> bool:
         """Whether its split says what these subjects may be used for: some of them are in it, or may be."""
         return self.population.may_be(population) and not self.split.subjects.isdisjoint(subjects)
+
+
+def _all_but(facts: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The parts of a data set that were not seen, as checkpoints of imported weights name them."""
+    return None if (parts := facts.get("all_but")) is None else tuple(parts)
 
 
 def data_sets_of(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:

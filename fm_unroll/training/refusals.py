@@ -7,6 +7,8 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from fm_unroll.errors import InputError
+from fm_unroll.files import at_home
+from fm_unroll.models.checkpoints import read_checkpoint
 from fm_unroll.models.release import SUFFIX
 from fm_unroll.training.task import data_of
 
@@ -30,6 +32,23 @@ def refuse_release(checkpoint: Path) -> None:
             f"{checkpoint} is a released network, which reconstruct and cross-domain take: "
             "here give a checkpoint of `fit`"
         )
+
+
+def refuse_imported(config: Namespace) -> None:
+    """Refuse to train on from weights of which nobody knows the subjects, nor the state of their training.
+
+    Args:
+        config: the resolved config of ``fit``.
+
+    Raises:
+        InputError: the checkpoint to go on with or to start from is one of ``weights import``.
+    """
+    for name, path in (("ckpt_path", config.ckpt_path), ("model.unet_from", config.model.unet_from)):
+        if path and "imported" in read_checkpoint(at_home(path))["fm_unroll"]:
+            raise InputError(
+                f"--{name} {path}: its weights were trained elsewhere, on subjects whose ids are not known: "
+                "fit cannot go on with it"
+            )
 
 
 def refuse_no_work(verb: str, config: Namespace) -> None:

@@ -36,7 +36,7 @@ from fm_unroll.training.losses import check_loss
 from fm_unroll.training.options import add_denoiser_options, settle_options
 from fm_unroll.training.patience import be_patient
 from fm_unroll.training.recipe import RECIPE, class_of, complete_callbacks
-from fm_unroll.training.refusals import ValidationIsReached, refuse_no_work, refuse_release
+from fm_unroll.training.refusals import ValidationIsReached, refuse_imported, refuse_no_work, refuse_release
 from fm_unroll.training.run_folder import (
     is_begun,
     keep_volumes,
@@ -164,6 +164,8 @@ class ReconstructionCLI(LightningCLI):
             trainer.enable_checkpointing = False
         run_dir = run_folder(config)
         trainer.default_root_dir = str(run_dir)
+        if self.subcommand == "fit":
+            refuse_imported(config)
         if self.subcommand == "fit" and not trainer.fast_dev_run:
             self.settle_run(run_dir)
         if trainer.precision is None and self.subcommand == "fit":
