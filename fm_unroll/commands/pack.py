@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fm_unroll.curation.pack import pack_volume, packed_bytes
-from fm_unroll.curation.survey import DataSet, candidates, survey
+from fm_unroll.curation.survey import DataSet, candidates, copy_of, survey
 from fm_unroll.curation.tree import Tree
 from fm_unroll.data.index import IndexCache, stamp
 from fm_unroll.data.parallel import each
@@ -34,9 +34,7 @@ def pack(root: Path, output: Path | None = None, workers: int = 2) -> None:
         SystemExit: status 1 when a file cannot be used; all others are packed.
     """
     root = root.absolute()
-    output = output or root.with_name(f"{root.name}_packed")
-    if output.resolve().is_relative_to(root.resolve()):
-        raise InputError(f"{output} lies in the data set's own folder: give another --output")
+    output = copy_of(root, "packed", output)
     found = survey(root)
     jobs = [job for data_set in found.data_sets if (job := Job.of(data_set, root.resolve(), output)).volumes]
     if not jobs:

@@ -5,7 +5,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from fm_unroll.curation.survey import DataSet, survey
+from fm_unroll.curation.survey import DataSet, copy_of, survey
 from fm_unroll.curation.undersample import LAYOUTS, Job, undersample_volume
 from fm_unroll.data.parallel import each
 from fm_unroll.errors import InputError
@@ -45,9 +45,7 @@ def undersample(
         SystemExit: status 1 when a file cannot be used; all others are written.
     """
     root = root.absolute()
-    output = output or root.with_name(f"{root.name}_undersampled")
-    if output.resolve().is_relative_to(root.resolve()):
-        raise InputError(f"{output} lies in the data set's own folder: give another --output")
+    output = copy_of(root, "undersampled", output)
     found = survey(root)
     require_subjects(subjects, found.data_sets, root)
     problems = list(found.problems)

@@ -141,6 +141,23 @@ def count_once(found: Survey) -> None:
         found.data_sets[number] = replace(data_set, index=replace(index, volumes=volumes))
 
 
+def copy_of(root: Path, kind: str, output: Path | None) -> Path:
+    """The folder of a copy of a data set.
+
+    Args:
+        root: the data set's folder.
+        kind: what is said of the copy, such as ``packed``.
+        output: the folder that was asked for; None: ROOT_KIND beside the data set.
+
+    Raises:
+        InputError: it lies in the data set's own folder.
+    """
+    output = output or root.with_name(f"{root.name}_{kind}")
+    if output.resolve().is_relative_to(root.resolve()):
+        raise InputError(f"{output} lies in the data set's own folder: give another --output")
+    return output
+
+
 def candidates(tree: Tree) -> list[Path]:
     """HDF5 files, and files and folders with the suffix of a scan."""
     suffixes = {suffix for reader in list_readers() for suffix in reader.suffixes}

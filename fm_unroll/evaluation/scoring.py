@@ -157,7 +157,7 @@ class Scorer:
         by_name = {volume.name: volume for volume in volumes}
         for full in loader:
             volume = by_name[full.volume[0]]
-            batch, images = self.reconstruct(full)
+            batch, images = self.reconstruct(volume, full)
             records += self.score(volume, batch, images)
             if len(records) == volume.num_images:
                 yield volume, records
@@ -168,16 +168,15 @@ class Scorer:
         data = self.condition.test_set.data
         dataset = data.slices([volume])
         item = dataset.entries.tolist().index([0, slice_, frame])
-        batch, images = self.reconstruct(KSpaceBatch.collate([dataset[item]]))
+        batch, images = self.reconstruct(volume, KSpaceBatch.collate([dataset[item]]))
         return images[0].cpu(), require_target(batch)[0].cpu()
 
-    def reconstruct(self, full: KSpaceBatch) -> tuple[KSpaceBatch, Tensor]:
-        """Undersample some fully sampled slices and reconstruct them: float32, ``(batch, *crop)``."""
+    def reconstruct(self, volume: Volume, full: KSpaceBatch) -> tuple[KSpaceBatch, Tensor]:
+        """Undersample and reconstruct fully sampled slices of a volume: float32, ``(batch, *crop)``."""
         pattern, made = self.condition.pattern, self.entrant.elsewhere
         batch = accelerate(full.to(self.device), pattern)
         if made is None:
             return batch, reconstruct(self.network, batch)
-        (volume,) = (v for v in self.condition.test_set.data.volumes("test") if v.name == batch.volume[0])
         return batch, made.images(batch, pattern, volume).to(self.device)
 
     def _measured(

@@ -22,6 +22,22 @@ from fm_unroll.models.unrolled import UnrolledNetwork
 NETWORK = "network."  # before the names of a network's tensors in a checkpoint
 
 
+def load_tensors(path: Path, mmap: bool = False) -> Any:
+    """What a file of ``torch.save`` holds, on the CPU; no code in it is run.
+
+    Args:
+        path: the file.
+        mmap: leave tensors in the file until they are used.
+
+    Raises:
+        InputError: something else than tensors and plain values is in it; the message is the reason alone.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except Exception as error:  # a damaged pickle raises nearly any
+        raise InputError((str(error).splitlines() or [type(error).__name__])[0]) from None
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint of ``fit``, or of a released network, on the CPU.
 
@@ -38,9 +54,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if Path(path).suffix == SUFFIX:
         return upgrade_checkpoint(read_release(path))
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # a damaged pickle raises nearly any
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        checkpoint = load_tensors(path, mmap=True)
+    except InputError as reason:
         raise InputError(f"checkpoint {path} cannot be read, or is none ({reason})") from None
     parts = {"fm_unroll", "hyper_parameters", "state_dict"}
     if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys():

@@ -90,8 +90,8 @@ def overview(chosen: Sequence[tuple[Arm, StoredSlice]], classical: Arm | None = 
     notes = [
         "Below each error: SSIM of the slice, the highest in bold.",
         gray_note((item, arm) for item in items for arm in arms),
+        error_note("a trained method"),
     ]
-    notes.append(error_note("a trained method"))
     errors = [item.error(arm) for item in items for arm in arms]
     title = f"Slices with the median SSIM of {' or '.join(dict.fromkeys(arm.label for arm, _ in chosen))}"
     bar = (start, WIDTH)

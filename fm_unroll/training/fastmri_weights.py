@@ -8,11 +8,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fm_unroll.errors import InputError
 from fm_unroll.models.build import build_model
+from fm_unroll.models.checkpoints import load_tensors
 from fm_unroll.models.paper import PaperNetwork
 
 MODULE = "varnet."  # before the names in a checkpoint of fastMRI's VarNetModule
@@ -36,9 +36,8 @@ def read_fastmri_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"{path} is not a file: give a state dict or checkpoint of fastMRI's VarNet")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle raises nearly any
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        content = load_tensors(path)
+    except InputError as reason:
         raise InputError(
             f"{path} cannot be read as tensors and plain values ({reason}): if you trust it, write its "
             "tensors to a file of their own, torch.save(torch.load(FILE, weights_only=False)['state_dict'], "

@@ -6,7 +6,7 @@ methods that begin in the same way.
 
 import hashlib
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ class Memory:
         self._seen: set[Hashable] = set()
         self._kept: dict[Hashable, Tensor] = {}
 
-    def __call__(self, slices: list[Hashable], compute: Callable[[], Tensor]) -> Tensor:
+    def __call__(self, slices: Sequence[Hashable], compute: Callable[[], Tensor]) -> Tensor:
         """The result for a batch of slices: on the CPU if it was kept, else where it is computed.
 
         Args:

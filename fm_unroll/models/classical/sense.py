@@ -70,7 +70,7 @@ class SenseProblem:
         slices = None
         if estimate is None and not kspace.requires_grad:
             slices = fingerprints(masked_kspace, mask, num_acs)
-            maps = known_maps([*slices], lambda: estimate_sensitivities(kspace, acs)).to(kspace.device)
+            maps = known_maps(slices, lambda: estimate_sensitivities(kspace, acs)).to(kspace.device)
         else:
             maps = (estimate or estimate_sensitivities)(kspace, acs)
         return cls(
