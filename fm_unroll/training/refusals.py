@@ -43,12 +43,13 @@ def refuse_imported(config: Namespace) -> None:
     Raises:
         InputError: the checkpoint to go on with or to start from is one of ``weights import``.
     """
-    for name, path in (("ckpt_path", config.ckpt_path), ("model.unet_from", config.model.unet_from)):
-        if path and "imported" in read_checkpoint(at_home(path))["fm_unroll"]:
-            raise InputError(
-                f"--{name} {path}: its weights were trained elsewhere, on subjects whose ids are not known: "
-                "fit cannot go on with it"
-            )
+    # a run that goes on needs the U-Nets from which it began no more: their file may be gone
+    name, path = ("ckpt_path", config.ckpt_path) if config.ckpt_path else ("model.unet_from", config.model.unet_from)
+    if path and "imported" in read_checkpoint(at_home(path))["fm_unroll"]:
+        raise InputError(
+            f"--{name} {path}: its weights were trained elsewhere, on subjects whose ids are not known: "
+            "fit cannot go on with it"
+        )
 
 
 def refuse_no_work(verb: str, config: Namespace) -> None:
