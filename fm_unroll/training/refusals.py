@@ -44,7 +44,9 @@ def refuse_imported(config: Namespace) -> None:
         InputError: the checkpoint to go on with or to start from is one of ``weights import``.
     """
     # a run that goes on needs the U-Nets from which it began no more: their file may be gone
-    name, path = ("ckpt_path", config.ckpt_path) if config.ckpt_path else ("model.unet_from", config.model.unet_from)
+    name, path = (
+        ("ckpt_path", config.ckpt_path) if config.ckpt_path else ("model.unet_from", config.model.unet_from)
+    )
     if path and "imported" in read_checkpoint(at_home(path))["fm_unroll"]:
         raise InputError(
             f"--{name} {path}: its weights were trained elsewhere, on subjects whose ids are not known: "
