@@ -98,6 +98,9 @@ class Answer:
 def answer(endpoint: Endpoint, found: Sequence[AlignedVolumes], arms: Sequence[Arm]) -> list[Answer]:
     """What the records say to an endpoint: one answer for each pair of arms that it may mean.
 
+    An encoder with random or shuffled weights bears the name of its method, but is not meant by it where
+    there is one with trained weights.
+
     Args:
         endpoint: the question.
         found: as :func:`fm_unroll.evaluation.alignment.align` returns them.
@@ -106,8 +109,8 @@ def answer(endpoint: Endpoint, found: Sequence[AlignedVolumes], arms: Sequence[A
     chosen = [condition for condition in found if endpoint.includes(condition)]
     answers = []
     ours = [arm for arm in arms if arm.physics == endpoint.physics]
-    for arm in (arm for arm in ours if arm.method == endpoint.method):
-        for baseline in (other for other in ours if other.method == endpoint.baseline):
+    for arm in _meant(endpoint.method, ours):
+        for baseline in _meant(endpoint.baseline, ours):
             shared = [condition for condition in chosen if condition.comparable(arm, baseline)]
             if not shared or arm == baseline:
                 continue
@@ -118,6 +121,12 @@ def answer(endpoint: Endpoint, found: Sequence[AlignedVolumes], arms: Sequence[A
                 Answer(arm, baseline, result, verdict, len({condition.domain for condition in shared}))
             )
     return answers
+
+
+def _meant(method: str, arms: Sequence[Arm]) -> list[Arm]:
+    """The arms of a method; of its controls only where nothing else bears its name."""
+    named = [arm for arm in arms if arm.method == method]
+    return [arm for arm in named if arm.kind != "control"] or named
 
 
 def judge(low: float, high: float, margin: float) -> Verdict:

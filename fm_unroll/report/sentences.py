@@ -225,6 +225,8 @@ def endpoint_headline(
             f"Primary endpoint, {when}: {metric.label} of {asked.label} against {against.label} is not among"
             " the records."
         ]
+    if len(answers) > 1:
+        when += f", one of {len(answers)} that bear its name and none of which was named alone"
     return [f"Primary endpoint, {when}: {_answer_text(endpoint, each)}" for each in answers]
 
 

@@ -69,6 +69,15 @@ def test_every_data_set_counts_alike_whatever_its_size():
     assert given.found.subjects == 3 + 6 and given.test_sets == 2
 
 
+def test_the_control_with_random_weights_is_not_meant_by_its_methods_name():
+    both = [fake_records(("varnet", "clip"), encoder_weights=weights) for weights in ("pretrained", "random")]
+    arms = [arm("varnet"), arm("clip"), arm("clip", "random")]
+    (given,) = answer(Endpoint("clip"), align(volume_table(pd.concat(both).drop_duplicates())), arms)
+    assert given.arm == arm("clip")
+    (alone,) = answer(Endpoint("clip"), align(volume_table(both[1])), [arms[0], arms[2]])
+    assert alone.arm == arm("clip", "random")
+
+
 def test_a_lower_error_is_a_gain():
     records = fake_records(("varnet", "clip"), anatomies=("knee",), subjects=6, seeds=1)
     found = align(volume_table(records))

@@ -175,6 +175,12 @@ def test_the_primary_endpoint_is_answered_with_its_margin_and_power():
     assert sentences.endpoint_headline(None, [], {}) == []
 
 
+def test_several_comparisons_of_one_name_are_not_called_the_one():
+    both = [fake_records(("varnet", "clip"), encoder_weights=weights) for weights in ("pretrained", "file:a")]
+    said = said_of(Endpoint("clip"), pd.concat(both).drop_duplicates())
+    assert len(said) == 2 and all("one of 2 that bear its name" in sentence for sentence in said)
+
+
 def test_a_lower_error_is_better():
     lower = comparisons([-0.01]).assign(metric="nmse_volume").iloc[0]
     assert sentences.differs(lower) == "better"
