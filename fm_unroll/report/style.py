@@ -3,6 +3,7 @@
 import base64
 import functools
 import io
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -95,10 +96,17 @@ def data_uri(picture: Image.Image) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+class _NameWrapper(textwrap.TextWrapper):
+    """Breaks lines at spaces and behind the marks within names: ``vit_tiny_patch16_224``."""
+
+    wordsep_simple_re = re.compile(r"(\s+|(?<=[-_/])(?=\w))")
+
+
 def wrapped(text: str, inches: float) -> str:
     """A text broken into lines that fit a width at the size of all type; its own line breaks stay."""
     characters = max(8, int(inches * 72 / (0.56 * TYPE)))  # a wide letter of DejaVu Sans, on average
-    return "\n".join(textwrap.fill(line, characters) for line in text.splitlines())
+    wrapper = _NameWrapper(characters, break_on_hyphens=False)
+    return "\n".join(wrapper.fill(line) for line in text.splitlines())
 
 
 def footer(figure: Figure, synthetic: Iterable[bool], legend: str = "") -> None:

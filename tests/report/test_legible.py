@@ -18,7 +18,7 @@ from fm_unroll.report import page
 from fm_unroll.report.analysis import analyse
 from fm_unroll.report.contact_sheet import contact_sheet
 from fm_unroll.report.sentences import SYNTHETIC
-from fm_unroll.report.style import ink_on
+from fm_unroll.report.style import ink_on, wrapped
 
 PRINTED = 7.2  # inches
 WEIGHTS = "file:quite_a_long_name_of_weights.pt"
@@ -156,3 +156,10 @@ def test_hatching_stays_off_the_letters(figures):
             for text, _, box, color in drawn.texts:
                 assert contrast(color, drawn.behind(box)).min() >= 4.5, (name, text)
     assert hatched > 0
+
+
+def test_long_names_are_broken_at_their_marks_and_lose_nothing():
+    name = "vit_tiny_patch16_224 (random weights, anchored)"
+    lines = wrapped(name, 1.0).splitlines()
+    assert lines[:2] == ["vit_tiny_", "patch16_224"]
+    assert "".join(lines).replace(" ", "") == name.replace(" ", "")
