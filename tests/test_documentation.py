@@ -61,6 +61,9 @@ def test_formulas_and_docstrings_are_rendered(site: Path):
 
 def test_files_are_shown_as_they_are(site: Path):
     for page, file in (
+        ("notebooks", "docs/notebooks/one_scan.py"),
+        ("notebooks", "docs/notebooks/scanner_folder.py"),
+        ("notebooks", "docs/notebooks/paper_table.py"),
         ("notebooks", "docs/notebooks/kspace_to_image.py"),
         ("notebooks", "docs/notebooks/compare_priors.py"),
         ("configuration", "fm_unroll/training/recipe.yaml"),
@@ -134,6 +137,28 @@ def test_notebook_from_kspace_to_image(tmp_path, monkeypatch):
     assert left["zero_filled"].shape == left["image"].shape == left["target"].shape
     assert left["scores"]["zero-filled"] < left["scores"]["CG-SENSE"] < 1
     assert (tmp_path / "kspace_to_image.png").stat().st_size > 10_000
+
+
+def test_notebook_of_one_scan(tmp_path, monkeypatch):
+    scores = run_notebook("one_scan", tmp_path, monkeypatch)["scores"]
+    assert scores["zero-filled"] < scores["CG-SENSE"] < scores["L1-wavelet"] < scores["general network"]
+    assert (tmp_path / "one_scan.png").stat().st_size > 10_000
+
+
+def test_notebook_of_a_folder_from_the_scanner(tmp_path, monkeypatch, capsys):
+    left = run_notebook("scanner_folder", tmp_path, monkeypatch)
+    names = ("knee_accelerated", "knee_all_lines")
+    assert left["written"] == [f"{name}{suffix}" for name in names for suffix in (".nii.gz", ".png")]
+    printed = capsys.readouterr().out
+    assert "undersampled: true acceleration 2" in printed and "against the fully sampled image" in printed
+
+
+@pytest.mark.slow
+def test_notebook_of_the_table_for_a_paper(tmp_path, monkeypatch):
+    left = run_notebook("paper_table", tmp_path, monkeypatch)
+    assert {"results_cardiac_phantoms", "results_knee_phantoms"} <= set(left["tables"])
+    (row,) = [line for line in left["table"].splitlines() if "vit_tiny" in line]
+    assert row.split("|")[-2].strip() == "2, 2" and "3 (3)" in row  # seeds of both, subjects
 
 
 def test_notebook_that_compares_priors(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from fm_unroll.data.scan import Scan, open_scan
+from fm_unroll.data.volume import counted
 from fm_unroll.errors import InputError
 from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.models.classical import CLASSICAL
@@ -137,8 +138,9 @@ def announce(scan: Scan, pattern: SamplingPattern | None, trained: dict[str, Any
     kind = f"{scan.kind}, synthetic" if volume.synthetic else scan.kind
     sampled = "undersampled" if pattern is None else f"fully sampled, masked by {pattern}"
     print(
-        f"{volume.name}: {kind}, {volume.num_slices} slices x {volume.num_frames} frames, "
-        f"{volume.num_coils} coils x {volume.readout} readout x {volume.phase} phase\n"
+        f"{volume.name}: {kind}, {counted(volume.num_slices, 'slice')} x "
+        f"{counted(volume.num_frames, 'frame')}, {counted(volume.num_coils, 'coil')} x "
+        f"{volume.readout} readout x {volume.phase} phase\n"
         f"{sampled}: true acceleration {seen.true_acceleration:.3g}, {seen.acs_lines} ACS lines"
     )
     outside = outside_training(seen, trained) if trained else []
