@@ -15,7 +15,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     ["errors", "metric_formulas"],
     ["files", "compatibility", "methods"],
-    ["physics", "precision", "subjects"],
+    ["physics", "precision", "subjects", "hub"],
     ["metrics", "provenance", "config_files"],
     ["data", "encoders"],
     ["models", "phantoms", "curation"],
@@ -32,6 +32,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 DOORS = {
     "timm": {"encoders"},
     "open_clip": {"encoders"},
+    "huggingface_hub": {"hub", "report"},
     "wandb": {"training"},
     "matplotlib": {"report"},
     "fm_unroll_benchmarks": {"commands"},
