@@ -104,8 +104,8 @@ def require_token() -> None:
 
     if get_token() is None:
         raise InputError(
-            "the hub takes files from whoever is logged in: run `hf auth login`, or set HF_TOKEN, with a token "
-            "that may write"
+            "the hub takes files from whoever is logged in: run `hf auth login`, or set HF_TOKEN, with a "
+            "token that may write"
         )
 
 
@@ -136,7 +136,7 @@ def publish(folder: Path, repository: str, message: str) -> str:
 @contextmanager
 def _one_line(repository: str, revision: str) -> Iterator[None]:
     """Say in one line why the hub does not do what it is asked for, and what to do."""
-    from huggingface_hub import errors, is_offline_mode
+    from huggingface_hub import errors
 
     try:
         yield
@@ -156,16 +156,19 @@ def _one_line(repository: str, revision: str) -> Iterator[None]:
     except errors.LocalEntryNotFoundError as error:
         raise OutOfReach(f"the hub cannot be reached for {repository} ({_reason(error)})") from error
     except ValueError as error:  # such as a model card whose metadata it does not take
-        raise InputError(f"the hub does not take this for {repository}: {' '.join(str(error).split())}") from error
+        raise InputError(
+            f"the hub does not take this for {repository}: {' '.join(str(error).split())}"
+        ) from error
     # the client has used several HTTP libraries, each with connection errors of its own
     except Exception as error:
         response = getattr(error, "response", None)
         if response is not None and response.status_code in (401, 403):
             raise InputError(
-                f"the hub refuses {repository} ({_reason(error)}): log in by `hf auth login` or HF_TOKEN with a "
-                "token that may do this"
+                f"the hub refuses {repository} ({_reason(error)}): log in by `hf auth login` or HF_TOKEN "
+                "with a token that may do this"
             ) from error
-        reason = "HF_HUB_OFFLINE is set" if is_offline_mode() else _reason(error)
+        offline = isinstance(error, errors.OfflineModeIsEnabled)
+        reason = "HF_HUB_OFFLINE is set" if offline else _reason(error)
         raise OutOfReach(f"the hub cannot be reached for {repository} ({reason})") from error
 
 

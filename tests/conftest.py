@@ -95,6 +95,15 @@ def analysis(records):
 
 
 @pytest.fixture
+def fake_hub(tmp_path: Path) -> Iterator:
+    """A server that answers as the Hugging Face hub does, and an empty cache."""
+    from hub_server import serve
+
+    with serve(tmp_path) as hub:
+        yield hub
+
+
+@pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch):
     """A registered encoder of twelve blocks and 192 channels, for 64 x 64 pixels."""
     from fm_unroll.encoders import EncoderSpec, registry

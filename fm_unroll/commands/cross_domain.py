@@ -36,7 +36,7 @@ def cross_domain(
 
     Args:
         test_sets: data sets and how their centre is sampled.
-        checkpoints: paths or patterns; by default those of all runs below ``runs``, or the demo's.
+        checkpoints: paths, patterns, hf://OWNER/NAME; by default all runs' below ``runs``, or the demo's.
         baselines: what needs no checkpoint: zero_filled, cg_sense, wavelet, general (the package's network).
         accelerations: nominal accelerations of the masks.
         only: evaluate these test sets alone, by name or anatomy.

@@ -10,14 +10,17 @@ import torch
 from fm_unroll.data.scan import Scan, open_scan
 from fm_unroll.data.volume import counted
 from fm_unroll.errors import InputError
+from fm_unroll.files import file_sha256, write_json
 from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.models.classical import CLASSICAL
 from fm_unroll.models.release import GENERAL
+from fm_unroll.models.sharing import locate, named
 from fm_unroll.physics import Center, EquispacedSampling, SamplingPattern
+from fm_unroll.provenance import provenance
 from fm_unroll.reconstruction.domain import ScanFacts, choose_sampling, outside_training, sampling_of_training
 from fm_unroll.reconstruction.trust import WORTH
 from fm_unroll.reconstruction.volume import Reconstruction, as_volume, reconstruct_scan
-from fm_unroll.reconstruction.writers import WRITERS, Format, Picture, planned_files, remark
+from fm_unroll.reconstruction.writers import WRITERS, Format, Picture, beside, planned_files, remark
 from fm_unroll.report.trust_files import write_trust
 from fm_unroll.subjects.population import data_sets_of
 
@@ -27,7 +30,7 @@ DEFAULT_SAMPLING = EquispacedSampling(4, 0.08)
 
 def reconstruct(
     file: Path,
-    checkpoint: Path | None = None,
+    checkpoint: str | None = None,
     method: Method | None = None,
     output: Path = Path("reconstructions"),
     formats: Sequence[Format] = ("h5", "png"),
@@ -47,7 +50,7 @@ def reconstruct(
 
     Args:
         file: the file; its kind is recognised by its content.
-        checkpoint: a checkpoint of ``fit``, or a released network. None: the general network.
+        checkpoint: of ``fit``, or a released network: a file, or hf://OWNER/NAME. None: the general network.
         method: a method without training in place of a network.
         output: a file ending in .h5, .mat, .nii, .nii.gz or .png, or a folder for all --formats.
         formats: what to write into a folder. h5: fastMRI's submission layout; mat: the CMRxRecon challenge's,
@@ -65,20 +68,22 @@ def reconstruct(
         device: cpu, cuda, cuda:1, ...; auto: a GPU if there is one.
     """
     check_options(checkpoint, method, weights, trust, batch_size)
-    trained = check_checkpoint(checkpoint, weights) if method is None else {}
+    path = locate(checkpoint or GENERAL)
+    trained = check_checkpoint(path, weights) if method is None else {}
     scan = open_scan(file, axes, min(part.get("readout_crop", 1.0) for part in data_sets_of(trained)))
     files = planned_files(output, formats, scan.volume, file)
     usual = sampling_of_training(scan, trained) if checkpoint else DEFAULT_SAMPLING
     pattern = choose_sampling(scan, usual, acceleration, center, sampling)
     place = choose_device(device)
-    network = CLASSICAL[method]() if method else load_network(checkpoint or GENERAL, weights)
-    print(f"by {named(checkpoint, method)}")
+    network = CLASSICAL[method]() if method else load_network(path, weights)
+    print(f"by {in_words(path, method)}")
     announce(scan, pattern, trained)
     write(reconstruct_scan(scan, network.to(place), pattern, place, batch_size, trust), scan, files)
+    keep_origin(files[0][1], scan, pattern, path, method)
 
 
 def check_options(
-    checkpoint: Path | None, method: Method | None, weights: Path | None, trust: bool, batch_size: int
+    checkpoint: str | None, method: Method | None, weights: Path | None, trust: bool, batch_size: int
 ) -> None:
     """Refuse options that contradict each other, and an impossible batch size.
 
@@ -93,29 +98,38 @@ def check_options(
         raise InputError(f"batch_size is {batch_size}: give 1 or more")
 
 
-def check_checkpoint(path: Path | None, weights: Path | None) -> dict[str, Any]:
+def check_checkpoint(path: Path, weights: Path | None) -> dict[str, Any]:
     """The facts that a checkpoint holds about its training, ``checkpoint["fm_unroll"]``.
 
     Args:
-        path: the checkpoint. None: the general network.
+        path: the checkpoint.
         weights: file with the frozen encoder's weights, if given.
 
     Raises:
         InputError: it cannot be read, or weights are given for an encoder that it does not have.
     """
-    facts: dict[str, Any] = read_checkpoint(path or GENERAL)["fm_unroll"]
+    facts: dict[str, Any] = read_checkpoint(path)["fm_unroll"]
     if weights and not facts["encoders"]:
         raise InputError(f"--weights {weights}: the checkpoint has no frozen encoder that needs them")
     return facts
 
 
-def named(checkpoint: Path | None, method: Method | None) -> str:
-    """What reconstructs, in words."""
+def in_words(path: Path, method: Method | None) -> str:
+    """What reconstructs: a method without training if one is named, else a network."""
     if method:
         return f"{method}, without training"
-    if checkpoint:
-        return f"the network of {checkpoint}"
-    return "the general network that comes with fm_unroll, trained on drawings alone; not for diagnosis"
+    if path == GENERAL:
+        return "the general network that comes with fm_unroll, trained on drawings alone; not for diagnosis"
+    return f"the network of {named(path)}"
+
+
+def keep_origin(
+    written: Path, scan: Scan, pattern: SamplingPattern | None, path: Path, method: Method | None
+) -> None:
+    """Write ``NAME_provenance.json`` beside an image: of which scan it was made, how, and by what."""
+    made: dict[str, Any] = {"scan": str(scan.path), "masked_by": None if pattern is None else str(pattern)}
+    made |= {"method": method} if method else {"network": named(path), "sha256": file_sha256(path)}
+    write_json(beside(written, "_provenance.json"), provenance() | {"reconstruction": made})
 
 
 def choose_device(name: str) -> torch.device:

@@ -1,4 +1,4 @@
-"""Published weights of encoders: where they lie in the hub's cache, how they come there, and their SHA-256."""
+"""Published weights of encoders: where they lie in the hub's cache, downloads into it, their SHA-256."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

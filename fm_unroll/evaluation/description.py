@@ -15,6 +15,7 @@ from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, TestSet
 from fm_unroll.files import file_sha256, read_json
 from fm_unroll.models.insight import learned_weights, size_of
 from fm_unroll.models.release import GENERAL
+from fm_unroll.models.sharing import named
 from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.subjects.split import split_content
 
@@ -49,7 +50,8 @@ def describe(work: Sequence[tuple[Entrant, Condition]], checkpoints: Sequence[Pa
             if (made := entrant.elsewhere)
         },
         "checkpoints": {
-            str(paths[entrant.sha256]): f"{entrant.arm}, {SHA256}{entrant.sha256}" for entrant in checkpointed
+            named(paths[entrant.sha256]): f"{entrant.arm}, {SHA256}{entrant.sha256}"
+            for entrant in checkpointed
         },
         "encoders": {
             str(arm): f"{arm.encoder}, {arm.weights}, {SHA256}{entrant.encoder_sha256}"
@@ -71,10 +73,10 @@ def settings_of(test_set: TestSet) -> dict[str, Any]:
     }
 
 
-def checkpoint_paths(description: Mapping[str, Any]) -> dict[str, Path]:
-    """SHA-256 -> where the checkpoint was, of all that a description names."""
+def checkpoint_names(description: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 -> name of the checkpoint, as :func:`named` gives it, of all that a description has."""
     checkpoints: Mapping[str, str] = description.get("checkpoints", {})
-    return {text.rpartition(SHA256)[2]: Path(path) for path, text in checkpoints.items()}
+    return {text.rpartition(SHA256)[2]: name for name, text in checkpoints.items()}
 
 
 def folder_of_reconstructions(method: str, description: Mapping[str, Any]) -> Path | None:

@@ -8,7 +8,6 @@ other code made them, their checkpoint has changed or is gone, or their test set
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -16,13 +15,14 @@ import pandas as pd
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.arms import EXTERNAL
-from fm_unroll.evaluation.description import checkpoint_paths, folder_of_reconstructions, settings_of
+from fm_unroll.evaluation.description import checkpoint_names, folder_of_reconstructions, settings_of
 from fm_unroll.evaluation.elsewhere import Elsewhere
 from fm_unroll.evaluation.entrants import Entrant, folder_of, settings_hash
 from fm_unroll.evaluation.parts import Parts
 from fm_unroll.evaluation.records import CONDITION, RUN, TRAINING, VOLUME, columns, read_records, read_text
 from fm_unroll.evaluation.scoring import PROTOCOL_VERSION, Condition, TestSet, deciding_code
 from fm_unroll.files import file_sha256, read_json
+from fm_unroll.models.sharing import kept_at
 from fm_unroll.physics import Center
 
 GROUP = ("protocol_version", "code", "encoder_weights", *TRAINING, *RUN, *CONDITION, *VOLUME)
@@ -107,7 +107,7 @@ class EarlierRows:
         sha256 = row.checkpoint_sha256
         if not sha256:
             return ""
-        where = self._paths.get(sha256, f"a checkpoint (sha256 {sha256[:12]})")
+        where = self._names.get(sha256, f"a checkpoint (sha256 {sha256[:12]})")
         if sha256 not in self._valid_checkpoints:
             return f"of {where} ({row.method}), which has changed or is gone"
         twins = self._own_trainings.get(_training_of(row), [])
@@ -203,8 +203,8 @@ class EarlierRows:
         return {settings["name"]: settings for settings in self._description.get("test_sets", [])}
 
     @cached_property
-    def _paths(self) -> dict[str, Path]:
-        return checkpoint_paths(self._description)
+    def _names(self) -> dict[str, str]:
+        return checkpoint_names(self._description)
 
     @cached_property
     def _valid_checkpoints(self) -> set[str]:
@@ -212,8 +212,8 @@ class EarlierRows:
         given = {entrant.sha256 for entrant, _ in self.work}
         unchanged = {
             sha256
-            for sha256, path in self._paths.items()
-            if sha256 not in given and path.is_file() and file_sha256(path) == sha256
+            for sha256, name in self._names.items()
+            if sha256 not in given and (path := kept_at(name)) and file_sha256(path) == sha256
         }
         return given | unchanged
 

@@ -21,6 +21,7 @@ from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.models.classical import CLASSICAL
 from fm_unroll.models.registry import find_denoisers, find_physics
 from fm_unroll.models.release import GENERAL
+from fm_unroll.models.sharing import named
 from fm_unroll.provenance import source_sha256
 from fm_unroll.subjects.population import Seen, data_sets_of
 
@@ -199,7 +200,7 @@ def trained(path: Path, weights: Path | None = None, without: Sequence[str] = ()
         besides_physics=_short_hash(_besides(physics, hyper_parameters)),
         settings=settings_hash(given["method"], trained=True),
         encoder_sha256=AND.join(encoder["sha256"] for encoder in encoders),
-        seen=Seen.of(facts, str(path)),
+        seen=Seen.of(facts, named(path)),
     )
 
 

@@ -27,6 +27,7 @@ from fm_unroll.evaluation.run import Run, Share, Stopwatch
 from fm_unroll.evaluation.scoring import Condition, TestSet
 from fm_unroll.files import matching, read_json, write_json
 from fm_unroll.models.checkpoints import find_moved_weights
+from fm_unroll.models.sharing import locate, on_hub
 from fm_unroll.physics import Center
 from fm_unroll.provenance import provenance
 
@@ -41,7 +42,8 @@ class Protocol:
 
     Attributes:
         test_sets: data sets and how their centre is sampled.
-        checkpoints: paths or patterns of checkpoints; None: see :func:`default_checkpoints`.
+        checkpoints: paths or patterns of checkpoints, or hf://OWNER/NAME; None: see
+            :func:`default_checkpoints`.
         baselines: methods without training, and ``general`` for the network that comes with the package.
         accelerations: nominal accelerations of the masks.
         only: names or anatomies of the test sets to evaluate; empty: all.
@@ -266,12 +268,15 @@ def default_checkpoints(of_run: str = BEST) -> list[Path]:
 def find_checkpoints(patterns: Sequence[str]) -> list[Path]:
     """Checkpoint files, in a fixed order.
 
+    Args:
+        patterns: as in :class:`Protocol`.
+
     Raises:
-        InputError: a pattern that matches no file.
+        InputError: a pattern that matches no file, or see :func:`~fm_unroll.models.sharing.locate`.
     """
     found: list[Path] = []
     for pattern in patterns:
-        matches = matching(pattern)
+        matches = [locate(pattern)] if on_hub(pattern) else matching(pattern)
         if not matches:
             raise InputError(f"no checkpoint at {pattern}: train one with `fit`, or give --checkpoints")
         found += [path for path in matches if path not in found]

@@ -4,22 +4,29 @@ One such file comes with the package: the general network (docs/general_network.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
+import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from fm_unroll.errors import InputError
+from fm_unroll.files import write_json
 
 SUFFIX = ".safetensors"
+FILE = "model.safetensors"  # of a repository on the Hugging Face hub
+CONFIG, ORIGIN = "config.yaml", "provenance.json"  # of a run
 GENERAL = Path(__file__).with_name("general.safetensors")
 KEY = "fm_unroll"  # of the file's metadata: what a checkpoint says besides its tensors
 NEEDED = {"hyper_parameters", "fm_unroll"}
 PARTS = (*sorted(NEEDED), "epoch", "global_step")  # the last two are missing in hand-made checkpoints
+# A path that leads out of where a command is given, within a text.
+PLACE = re.compile(r"""(?:^|(?<=[\s=,\[("']))(?:~[\w.-]*|\.\.)?/[^\s,\])"']+""")
 
 
 def write_release(
@@ -31,7 +38,7 @@ def write_release(
         checkpoint: its content, see :func:`~fm_unroll.models.checkpoints.read_checkpoint`.
         path: the file, ending in ``.safetensors``.
         half: store float16, half the size; the network still computes in float32.
-        notes: texts to keep beside, for whoever reads the file's metadata.
+        notes: texts to keep beside, for whoever reads the file's metadata; see :func:`notes_of`.
 
     Raises:
         InputError: another ending, or a weight that float16 does not hold.
@@ -39,10 +46,7 @@ def write_release(
     if path.suffix != SUFFIX:
         raise InputError(f"{path}: give a name that ends in {SUFFIX}")
     facts = {part: checkpoint[part] for part in PARTS if part in checkpoint}
-    # a path of the machine of training says nothing elsewhere: the encoder's hash says which weights
-    facts["hyper_parameters"] = {
-        name: None if name == "weights" else value for name, value in facts["hyper_parameters"].items()
-    }
+    facts["hyper_parameters"] = settings_of(checkpoint)
     tensors = {name: tensor.contiguous() for name, tensor in checkpoint["state_dict"].items()}
     if half:
         tensors = {name: tensor.half() for name, tensor in tensors.items()}
@@ -68,3 +72,86 @@ def read_release(path: Path) -> dict[str, Any]:
     if not isinstance(facts, dict) or not facts.keys() >= NEEDED:
         raise InputError(f"{path} is no network of fm_unroll: give what the verb `release` wrote")
     return {**facts, "state_dict": tensors}
+
+
+def settings_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What builds a checkpoint's network elsewhere; the encoder's hash says which weights it needs."""
+    settings: dict[str, Any] = without_places(checkpoint["hyper_parameters"])
+    return {name: None if name == "weights" else value for name, value in settings.items()}
+
+
+def without_places(node: Any) -> Any:
+    """Plain values in which of every path that leads elsewhere its last part alone is left.
+
+    A path of the machine of training says nothing elsewhere, and may say who trained there.
+
+    Args:
+        node: texts, numbers, and lists and dictionaries of them.
+    """
+    if isinstance(node, Mapping):
+        return {name: without_places(value) for name, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [without_places(value) for value in node]
+    if isinstance(node, Path):
+        node = str(node)
+    if not isinstance(node, str):
+        return node
+    if node.startswith(("/", "~/", "../")):  # a path, whatever characters are in it
+        return Path(node).name
+    return PLACE.sub(lambda path: Path(path[0]).name, node)
+
+
+def notes_of(checkpoint: Path) -> dict[str, str]:
+    """The resolved config and the provenance of a network's run, if they are there, without paths.
+
+    Args:
+        checkpoint: ``checkpoints/NAME.ckpt`` of a run; or a released network, which has them in itself.
+    """
+    if checkpoint.suffix == SUFFIX:
+        with safe_open(checkpoint, framework="pt") as file:
+            return {name: text for name, text in file.metadata().items() if name in (CONFIG, ORIGIN)}
+    run_dir = checkpoint.resolve().parents[1]
+    notes = {}
+    if (config := run_dir / CONFIG).is_file():
+        notes[CONFIG] = yaml.safe_dump(without_places(yaml.safe_load(config.read_text())), sort_keys=False)
+    if (origin := run_dir / ORIGIN).is_file():
+        notes[ORIGIN] = json.dumps(without_places(json.loads(origin.read_text())), indent=2) + "\n"
+    return notes
+
+
+def require_empty(folder: Path) -> None:
+    """Refuse to write among other files.
+
+    Raises:
+        InputError: there is something in the folder.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty: give a new folder, so that nothing is overwritten")
+
+
+def write_folder(checkpoint: dict[str, Any], folder: Path, half: bool, notes: Mapping[str, str]) -> Path:
+    """Write a repository for the Hugging Face hub, but for its model card.
+
+    ``model.safetensors``, the notes as files, and ``config.json``, whose settings build the network.
+
+    Args:
+        checkpoint: as for :func:`write_release`.
+        folder: new or empty.
+        half: as there.
+        notes: as there.
+
+    Returns:
+        The file of the network.
+
+    Raises:
+        InputError: as :func:`require_empty`, or as there.
+    """
+    require_empty(folder)
+    path = folder / FILE
+    write_release(checkpoint, path, half, notes)
+    for name, text in notes.items():
+        (folder / name).write_text(text)
+    from fm_unroll import __version__
+
+    write_json(folder / "config.json", {KEY: __version__, "hyper_parameters": settings_of(checkpoint)})
+    return path

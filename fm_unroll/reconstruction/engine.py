@@ -17,6 +17,7 @@ from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
 from fm_unroll.models.checkpoints import load_network
 from fm_unroll.models.release import GENERAL
+from fm_unroll.models.sharing import locate
 from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.physics import SamplingPattern
 
@@ -89,11 +90,12 @@ def load(checkpoint: Path | str = GENERAL, weights: Path | str | None = None) ->
     """Bring a trained network back, on the CPU; ``.to("cuda")`` moves it.
 
     Args:
-        checkpoint: file that ``fit`` or ``release`` wrote; by default the general network that comes with the
-            package, trained on drawings alone (docs/general_network.md).
+        checkpoint: file that ``fit`` or ``release`` wrote, or ``hf://OWNER/NAME`` of a network on the Hugging
+            Face hub; by default the general network that comes with the package, trained on drawings alone
+            (docs/general_network.md).
         weights: the frozen encoder's weights, if they are no longer where they were in training.
 
     Raises:
         InputError: no such file, not a checkpoint of this framework, or trained over another encoder.
     """
-    return Reconstructor(load_network(at_home(checkpoint), None if weights is None else at_home(weights)))
+    return Reconstructor(load_network(locate(checkpoint), None if weights is None else at_home(weights)))

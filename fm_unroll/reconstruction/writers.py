@@ -60,6 +60,12 @@ def format_of(path: Path) -> Format | None:
     return next((name for suffix, name in SUFFIXES.items() if path.name.lower().endswith(suffix)), None)
 
 
+def beside(path: Path, ending: str) -> Path:
+    """The path of what belongs to a reconstruction that is in a file: its name with another ending."""
+    suffix = next(suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix))
+    return path.with_name(path.name[: -len(suffix)] + ending)
+
+
 def check_writable(format: Format, volume: Volume, source: Path) -> None:
     """Refuse a format in which a volume cannot be written.
 

@@ -71,35 +71,36 @@ class Table:
 
     def markdown(self) -> str:
         """GitHub's pipe table; best in bold, second best underlined."""
-        return _environment().get_template("table.md").render(table=self)
+        return environment().get_template("table.md").render(table=self)
 
     def latex(self) -> str:
         """A booktabs table; best in bold, second best underlined."""
         # braces belong to LaTeX
-        environment = _environment(
+        tex = environment(
             block_start_string="<%",
             block_end_string="%>",
             variable_start_string="<<",
             variable_end_string=">>",
         )
-        environment.filters["tex"] = lambda text: text.translate(TEX)
-        return environment.get_template("table.tex").render(table=self)
+        tex.filters["tex"] = lambda text: text.translate(TEX)
+        return tex.get_template("table.tex").render(table=self)
 
     def text(self) -> str:
         """Aligned columns for a terminal; ``*`` marks the best."""
         rows = [self.one_header]
         rows += [[cell.text + ("*" if cell.mark == "best" else "") for cell in row] for row in self.body]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return _environment().get_template("table.txt").render(table=self, rows=rows, widths=widths)
+        return environment().get_template("table.txt").render(table=self, rows=rows, widths=widths)
 
 
-def _environment(**delimiters: str) -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment(**delimiters: str) -> jinja2.Environment:
+    """Where the templates of plain texts are; nothing in them is escaped."""
+    templates = jinja2.Environment(
         loader=jinja2.PackageLoader("fm_unroll.report"),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
         **delimiters,  # type: ignore[arg-type]  # the texts among the options
     )
-    environment.filters["rstrip"] = str.rstrip
-    return environment
+    templates.filters["rstrip"] = str.rstrip
+    return templates

@@ -9,7 +9,7 @@ from scipy.ndimage import uniform_filter
 from fm_unroll.data.volume import Volume
 from fm_unroll.files import whole_file
 from fm_unroll.reconstruction.trust import WORTH
-from fm_unroll.reconstruction.writers import DISPLAY_PERCENTILE, SUFFIXES, write_h5
+from fm_unroll.reconstruction.writers import DISPLAY_PERCENTILE, beside, write_h5
 from fm_unroll.report.contact_sheet import GrayImage
 from fm_unroll.report.pictures import clipped
 from fm_unroll.report.style import TYPE, wrapped
@@ -51,11 +51,11 @@ def draw_trust(path: Path, image: GrayImage, change: GrayImage, title: str) -> N
         figure.savefig(part, format="png")
 
 
-def write_trust(beside: Path, volume: Volume, image: GrayImage, change: GrayImage) -> tuple[Path, Path]:
+def write_trust(written: Path, volume: Volume, image: GrayImage, change: GrayImage) -> tuple[Path, Path]:
     """Write ``NAME_trust.h5`` with the map and ``NAME_trust.png`` with one slice: the middle of frame 0.
 
     Args:
-        beside: the reconstruction's file.
+        written: the reconstruction's file.
         volume: the scan's volume.
         image: its reconstruction, float32 ``(frame, slice, row, column)``.
         change: the map, of the same shape.
@@ -63,9 +63,7 @@ def write_trust(beside: Path, volume: Volume, image: GrayImage, change: GrayImag
     Returns:
         The paths of both.
     """
-    suffix = next(suffix for suffix in SUFFIXES if beside.name.lower().endswith(suffix))
-    stem = beside.name[: -len(suffix)]
-    table, figure = (beside.with_name(f"{stem}_trust.{kind}") for kind in ("h5", "png"))
+    table, figure = (beside(written, f"_trust.{kind}") for kind in ("h5", "png"))
     write_h5(table, image, extra={"change": change})
     middle = volume.num_slices // 2
     draw_trust(figure, image[0, middle], change[0, middle], f"{volume.name}, slice {middle}, frame 0")

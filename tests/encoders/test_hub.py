@@ -1,16 +1,12 @@
-"""Fetching from a hub: a server on this machine that answers as the Hugging Face hub does."""
+"""Fetching encoders' weights from a hub: a server on this machine that answers as the Hugging Face hub does."""
 
 import hashlib
 import json
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import timm
-from huggingface_hub import constants
 from safetensors.torch import save
 
 from fm_unroll.commands import encoders as commands
@@ -23,74 +19,8 @@ from fm_unroll.encoders import (
     registry,
 )
 from fm_unroll.errors import InputError
+from hub_server import COMMIT, Hub, use_hub
 from reference_networks import randomise
-
-COMMIT = "0123456789" * 4
-
-
-@dataclass
-class Hub:
-    """What the server publishes: bytes by `repository/filename`, and the SHA-256 that it states for them."""
-
-    files: dict[str, bytes] = field(default_factory=dict)
-    stated: dict[str, str] = field(default_factory=dict)
-    downloads: list[str] = field(default_factory=list)
-
-    def publish(
-        self,
-        repository: str,
-        filename: str,
-        content: bytes,
-        sha256: str | None = None,
-        revision: str = "main",
-    ) -> None:
-        key = f"/{repository}/resolve/{revision}/{filename}"
-        self.files[key] = content
-        self.stated[key] = sha256 or hashlib.sha256(content).hexdigest()
-
-
-@pytest.fixture
-def fake_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    published = Hub()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            content = published.files.get(self.path)
-            if content is None:
-                self.send_response(404)
-                self.send_header("X-Error-Code", "EntryNotFound")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("ETag", f'"{published.stated[self.path]}"')
-            self.end_headers()
-
-        def do_GET(self) -> None:
-            self.do_HEAD()
-            if self.path in published.files:
-                published.downloads.append(self.path)
-                self.wfile.write(published.files[self.path])
-
-        def log_message(self, *arguments: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    use_hub(f"http://127.0.0.1:{server.server_port}", tmp_path, monkeypatch)
-    yield published
-    server.shutdown()
-    server.server_close()
-
-
-def use_hub(address: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    template = address + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
 @pytest.fixture
