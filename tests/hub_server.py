@@ -1,4 +1,4 @@
-"""As much of the Hugging Face hub as the package asks of it, on this machine, and its cache as the client has it."""
+"""As much of the Hugging Face hub as the package asks of it, and its cache as the client keeps it."""
 
 import base64
 import hashlib

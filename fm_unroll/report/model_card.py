@@ -51,6 +51,7 @@ def model_card(
     anatomies = list(dict.fromkeys(part["anatomy"] for part in parts))
     specs = {encoder["name"]: find_encoder(encoder["name"]) for encoder in encoders}
     bases = [specs[one["name"]].repository for one in encoders if one["weights"] == "pretrained"]
+    template = environment().get_template("model_card.md")
     data = ModelCardData(
         license=license,
         library_name="fm_unroll",
@@ -58,23 +59,19 @@ def model_card(
         tags=[*TAGS, *anatomies],
         base_model=[base for base in bases if base] or None,
     )
-    body = (
-        environment()
-        .get_template("model_card.md")
-        .render(
-            title=f"{settings['method']} for {' and '.join(anatomies)}",
-            network=name,
-            pattern=_call(parts[0]["sampling"]),
-            settings=settings,
-            trained=size_of(network)["trained"],
-            epoch=checkpoint.get("epoch", math.nan) + 1,  # Lightning counts from 0
-            sha256=file_sha256(file),
-            version=__version__,
-            encoders=[{**one, "licence": specs[one["name"]].licence} for one in encoders],
-            parts=[_trained_on(part) for part in parts],
-            has_config=file.with_name(CONFIG).is_file(),
-            results=None if records is None else summary(main_means(records)),
-        )
+    body = template.render(
+        title=f"{settings['method']} for {' and '.join(anatomies)}",
+        network=name,
+        pattern=_call(parts[0]["sampling"]),
+        settings=settings,
+        trained=size_of(network)["trained"],
+        epoch=checkpoint.get("epoch", math.nan) + 1,  # Lightning counts from 0
+        sha256=file_sha256(file),
+        version=__version__,
+        encoders=[{**one, "licence": specs[one["name"]].licence} for one in encoders],
+        parts=[_trained_on(part) for part in parts],
+        has_config=file.with_name(CONFIG).is_file(),
+        results=None if records is None else summary(main_means(records)),
     )
     return f"---\n{data.to_yaml()}\n---\n\n{body}"
 

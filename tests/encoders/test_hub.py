@@ -1,4 +1,4 @@
-"""Fetching encoders' weights from a hub: a server on this machine that answers as the Hugging Face hub does."""
+"""Fetching encoders' weights from a server on this machine that answers as the Hugging Face hub does."""
 
 import hashlib
 import json
