@@ -55,7 +55,7 @@ VERBS: dict[str, tuple[str | dict[str, str], str]] = {
     ),
     "release": (
         "fm_unroll.commands.release:release",
-        "a CHECKPOINT's network as one small file for others",
+        "a CHECKPOINT's network for others: one small file, a folder, or hf://OWNER/NAME",
     ),
     "cross-domain": (
         "fm_unroll.commands.cross_domain:cross_domain",

@@ -25,6 +25,7 @@ def import_(
 
     Nobody is scored whom they may have been trained on. Of fastMRI's knee_leaderboard_state_dict.pt and
     brain_leaderboard_state_dict.pt that is known, by the name of the file; of others the options say it.
+    Networks of DIRECT and PromptMR are others than ours: see docs/sharing.md for how they take part.
 
     Args:
         source: fastmri: a state dict of its VarNet, or a checkpoint of its VarNetModule.
