@@ -60,8 +60,7 @@ def reconstruct(
         axes: order of a NumPy array's axes, such as slice,coil,readout,phase; also: frame.
         acceleration: nominal acceleration of the mask put on a fully sampled file, in place of the pattern's.
         center: its ACS lines (24) or center fraction (0.08), in place of the pattern's.
-        sampling: its pattern, such as RandomSampling. Default: the checkpoint's training's; else equispaced
-            lines, x4, center fraction 0.08.
+        sampling: its pattern. Default: that of the checkpoint's training; else equispaced, x4, fraction 0.08.
         trust: also write a map of where to look, with a picture: the change of the image when it is sampled
             again. On anatomy as in training alone it is reliably worth more than edges (docs/trust.md).
         batch_size: slices at once; halved whenever the device's memory does not suffice.
@@ -76,8 +75,7 @@ def reconstruct(
     pattern = choose_sampling(scan, usual, acceleration, center, sampling)
     place = choose_device(device)
     network = CLASSICAL[method]() if method else load_network(path, weights)
-    print(f"by {in_words(path, method)}")
-    announce(scan, pattern, trained)
+    announce(in_words(path, method), scan, pattern, trained)
     write(reconstruct_scan(scan, network.to(place), pattern, place, batch_size, trust), scan, files)
     keep_origin(files[0][1], scan, pattern, path, method)
 
@@ -146,13 +144,13 @@ def choose_device(name: str) -> torch.device:
         raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
 
 
-def announce(scan: Scan, pattern: SamplingPattern | None, trained: dict[str, Any]) -> None:
-    """Print what the file holds and how it is masked; warn of whatever training did not see."""
+def announce(by: str, scan: Scan, pattern: SamplingPattern | None, trained: dict[str, Any]) -> None:
+    """Print what reconstructs, what the file holds, how it is masked; warn of what training did not see."""
     volume, seen = scan.volume, ScanFacts.of(scan, pattern)
     kind = f"{scan.kind}, synthetic" if volume.synthetic else scan.kind
     sampled = "undersampled" if pattern is None else f"fully sampled, masked by {pattern}"
     print(
-        f"{volume.name}: {kind}, {counted(volume.num_slices, 'slice')} x "
+        f"by {by}\n{volume.name}: {kind}, {counted(volume.num_slices, 'slice')} x "
         f"{counted(volume.num_frames, 'frame')}, {counted(volume.num_coils, 'coil')} x "
         f"{volume.readout} readout x {volume.phase} phase\n"
         f"{sampled}: true acceleration {seen.true_acceleration:.3g}, {seen.acs_lines} ACS lines"
