@@ -82,7 +82,6 @@ def serve(cache: Path) -> Iterator[Hub]:
                 code = published.refused.get(repository, "EntryNotFound")
                 self.send_response(403 if code == "GatedRepo" else 404)
                 self.send_header("X-Error-Code", code)
-                self.send_header("X-Repo-Commit", COMMIT)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
