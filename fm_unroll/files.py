@@ -1,4 +1,4 @@
-"""Paths as users write them, files written whole or not at all, JSON files and hashes of files."""
+"""Paths as users write them, the cache folder, files written whole or not at all, JSON files, hashes."""
 
 import errno
 import glob
@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
+
+import platformdirs
 
 from fm_unroll.errors import InputError
 
@@ -28,6 +30,11 @@ def at_home(path: Path | str) -> Path:
     except RuntimeError:
         whose = Path(path).parts[0]
         raise InputError(f"{path}: no home folder is known for {whose}, give the whole path") from None
+
+
+def cache_folder() -> Path:
+    """Where runs keep what later ones need again: ``FM_UNROLL_CACHE``, else the user's cache folder."""
+    return at_home(os.environ.get("FM_UNROLL_CACHE") or platformdirs.user_cache_path("fm_unroll"))
 
 
 def is_hidden(path: Path) -> bool:

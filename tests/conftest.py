@@ -5,7 +5,7 @@ import os
 # One thread a test process: tests run side by side, and idle threads that wait actively slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What a test computes twice is computed twice.
-os.environ["FM_UNROLL_START_MEMORY"] = "0"
+os.environ["FM_UNROLL_START_MEMORY"] = os.environ["FM_UNROLL_START_DISK"] = "0"
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

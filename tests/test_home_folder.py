@@ -10,8 +10,8 @@ import fm_unroll as fm
 from fm_unroll.cli import main
 from fm_unroll.config_files import expand_words, load_config
 from fm_unroll.data import CMRxReconData
-from fm_unroll.data.index import cache_folder
 from fm_unroll.errors import InputError
+from fm_unroll.files import cache_folder
 from fm_unroll.subjects.split import write_split
 from fm_unroll.training.sweep import command
 from simulate import write_fastmri

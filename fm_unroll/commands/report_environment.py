@@ -12,11 +12,20 @@ import yaml
 
 from fm_unroll import __version__
 from fm_unroll.config_files import read_config
-from fm_unroll.models.classical.memory import SETTING
+from fm_unroll.models.classical.memory import SETTING as START_MEMORY
+from fm_unroll.models.classical.stored import SETTING as START_DISK
 from fm_unroll.provenance import commit
 
 # Settings that change what happens and tell nothing about anybody.
-HARMLESS = ("CUDA_VISIBLE_DEVICES", "MKL_NUM_THREADS", "OMP_NUM_THREADS", SETTING, "WANDB_MODE", "WORLD_SIZE")
+HARMLESS = (
+    "CUDA_VISIBLE_DEVICES",
+    "MKL_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    START_DISK,
+    START_MEMORY,
+    "WANDB_MODE",
+    "WORLD_SIZE",
+)
 # Options whose value is a secret; a path, or a name that somebody gave. Of others plain words are kept.
 SECRET = re.compile(r"token|key|secret|password|(^|_)id$")
 GIVEN = re.compile(

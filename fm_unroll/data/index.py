@@ -18,15 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from fm_unroll.data.dataset import SliceDataset
 from fm_unroll.data.examination import examine
 from fm_unroll.data.parallel import each, each_watched
 from fm_unroll.data.readers.reader import Reader
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError, UnsupportedError
-from fm_unroll.files import at_home, files_below, passing_over, reached_again, require_file
+from fm_unroll.files import at_home, cache_folder, files_below, passing_over, reached_again, require_file
 from fm_unroll.metrics import WINDOW
 from fm_unroll.provenance import source_sha256
 
@@ -294,11 +292,6 @@ class IndexCache:
             with suppress(OSError):
                 draft.unlink()
         self._saved = time.monotonic()
-
-
-def cache_folder() -> Path:
-    """Where indices are remembered: ``FM_UNROLL_CACHE``, else the user's cache folder."""
-    return at_home(os.environ.get("FM_UNROLL_CACHE") or platformdirs.user_cache_path("fm_unroll"))
 
 
 def _from_json(fields: dict[str, Any]) -> Volume:

@@ -16,6 +16,7 @@ from fm_unroll.data.undersampling import center_crop, undersample
 from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
 from fm_unroll.models.checkpoints import load_network
+from fm_unroll.models.classical.stored import fixed_masks
 from fm_unroll.models.release import GENERAL
 from fm_unroll.models.sharing import locate
 from fm_unroll.models.unrolled import UnrolledNetwork
@@ -54,7 +55,7 @@ def reconstruct(network: nn.Module, batch: KSpaceBatch) -> Tensor:
     Returns:
         Float32, ``(batch, *crop)``, whatever precision the network or its encoder was trained in.
     """
-    with in_float32(network, batch):
+    with in_float32(network, batch), fixed_masks():
         return center_crop(network(batch.kspace, batch.mask, batch.num_acs), batch.crop)
 
 

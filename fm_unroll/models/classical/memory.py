@@ -45,7 +45,7 @@ class Memory:
         results = compute()
         for slice_, result in zip(slices, results, strict=True):
             size = result.numel() * result.element_size()
-            room = gibibytes() * self.share * 2**30 - self._bytes
+            room = gibibytes(SETTING, DEFAULT) * self.share * 2**30 - self._bytes
             if slice_ in self._seen and slice_ not in self._kept and size <= room:
                 self._kept[slice_] = result.detach().to("cpu", copy=True)
                 self._bytes += size
@@ -57,17 +57,17 @@ known_maps = Memory(SHARE_OF_MAPS)
 known_solutions = Memory(1 - SHARE_OF_MAPS)
 
 
-def gibibytes() -> float:
-    """What the setting allows.
+def gibibytes(setting: str, default: float) -> float:
+    """What a setting of the environment allows.
 
     Raises:
         InputError: it is no number.
     """
-    given = os.environ.get(SETTING, "").strip() or DEFAULT
+    given = os.environ.get(setting, "").strip() or default
     try:
         return max(0.0, float(given))
     except ValueError:
-        raise InputError(f"{SETTING} is {given!r}: give GiB, such as 4, or 0 for none") from None
+        raise InputError(f"{setting} is {given!r}: give GiB, such as 4, or 0 for none") from None
 
 
 def fingerprints(masked_kspace: Tensor, mask: Tensor, num_acs: int) -> list[bytes]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fm_unroll.models.classical.calibration import acs_images, estimate_sensitivities
 from fm_unroll.models.classical.memory import fingerprints, known_maps, known_solutions
+from fm_unroll.models.classical.stored import stored_maps, stored_solutions
 from fm_unroll.models.unrolled import check_input
 from fm_unroll.physics import expand, reduce, rss
 from fm_unroll.physics.fourier import HybridSpace
@@ -69,8 +70,11 @@ class SenseProblem:
         space = HybridSpace(kspace.shape[-1], kspace.device)
         slices = None
         if estimate is None and not kspace.requires_grad:
-            slices = fingerprints(masked_kspace, mask, num_acs)
-            maps = known_maps(slices, lambda: estimate_sensitivities(kspace, acs)).to(kspace.device)
+            slices = known = fingerprints(masked_kspace, mask, num_acs)
+            maps = known_maps(
+                known,
+                lambda: stored_maps(known, lambda: estimate_sensitivities(kspace, acs), kspace.device),
+            ).to(kspace.device)
         else:
             maps = (estimate or estimate_sensitivities)(kspace, acs)
         return cls(
@@ -98,8 +102,8 @@ class SenseProblem:
             # to the last bit the same, whatever else was in the batch when it was kept
             return torch.cat([solve(self._slice(number)) for number in range(len(self.measured))])
 
-        solution = known_solutions([(solver, slice_) for slice_ in self.slices], compute)
-        return solution.to(self.measured.device)
+        device, known = self.measured.device, [(solver, slice_) for slice_ in self.slices]
+        return known_solutions(known, lambda: stored_solutions(known, compute, device)).to(device)
 
     def _slice(self, number: int) -> "SenseProblem":
         """The problem of one slice."""
