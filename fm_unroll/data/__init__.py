@@ -1,17 +1,9 @@
-"""Files in, samples out: readers of the layouts, scans, samples and data modules."""
+"""Files in, samples out: readers of the layouts, scans, samples and data modules.
 
-from fm_unroll.data.mixed import MixedData
-from fm_unroll.data.modules import CMRxReconData, FastMRIBrainData, FastMRIKneeData
-from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
-from fm_unroll.data.scan import Scan, open_scan
+The names below are imported when they are first used: data modules bring Lightning, whose import takes longer
+than everything else that reading and reconstructing one scan needs.
+"""
 
-__all__ = [
-    "CMRxReconData",
-    "FastMRIBrainData",
-    "FastMRIKneeData",
-    "KSpaceBatch",
-    "KSpaceSample",
-    "MixedData",
-    "Scan",
-    "open_scan",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

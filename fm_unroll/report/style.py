@@ -92,7 +92,8 @@ def save(figure: Figure, folder: Path, name: str) -> str:
 def data_uri(picture: Image.Image) -> str:
     """A picture as an address that holds it: lossless WebP, half as large as PNG."""
     buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, format="webp", lossless=True)
+    # quality is the effort here: half of it takes half the time, for up to 4 % more bytes
+    picture.convert("RGB").save(buffer, format="webp", lossless=True, quality=50)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

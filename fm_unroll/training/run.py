@@ -20,13 +20,14 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from fm_unroll.config_files import CONFIG_MODE, given_configs, read_config
+from fm_unroll.data import mixed  # noqa: F401  # configs may name its data module
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.refusals import Verb
 from fm_unroll.data.training_data import TrainingData
 from fm_unroll.errors import InputError
 from fm_unroll.files import file_sha256, write_json
 from fm_unroll.models.checkpoints import read_checkpoint
-from fm_unroll.phantoms import pictures  # noqa: F401  # configs may name its data module
+from fm_unroll.phantoms import pictures  # noqa: F401  # likewise
 from fm_unroll.precision import default_precision
 from fm_unroll.provenance import commit, provenance
 from fm_unroll.subjects.population import Seen, data_sets_of
