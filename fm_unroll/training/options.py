@@ -6,10 +6,12 @@ given"; before anything is built, the method's own get their defaults, and other
 """
 
 import inspect
+import json
 from collections.abc import Collection, Mapping
 from functools import wraps
 from typing import Any, Optional, Union
 
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from fm_unroll.methods import PAPER, cascades_of
@@ -65,3 +67,29 @@ def settle_options(model: dict[str, Any], named: Collection[str] | None = None) 
     common["num_cascades"] = len(cascades_of(model["method"], model.get("num_cascades")))
     given = {name: model[name] for name in options & model.keys() if named is None or name in named}
     return {**common, **effective_options(model["method"], given, model.get("physics", PAPER))}
+
+
+def settled_model(config: Namespace, named: Collection[str] | None = None) -> Namespace:
+    """The ``model`` section with its method's options; random encoders are drawn from the run's seed.
+
+    Args:
+        config: of a verb.
+        named: names of the options that count as given; by default all that are not None.
+    """
+    model = settle_options(config.model.as_dict(), named)
+    if "encoder_seed" in model and model["encoder_seed"] is None:
+        model["encoder_seed"] = seed_of(config.seed_everything)
+    return Namespace(model)  # type: ignore[no-untyped-call]  # untyped there
+
+
+def seed_of(seed_everything: bool | int) -> int:
+    """Give the seed that ``seed_everything`` stands for: true and false stand for Lightning's own, 0."""
+    return 0 if isinstance(seed_everything, bool) else seed_everything
+
+
+def plain(config: Namespace) -> dict[str, Any]:
+    """A config as plain values, with the effective options of its method."""
+    settled = config.clone()
+    settled.model = settled_model(settled)
+    values: dict[str, Any] = json.loads(json.dumps(settled.as_dict(), default=str))
+    return values

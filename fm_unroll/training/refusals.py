@@ -1,11 +1,13 @@
 """Options that would drop a run's work without a word: refused before its first step."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from fm_unroll.config_files import given_configs, read_config
 from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
 from fm_unroll.models.checkpoints import read_checkpoint
@@ -51,6 +53,19 @@ def refuse_imported(config: Namespace) -> None:
         raise InputError(
             f"--{name} {path}: its weights were trained elsewhere, on subjects whose ids are not known: "
             "fit cannot go on with it"
+        )
+
+
+def refuse_data_seed(args: Sequence[str]) -> None:
+    """Refuse a seed for the data alone, in whose place the run's would be taken without a word."""
+    given = any(arg.partition("=")[0] in {"--data.seed", "--data.init_args.seed"} for arg in args)
+    for config in given_configs(args):
+        data = read_config(config).get("data")
+        options = data.get("init_args") if isinstance(data, dict) else None
+        given |= isinstance(options, dict) and "seed" in options
+    if given:
+        raise InputError(
+            "data.seed: order and masks follow the seed of the run, give --seed_everything instead"
         )
 
 

@@ -1,15 +1,12 @@
 """fit, validate, test and predict: LightningCLI with the recipe, a run folder and the project's guards."""
 
-import json
 import os
 import warnings
 from argparse import ArgumentError
-from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from jsonargparse import Namespace
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -19,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from fm_unroll.config_files import CONFIG_MODE, given_configs, read_config
+from fm_unroll.config_files import CONFIG_MODE
 from fm_unroll.data import mixed  # noqa: F401  # configs may name its data module
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.refusals import Verb
@@ -34,10 +31,16 @@ from fm_unroll.subjects.population import Seen, data_sets_of
 from fm_unroll.subjects.split import split_sha256, write_split
 from fm_unroll.training.loggers import default_loggers, describe_at_wandb, forget_empty_variables
 from fm_unroll.training.losses import check_loss
-from fm_unroll.training.options import add_denoiser_options, settle_options
+from fm_unroll.training.options import add_denoiser_options, plain, seed_of, settled_model
 from fm_unroll.training.patience import be_patient
 from fm_unroll.training.recipe import RECIPE, class_of, complete_callbacks
-from fm_unroll.training.refusals import ValidationIsReached, refuse_imported, refuse_no_work, refuse_release
+from fm_unroll.training.refusals import (
+    ValidationIsReached,
+    refuse_data_seed,
+    refuse_imported,
+    refuse_no_work,
+    refuse_release,
+)
 from fm_unroll.training.run_folder import (
     is_begun,
     keep_volumes,
@@ -358,42 +361,3 @@ def prediction_of(data: KSpaceData) -> str:
         )
     seen = [subject for network in data.networks for subject in network.among(chosen, data.population)]
     return f"{text}; {len(seen)} of these were seen in training or selection" if seen else text
-
-
-def plain(config: Namespace) -> dict[str, Any]:
-    """A config as plain values, with the effective options of its method."""
-    settled = config.clone()
-    settled.model = settled_model(settled)
-    values: dict[str, Any] = json.loads(json.dumps(settled.as_dict(), default=str))
-    return values
-
-
-def settled_model(config: Namespace, named: Collection[str] | None = None) -> Namespace:
-    """The ``model`` section with its method's options; random encoders are drawn from the run's seed.
-
-    Args:
-        config: of a verb.
-        named: names of the options that count as given; by default all that are not None.
-    """
-    model = settle_options(config.model.as_dict(), named)
-    if "encoder_seed" in model and model["encoder_seed"] is None:
-        model["encoder_seed"] = seed_of(config.seed_everything)
-    return Namespace(model)  # type: ignore[no-untyped-call]  # untyped there
-
-
-def seed_of(seed_everything: bool | int) -> int:
-    """Give the seed that ``seed_everything`` stands for: true and false stand for Lightning's own, 0."""
-    return 0 if isinstance(seed_everything, bool) else seed_everything
-
-
-def refuse_data_seed(args: Sequence[str]) -> None:
-    """Refuse a seed for the data alone, in whose place the run's would be taken without a word."""
-    given = any(arg.partition("=")[0] in {"--data.seed", "--data.init_args.seed"} for arg in args)
-    for config in given_configs(args):
-        data = read_config(config).get("data")
-        options = data.get("init_args") if isinstance(data, dict) else None
-        given |= isinstance(options, dict) and "seed" in options
-    if given:
-        raise InputError(
-            "data.seed: order and masks follow the seed of the run, give --seed_everything instead"
-        )

@@ -7,9 +7,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel
 
 from fm_unroll.errors import InputError
+from fm_unroll.training.options import settled_model
 from fm_unroll.training.recipe import class_of, complete_callbacks, recipe_callbacks
 from fm_unroll.training.refusals import ValidationIsReached, refuse_no_work
-from fm_unroll.training.run import settled_model
 
 NAMES = [
     "EarlyStopping",
