@@ -69,6 +69,12 @@ VERBS: dict[str, tuple[str | dict[str, str], str]] = {
     ),
 }
 
+# Verbs for which a network of the user's own may be named.
+OF_NETWORKS = {
+    *("fit", "validate", "test", "predict"),
+    *("summary", "sweep", "reconstruct", "release", "cross-domain"),
+}
+
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run one verb.
@@ -159,16 +165,31 @@ def run(args: list[str]) -> None:
     """Find the verb's function and hand it the rest of the command line."""
     # imported here, so that the overview needs nothing but the standard library
     from fm_unroll.config_files import check_classes, expand_words, given_configs
+    from fm_unroll.consent import OPTION, consenting, named_by, split_consent
 
-    args = expand_words(args)
-    verb, rest = args[0], args[1:]
+    trusted, args = split_consent(expand_words(args))
+    verb, *rest = args or [""]
     if verb not in VERBS:
         raise InputError(f"unknown verb {verb!r}: choose one of {', '.join(VERBS)}")
-    for config in given_configs(rest):
-        check_classes(config)
+    if trusted and verb not in OF_NETWORKS:
+        raise InputError(f"{verb} applies no network: leave out {OPTION}")
+    if VERBS[verb][0] == LIGHTNING:
+        trusted += named_by(rest)
+    with consenting(dict.fromkeys(trusted)):
+        for config in given_configs(rest):
+            check_classes(config)
+        if trusted:
+            find_own = load("fm_unroll.models.own:find_class")
+            for name in trusted:
+                find_own(name)
+        dispatch(verb, rest)
+
+
+def dispatch(verb: str, rest: list[str]) -> None:
+    """Hand a verb's function the rest of the command line."""
     target, _ = VERBS[verb]
     if target == LIGHTNING:
-        load(target)(args)
+        load(target)([verb, *rest])
         return
     if isinstance(target, str):
         function = load(target)
@@ -251,5 +272,10 @@ def overview() -> str:
     lines = [f"fm_unroll {__version__}: MRI reconstruction with foundation models as priors", ""]
     lines += [f"  {verb:20}{text}" for verb, (_, text) in VERBS.items()]
     return "\n".join(
-        [*lines, "", "python -m fm_unroll VERB --help shows a verb's options; --debug, tracebacks."]
+        [
+            *lines,
+            "",
+            "python -m fm_unroll VERB --help shows a verb's options; --debug, tracebacks.",
+            "Verbs of networks run one of your own where you name it: --trust_code MODULE:CLASS.",
+        ]
     )

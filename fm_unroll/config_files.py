@@ -13,6 +13,7 @@ import yaml
 from jsonargparse import get_loader, set_loader
 
 from fm_unroll.compatibility import upgrade_config
+from fm_unroll.consent import require_consent
 from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
 
@@ -85,9 +86,13 @@ def check_classes(path: Path) -> None:
     """Refuse a config that names classes outside the allowed packages, before any of them is imported.
 
     Raises:
-        InputError: not plain YAML, or a class from elsewhere.
+        InputError: not plain YAML, a class from elsewhere, or a network of the user's own that was not named
+            in this command.
     """
-    for class_path in named_classes(read_config(path)):
+    config = read_config(path)
+    if isinstance(config.get("model"), dict):
+        require_consent(config["model"].get("method"), str(path))
+    for class_path in named_classes(config):
         if class_path.split(".")[0] not in ALLOWED_PACKAGES and "." in class_path:
             raise InputError(
                 f"{path} names the class {class_path}: only {', '.join(ALLOWED_PACKAGES)} may be used"

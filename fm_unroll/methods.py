@@ -48,5 +48,5 @@ def cascades_of(method: str, num_cascades: int | None = None) -> list[str]:
 
 
 def folder_name(method: str) -> str:
-    """A method as part of a folder's name: ``timm-vit_tiny``, ``varnet-x-8-clip-x-4``."""
-    return re.sub(r"[/\s,]+", "-", method)
+    """A method as part of a folder's name: ``timm-vit_tiny``, ``varnet-x-8-clip-x-4``, ``networks-MyNet``."""
+    return re.sub(r"[/\s,:]+", "-", method)

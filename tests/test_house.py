@@ -14,7 +14,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up: a room imports from its own floor or below. Rooms of one floor do not know each other.
 FLOORS = [
     ["errors", "metric_formulas"],
-    ["files", "compatibility", "methods"],
+    ["files", "compatibility", "methods", "consent"],
     ["physics", "precision", "subjects", "hub"],
     ["metrics", "provenance", "config_files"],
     ["data", "encoders"],

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 
+from fm_unroll.consent import is_own, require_consent
 from fm_unroll.data.scan import Scan, open_scan
 from fm_unroll.data.volume import counted
 from fm_unroll.errors import InputError
@@ -68,7 +69,7 @@ def reconstruct(
     """
     check_options(checkpoint, method, weights, trust, batch_size)
     path = locate(checkpoint or GENERAL)
-    trained = check_checkpoint(path, weights) if method is None else {}
+    trained = check_checkpoint(path, weights, trust) if method is None else {}
     scan = open_scan(file, axes, min(part.get("readout_crop", 1.0) for part in data_sets_of(trained)))
     files = planned_files(output, formats, scan.volume, file)
     usual = sampling_of_training(scan, trained) if checkpoint else DEFAULT_SAMPLING
@@ -96,17 +97,23 @@ def check_options(
         raise InputError(f"batch_size is {batch_size}: give 1 or more")
 
 
-def check_checkpoint(path: Path, weights: Path | None) -> dict[str, Any]:
+def check_checkpoint(path: Path, weights: Path | None, trust: bool) -> dict[str, Any]:
     """The facts that a checkpoint holds about its training, ``checkpoint["fm_unroll"]``.
 
     Args:
         path: the checkpoint.
         weights: file with the frozen encoder's weights, if given.
+        trust: whether a trust map is asked for.
 
     Raises:
-        InputError: it cannot be read, or weights are given for an encoder that it does not have.
+        InputError: it cannot be read, is of a network of the user's own that was not named in this command,
+            or something is asked for that it does not have.
     """
-    facts: dict[str, Any] = read_checkpoint(path)["fm_unroll"]
+    content = read_checkpoint(path)
+    method, facts = content["hyper_parameters"]["method"], dict[str, Any](content["fm_unroll"])
+    require_consent(method, str(path))
+    if trust and is_own(method):
+        raise InputError(f"{path}: {method} gives no coil images, and has no trust map: leave out --trust")
     if weights and not facts["encoders"]:
         raise InputError(f"--weights {weights}: the checkpoint has no frozen encoder that needs them")
     return facts

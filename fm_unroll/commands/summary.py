@@ -8,8 +8,10 @@ from typing import Any
 import torch
 import yaml
 
+from fm_unroll.consent import is_own
 from fm_unroll.errors import InputError
 from fm_unroll.models import UnrolledNetwork
+from fm_unroll.models.own import OwnNetwork
 from fm_unroll.models.registry import denoiser_options
 from fm_unroll.precision import default_precision
 from fm_unroll.training.memory import ProblemSize, our_step, peak_memory
@@ -53,16 +55,17 @@ def build_network(model: dict[str, Any]) -> UnrolledNetwork:
 
 
 def measure_memory(model: dict[str, Any]) -> dict[str, Any]:
-    """Peak memory of a training step with all and with none of the cascades checkpointed."""
+    """Peak memory of a training step with all and with none of the cascades checkpointed, if it has any."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = default_precision(device.type)
+    own = is_own(model.get("method", "varnet"))
+    precision = "32-true" if own else default_precision(device.type)
     largest = ProblemSize(phase=246)
     step = partial(our_step, precision=precision)
     peaks = {
         checkpoint: peak_memory(
             partial(build_network, {**model, "checkpoint_cascades": checkpoint}), step, largest, device
         )
-        for checkpoint in ("none", "all")
+        for checkpoint in (("none",) if own else ("none", "all"))
     }
     where = torch.cuda.get_device_name() if device.type == "cuda" else "a CPU"
     slice_ = f"one slice, {largest.coils} coils, {largest.readout} x {largest.phase}"
@@ -78,6 +81,9 @@ def count_parameters(network: UnrolledNetwork) -> dict[str, Any]:
         "frozen encoder": frozen,
         "denoisers": [p for p in network.cascades.parameters() if id(p) not in inside_encoder],
     }
+    if isinstance(network, OwnNetwork):
+        groups = {name: list(child.parameters()) for name, child in network.own.named_children()}
+        groups |= {"parameters of its own": list(network.own.parameters(recurse=False))}
     parts = {
         part: {
             "trainable": sum(p.numel() for p in parameters if p.requires_grad),

@@ -77,7 +77,7 @@ class AlignedVolumes:
         """
         if not {arm, other} <= self.networks.keys() or not arm.comparable(other):
             return False
-        alike = [self.training_data, *([] if arm.physics == other.physics else [self.besides_physics])]
+        alike = [self.training_data, *([self.besides_physics] if arm.differs_in_physics(other) else [])]
         return all(known[arm] == known[other] or "" in (known[arm], known[other]) for known in alike)
 
     def out_of_domain(self, arm: Arm) -> bool:

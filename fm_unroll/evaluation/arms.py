@@ -5,10 +5,11 @@ from functools import total_ordering
 from pathlib import PurePath
 from typing import Literal, NamedTuple, Self, TypeAlias
 
+from fm_unroll.consent import is_own
 from fm_unroll.encoders.registry import NOT_STATED, RANDOM, SHUFFLED, encoder_label
 from fm_unroll.methods import PAPER, parts_of
 
-Kind: TypeAlias = Literal["baseline", "prior", "control", "classical", "external"]
+Kind: TypeAlias = Literal["baseline", "prior", "control", "classical", "external", "own"]
 
 LONGEST_FILE_NAME = 16  # of weights, in the names of arms
 GENERAL_NETWORK = "general"  # the one that comes with the package
@@ -61,7 +62,8 @@ class Arm:
 
     Attributes:
         method: name given to ``build_model``, or of a classical method; ``external/NAME`` of reconstructions
-            that were made elsewhere, ``imported/NAME`` of an E2E-VarNet that was trained elsewhere.
+            that were made elsewhere, ``imported/NAME`` of an E2E-VarNet that was trained elsewhere,
+            ``MODULE:CLASS`` of a network of the user's own.
         encoder: name of the frozen encoder; empty without one. Of several, all names with :data:`AND`
             between them.
         weights: of the encoder: ``pretrained``, ``random`` or ``file:NAME``, which may say that the
@@ -117,8 +119,11 @@ class Arm:
         """The baseline of its physics, a pretrained encoder as a prior, a control, or a classical method.
 
         A prior with random or shuffled weights is a control, whatever its method is called. What was made
-        or trained elsewhere is none of them: it differs in more than one thing.
+        or trained elsewhere is none of them, nor is a network of the user's own: it differs in more than one
+        thing.
         """
+        if is_own(self.method):
+            return "own"
         if self.method.startswith((EXTERNAL, IMPORTED)):
             return "external"
         if self._baseline_elsewhere:
@@ -130,9 +135,14 @@ class Arm:
         return "prior" if self.encoder else "control"
 
     @property
+    def trained_here(self) -> bool:
+        """Whether it has a network that was trained here."""
+        return self.kind not in ("classical", "external")
+
+    @property
     def of_no_physics(self) -> bool:
-        """Whether it has no network that was trained here: it is beside those of every physics."""
-        return self.kind in ("classical", "external")
+        """Whether it has no network of a physics that was trained here: it is beside those of all."""
+        return self.kind == "own" or not self.trained_here
 
     @property
     def color(self) -> str | None:
@@ -191,7 +201,8 @@ class Arm:
     def comparable(self, other: Self) -> bool:
         """Whether the two differ in one thing: in physics, or in something else, but not in both.
 
-        Methods without training, and what was made elsewhere, are compared with all networks.
+        Methods without training, what was made elsewhere, and networks of the user's own are compared with
+        all networks.
         """
         alike = self.of_no_physics or other.of_no_physics or self.physics == other.physics
         return alike or self.differs_in_physics(other)
@@ -203,6 +214,8 @@ class Arm:
 
 def _name_label(name: str) -> str:
     """The label of one name in a method."""
+    if is_own(name):
+        return name.partition(":")[2]
     look = LOOKS.get(name)
     return look.label if look and look.label else encoder_label(name)
 

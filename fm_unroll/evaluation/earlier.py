@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from fm_unroll.consent import OPTION, consented, is_own
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.arms import EXTERNAL
@@ -96,6 +97,8 @@ class EarlierRows:
         """Why the rows of a volume do not stand; empty where they do."""
         if self._identity(row) in self._own:
             return REPLACED
+        if is_own(row.method) and row.method not in consented():
+            return f"of {row.method}, whose code this command may not run: add {OPTION} {row.method}"
         settings = self._settings(row.method, bool(row.checkpoint_sha256))
         if row.protocol_version != str(PROTOCOL_VERSION) or row.code != deciding_code(settings):
             of_files = " of other files or" if row.method.startswith(EXTERNAL) else ""

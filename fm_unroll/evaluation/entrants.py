@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from fm_unroll.consent import require_consent
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.arms import AND, EXTERNAL, GENERAL_NETWORK, IMPORTED, Arm
 from fm_unroll.evaluation.elsewhere import Elsewhere
@@ -170,9 +171,11 @@ def trained(path: Path, weights: Path | None = None, without: Sequence[str] = ()
         without: what of the recipe does not tell trainings apart.
 
     Raises:
-        InputError: no such file, or not a checkpoint of this framework.
+        InputError: no such file, not a checkpoint of this framework, or one of a network of the user's own
+            that was not named in this command.
     """
     checkpoint = read_checkpoint(path)
+    require_consent(checkpoint["hyper_parameters"]["method"], str(path))
     facts = checkpoint["fm_unroll"]
     parts = data_sets_of(facts)
     if any("synthetic" not in part for part in parts):

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 
 from fm_unroll.compatibility import upgrade_checkpoint
+from fm_unroll.consent import is_own, require_consent
 from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
 from fm_unroll.methods import PAPER
 from fm_unroll.models.build import build_model
 from fm_unroll.models.denoisers.mixed import MixedDenoiser
 from fm_unroll.models.denoisers.unet import unets
+from fm_unroll.models.own import SIZES, TAKEN, OwnNetwork, require_fit
 from fm_unroll.models.registry import effective_options, find_denoisers, options_of
 from fm_unroll.models.release import SUFFIX, read_release
 from fm_unroll.models.unrolled import UnrolledNetwork
@@ -73,8 +75,8 @@ def load_network(path: Path, weights: Path | None = None) -> UnrolledNetwork:
         weights: the frozen encoder's weights, if they are no longer where they were in training.
 
     Raises:
-        InputError: not a checkpoint of this framework, of another architecture, or trained over another
-            encoder.
+        InputError: not a checkpoint of this framework, of another architecture, trained over another
+            encoder, or of a network of the user's own that was not named in this command.
     """
     return build_network(read_checkpoint(path), path, weights)
 
@@ -82,16 +84,24 @@ def load_network(path: Path, weights: Path | None = None) -> UnrolledNetwork:
 def build_network(checkpoint: dict[str, Any], path: Path, weights: Path | None = None) -> UnrolledNetwork:
     """The network of a checkpoint that has been read from a path; see :func:`load_network`."""
     settings = checkpoint["hyper_parameters"]
+    require_consent(settings["method"], str(path))
     network = build_model(**network_options(settings, weights))
     if not settings.get("any_encoder"):
         require_encoders(network, checkpoint)
-    tensors = checkpoint["state_dict"]
+    tensors = tensors_of(checkpoint)
+    if isinstance(network, OwnNetwork):
+        require_fit(network, tensors, str(path))
     try:
-        network.load_state_dict({name.removeprefix(NETWORK): tensors[name] for name in tensors})
+        network.load_state_dict(tensors)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is of another architecture: {reason}") from None
     return network.eval()
+
+
+def tensors_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint's network, by their names in the network."""
+    return {name.removeprefix(NETWORK): tensor for name, tensor in checkpoint["state_dict"].items()}
 
 
 def network_options(settings: dict[str, Any], weights: Path | None) -> dict[str, Any]:
@@ -99,6 +109,14 @@ def network_options(settings: dict[str, Any], weights: Path | None) -> dict[str,
     own = options_of(settings["method"], settings.get("physics", PAPER))
     names = {*inspect.signature(build_model).parameters, *own}
     options = {name: value for name, value in settings.items() if name in names}
+    if is_own(settings["method"]):
+        gone = sorted(settings.keys() - own.keys() - TAKEN - {*SIZES})
+        if gone:
+            raise InputError(
+                f"{settings['method']} has no option {gone[0]} any more, with which it was trained"
+            )
+        if weights is not None:
+            raise InputError(f"--weights {weights}: {settings['method']} has no frozen encoder of fm_unroll")
     return options if weights is None else options | {"weights": weights, "pretrained": True}
 
 
@@ -196,7 +214,8 @@ def start_from(network: UnrolledNetwork, settings: dict[str, Any], path: Path) -
     Raises:
         InputError: other denoisers, or networks that differ in physics or sizes.
     """
-    if not all(isinstance(cascade.denoiser, MixedDenoiser) for cascade in network.cascades):
+    mixed = [isinstance(cascade.denoiser, MixedDenoiser) for cascade in network.cascades]
+    if not (mixed and all(mixed)):
         raise InputError(f"unet_from {path}: method {settings['method']!r} does not take it, mixed does")
     checkpoint = read_checkpoint(path)
     theirs = checkpoint["hyper_parameters"]

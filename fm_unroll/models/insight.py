@@ -42,6 +42,8 @@ def learned_weights(network: UnrolledNetwork) -> dict[str, list[Any]]:
 
 
 def _of_physics(cascades: list[Any]) -> dict[str, list[float]]:
+    if not cascades:
+        return {"step_sizes": []}
     if hasattr(cascades[0], "step_size"):
         return {"step_sizes": [cascade.step_size.item() for cascade in cascades]}
     usual = USUAL.to(cascades[0].pulls.device)
@@ -53,7 +55,7 @@ def _of_physics(cascades: list[Any]) -> dict[str, list[float]]:
 
 
 @torch.no_grad()
-def size_of(network: UnrolledNetwork) -> dict[str, float]:
+def size_of(network: UnrolledNetwork) -> dict[str, float | None]:
     """How large a network is.
 
     Args:
@@ -62,7 +64,7 @@ def size_of(network: UnrolledNetwork) -> dict[str, float]:
     Returns:
         ``trained`` and ``frozen``: numbers of parameters. ``flop``: floating-point operations of the
         convolutions and matrix products of its denoisers for one slice of 448 x 168; sensitivity maps and
-        data consistency, which are the same for all methods, are not in it.
+        data consistency, which are the same for all methods, are not in it. None without denoisers.
     """
     parameters = {True: 0, False: 0}
     for parameter in network.parameters():
@@ -74,7 +76,7 @@ def size_of(network: UnrolledNetwork) -> dict[str, float]:
     return {
         "trained": parameters[True],
         "frozen": parameters[False],
-        "flop": sum(flop[str(cascade.denoiser)] for cascade in cascades),
+        "flop": sum(flop[str(cascade.denoiser)] for cascade in cascades) if cascades else None,
     }
 
 

@@ -19,9 +19,11 @@ from typing import Any, Union
 from jsonargparse import ArgumentParser
 from torch import nn
 
+from fm_unroll.consent import consented, is_own
 from fm_unroll.encoders import FrozenEncoder, list_encoders
 from fm_unroll.errors import InputError
 from fm_unroll.methods import PAPER, cascades_of, parts_of
+from fm_unroll.models.own import cascades_of_own, did_you_mean, find_class, options_of_class
 
 Builder = Callable[..., Any]
 
@@ -59,6 +61,19 @@ class Entry:
     def modules(self) -> set[str]:
         """Names of the modules that define it."""
         return {self.build.__module__}.union(*(_ENTRIES[name].modules() for name in self.made_of))
+
+
+class OwnEntry(Entry):
+    """A network of the user's own by name; what builds it is its class."""
+
+    def own_options(self) -> dict[str, inspect.Parameter]:
+        """Return name, type and default of those parameters of the class that a config can hold."""
+        return options_of_class(self.build)  # type: ignore[arg-type]  # a class builds its instances
+
+    def modules(self) -> set[str]:
+        """Names of the modules that define the class, and what it is derived from."""
+        derived = {base.__module__ for base in inspect.getmro(self.build)}  # type: ignore[arg-type]
+        return {module for module in derived if module.partition(".")[0] not in {"builtins", "torch"}}
 
 
 _ENTRIES: dict[str, Entry] = {}
@@ -171,9 +186,13 @@ def find_denoiser(name: str) -> Entry:
     Raises:
         InputError: the name is unknown; the message gives the nearest ones.
     """
+    if is_own(name):
+        return OwnEntry(find_class(name))
     if name not in list_methods() and not name.startswith("timm/"):
         near = difflib.get_close_matches(name, list_methods()) or list_methods()
-        raise InputError(f"unknown method {name!r}: did you mean {', '.join(near)}?")
+        if is_own(written := ":".join(name.rsplit(".", 1))):
+            near = [written]
+        raise InputError(f"unknown method {name!r}{did_you_mean(near)}")
     denoisers = list_denoisers()
     return denoisers.get(name, denoisers[ANY_ENCODER])
 
@@ -184,7 +203,26 @@ def find_denoisers(method: str) -> dict[str, Entry]:
     Raises:
         InputError: a name is unknown, or the method is not written as a list is.
     """
-    return {name: find_denoiser(name) for name, _ in parts_of(method)}
+    names = [name for name, _ in parts_of(method)]
+    if len(names) > 1 and any(map(is_own, names)):
+        raise InputError(
+            f"method {method!r}: a network of your own is a whole one, it has no cascades in turn"
+        )
+    return {name: find_denoiser(name) for name in names}
+
+
+def own_entries() -> list[Entry]:
+    """Return the networks of the user's own that the present command may run."""
+    return [find_denoiser(name) for name in consented()]
+
+
+def number_of_cascades(method: str, num_cascades: int | None) -> int | None:
+    """The number of cascades of a method; None: a network of the user's own that does not ask for one.
+
+    Raises:
+        InputError: as :func:`fm_unroll.methods.cascades_of`, or the network cannot be found.
+    """
+    return cascades_of_own(method, num_cascades) if is_own(method) else len(cascades_of(method, num_cascades))
 
 
 def denoiser_options(method: str) -> dict[str, inspect.Parameter]:
@@ -202,7 +240,8 @@ def options_of(method: str, physics: str = PAPER) -> dict[str, inspect.Parameter
     Raises:
         InputError: one of them is unknown.
     """
-    return denoiser_options(method) | find_physics(physics).options()
+    # a network of the user's own is of no physics; another than the usual one is refused when it is built
+    return denoiser_options(method) | ({} if is_own(method) else find_physics(physics).options())
 
 
 def effective_options(method: str, given: Mapping[str, object], physics: str = PAPER) -> dict[str, Any]:
@@ -222,17 +261,23 @@ def effective_options(method: str, given: Mapping[str, object], physics: str = P
         if name not in options:
             raise InputError(_no_option(method, physics, name, options))
         given[name] = typed(method, options[name], value)
+    unset = [name for name, option in options.items() if option.default is option.empty and name not in given]
+    if unset:
+        raise InputError(
+            f"method {method!r} needs {', '.join(f'--model.{name}' for name in unset)}: no default"
+        )
     return {name: given.get(name, option.default) for name, option in options.items()}
 
 
 def _no_option(method: str, physics: str, name: str, options: Mapping[str, object]) -> str:
     """Say that an option does not exist, and where it would."""
     for other, entry in list_physics().items():
-        if name in entry.options():
+        if name in entry.options() and not is_own(method):
             return (
                 f"{name} is an option of the physics {other}, this is {physics}: give physics {other} as well"
             )
-    return f"method {method!r} has no option {name}: it has {', '.join(options)}"
+    near = did_you_mean(difflib.get_close_matches(name, options))
+    return f"method {method!r} has no option {name}{near or ': it has ' + (', '.join(options) or 'none')}"
 
 
 def typed(method: str, option: inspect.Parameter, value: object) -> Any:

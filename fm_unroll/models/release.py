@@ -41,7 +41,7 @@ def write_release(
         notes: texts to keep beside, for whoever reads the file's metadata; see :func:`notes_of`.
 
     Raises:
-        InputError: another ending, or a weight that float16 does not hold.
+        InputError: another ending, or a weight that is complex or that float16 does not hold.
     """
     if path.suffix != SUFFIX:
         raise InputError(f"{path}: give a name that ends in {SUFFIX}")
@@ -51,6 +51,8 @@ def write_release(
     if half:
         tensors = {name: tensor.half() for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
+        if tensor.is_complex():  # which would be read as its real part
+            raise InputError(f"{name} is complex: a released network holds real numbers")
         if not tensor.isfinite().all():
             raise InputError(f"{name} holds values that are not finite{' in float16' if half else ''}")
     path.parent.mkdir(parents=True, exist_ok=True)

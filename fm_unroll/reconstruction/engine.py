@@ -11,12 +11,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from fm_unroll.consent import consenting
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import center_crop, undersample
 from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
 from fm_unroll.models.checkpoints import load_network
 from fm_unroll.models.classical.stored import fixed_masks
+from fm_unroll.models.own import name_of
 from fm_unroll.models.release import GENERAL
 from fm_unroll.models.sharing import locate
 from fm_unroll.models.unrolled import UnrolledNetwork
@@ -87,7 +89,11 @@ class Reconstructor(nn.Module):
         return reconstruct(self.network, batch.to(device))
 
 
-def load(checkpoint: Path | str = GENERAL, weights: Path | str | None = None) -> Reconstructor:
+def load(
+    checkpoint: Path | str = GENERAL,
+    weights: Path | str | None = None,
+    trust_code: type[nn.Module] | None = None,
+) -> Reconstructor:
     """Bring a trained network back, on the CPU; ``.to("cuda")`` moves it.
 
     Args:
@@ -95,8 +101,12 @@ def load(checkpoint: Path | str = GENERAL, weights: Path | str | None = None) ->
             Face hub; by default the general network that comes with the package, trained on drawings alone
             (docs/general_network.md).
         weights: the frozen encoder's weights, if they are no longer where they were in training.
+        trust_code: the class of a network of your own. A checkpoint only names it; its code is what you give.
 
     Raises:
-        InputError: no such file, not a checkpoint of this framework, or trained over another encoder.
+        InputError: no such file, not a checkpoint of this framework, trained over another encoder, or a
+            network of another class.
     """
-    return Reconstructor(load_network(locate(checkpoint), None if weights is None else at_home(weights)))
+    with consenting({} if trust_code is None else {name_of(trust_code): trust_code}):
+        network = load_network(locate(checkpoint), None if weights is None else at_home(weights))
+    return Reconstructor(network)

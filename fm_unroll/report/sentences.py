@@ -128,10 +128,15 @@ def sizes(learned: Mapping[str, Any]) -> dict[str, str]:
         learned: the content of ``priors.json``, by arm.
     """
     return {
-        arm: f"{facts['size']['trained'] / 1e6:.3g} M, {facts['size']['flop'] / 1e12:.2g} TFLOP"
+        arm: f"{facts['size']['trained'] / 1e6:.3g} M{_operations(facts['size']['flop'])}"
         for arm, facts in learned.items()
         if isinstance(facts, dict) and "size" in facts
     }
+
+
+def _operations(flop: float | None) -> str:
+    """Operations, which are not counted of a network of the user's own."""
+    return "" if flop is None else f", {flop / 1e12:.2g} TFLOP"
 
 
 def floor_headline(means: pd.DataFrame) -> list[str]:

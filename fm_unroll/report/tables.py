@@ -88,7 +88,7 @@ def _sample_cell(row: Any) -> str:
 
 
 def _seeds_cell(row: Any) -> str:
-    own = MISSING if row.arm.of_no_physics else row.seeds
+    own = row.seeds if row.arm.trained_here else MISSING
     return f"{own}, {row.baseline_seeds}" + ("" if row.covers_seeds else ": these networks")
 
 

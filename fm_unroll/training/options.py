@@ -5,8 +5,11 @@ line or from a sweep. So each option of each denoiser is an argument whose defau
 given"; before anything is built, the method's own get their defaults, and others that were given are refused.
 """
 
+import difflib
 import inspect
 import json
+import re
+from argparse import ArgumentError
 from collections.abc import Collection, Mapping
 from functools import wraps
 from typing import Any, Optional, Union
@@ -14,14 +17,28 @@ from typing import Any, Optional, Union
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-from fm_unroll.methods import PAPER, cascades_of
-from fm_unroll.models.registry import Builder, effective_options, list_denoisers, list_physics
+from fm_unroll.errors import InputError
+from fm_unroll.methods import PAPER
+from fm_unroll.models.own import did_you_mean
+from fm_unroll.models.registry import (
+    Builder,
+    Entry,
+    effective_options,
+    list_denoisers,
+    list_physics,
+    number_of_cascades,
+    own_entries,
+)
+from fm_unroll.training.task import ReconstructionTask
+
+# What jsonargparse says of an option that does not exist, on the command line or in a config.
+UNKNOWN = re.compile(r"(?:nrecognized arguments: --|does not accept option ')model\.(\w+)")
 
 
 def add_denoiser_options(parser: LightningArgumentParser) -> None:
     """Add the options of all denoisers and physics as ``--model.NAME``; their docstrings are the help."""
     types: dict[str, list[Any]] = {}
-    entries = [*list_denoisers().values(), *list_physics().values()]
+    entries = _all_entries()
     for entry in entries:
         for name, option in entry.own_options().items():
             types.setdefault(name, []).append(option.annotation)
@@ -31,8 +48,28 @@ def add_denoiser_options(parser: LightningArgumentParser) -> None:
     added: set[str | int] = set()
     for entry in entries:
         names = {name: Optional[Union[tuple(types[name])]] for name in entry.own_options()}  # noqa: UP007, UP045
-        group.add_function_arguments(nothing_given(entry.build, names), "model", as_group=False, skip=added)
+        # the docstring of a class's options is that of its `__init__`
+        build = entry.build.__init__ if isinstance(entry.build, type) else entry.build
+        group.add_function_arguments(nothing_given(build, names), "model", as_group=False, skip=added)
         added.update(names)
+
+
+def _all_entries() -> list[Entry]:
+    """What has options: every denoiser and physics, and the networks of the user's own that are named."""
+    return [*list_denoisers().values(), *list_physics().values(), *own_entries()]
+
+
+def unknown_option(error: ArgumentError) -> InputError | None:
+    """What to say of an option of the model that does not exist, if that is the error and others are near."""
+    found = UNKNOWN.search(str(error))
+    known = {name for entry in _all_entries() for name in entry.options()}
+    known |= inspect.signature(ReconstructionTask).parameters.keys() - {"options"}
+    near = difflib.get_close_matches(found[1], sorted(known)) if found else []
+    if not (found and near):
+        return None
+    return InputError(
+        f"there is no option model.{found[1]}{did_you_mean([f'model.{name}' for name in near])}"
+    )
 
 
 def nothing_given(build: Builder, types: Mapping[str, Any]) -> Builder:
@@ -61,10 +98,9 @@ def settle_options(model: dict[str, Any], named: Collection[str] | None = None) 
     Raises:
         InputError: the method is unknown, or an option is given that it does not have.
     """
-    entries = [*list_denoisers().values(), *list_physics().values()]
-    options = {name for entry in entries for name in entry.options()}
+    options = {name for entry in _all_entries() for name in entry.options()}
     common = {name: value for name, value in model.items() if name not in options}
-    common["num_cascades"] = len(cascades_of(model["method"], model.get("num_cascades")))
+    common["num_cascades"] = number_of_cascades(model["method"], model.get("num_cascades"))
     given = {name: model[name] for name in options & model.keys() if named is None or name in named}
     return {**common, **effective_options(model["method"], given, model.get("physics", PAPER))}
 

@@ -16,7 +16,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from fm_unroll.config_files import CONFIG_MODE
+from fm_unroll.config_files import CONFIG_MODE, check_classes, given_configs
+from fm_unroll.consent import is_own, named_by, require_consent
 from fm_unroll.data import mixed  # noqa: F401  # configs may name its data module
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.refusals import Verb
@@ -31,7 +32,7 @@ from fm_unroll.subjects.population import Seen, data_sets_of
 from fm_unroll.subjects.split import split_sha256, write_split
 from fm_unroll.training.loggers import default_loggers, describe_at_wandb, forget_empty_variables
 from fm_unroll.training.losses import check_loss
-from fm_unroll.training.options import add_denoiser_options, plain, seed_of, settled_model
+from fm_unroll.training.options import add_denoiser_options, plain, seed_of, settled_model, unknown_option
 from fm_unroll.training.patience import be_patient
 from fm_unroll.training.recipe import RECIPE, class_of, complete_callbacks
 from fm_unroll.training.refusals import (
@@ -132,15 +133,25 @@ class ReconstructionCLI(LightningCLI):
         """Parse, and refuse a checkpoint that cannot be read before Lightning tries to.
 
         Raises:
-            InputError: the checkpoint cannot be read, or the data are given a seed of their own.
+            InputError: the checkpoint cannot be read, the data are given a seed of their own, there is no such
+                option, or a network of the user's own was not named in this command.
         """
-        refuse_data_seed(cast(list[str], args))
-        super().parse_arguments(parser, args)
+        words = cast(list[str], args)
+        refuse_data_seed(words)
+        for config in given_configs(words):
+            check_classes(config)
+        for name in named_by(words):
+            require_consent(name)
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            raise unknown_option(error) or error from None
         # Lightning will put the checkpoint's hyper-parameters over the model's
         self.asked = self.config[self.config.subcommand].clone()
         if self.asked.ckpt_path:
             refuse_release(Path(self.asked.ckpt_path))
-            read_checkpoint(Path(self.asked.ckpt_path))
+            checkpoint = read_checkpoint(Path(self.asked.ckpt_path))
+            require_consent(checkpoint["hyper_parameters"]["method"], self.asked.ckpt_path)
 
     def settle_model(self) -> None:
         """Give the method's options their defaults, and refuse options of other methods.
@@ -173,7 +184,9 @@ class ReconstructionCLI(LightningCLI):
         if self.subcommand == "fit" and not trainer.fast_dev_run:
             self.settle_run(run_dir)
         if trainer.precision is None and self.subcommand == "fit":
-            trainer.precision = default_precision(trainer.accelerator)
+            # whether a network of the user's own bears less precision is not known
+            own = is_own(config.model.method)
+            trainer.precision = "32-true" if own else default_precision(trainer.accelerator)
 
     def settle_run(self, run_dir: Path) -> None:
         """Go on with the run in a folder, or refuse to train over it.

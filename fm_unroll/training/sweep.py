@@ -22,6 +22,7 @@ import pandas as pd
 import yaml
 
 from fm_unroll.config_files import expand_words
+from fm_unroll.consent import OPTION, consented, require_consent, split_consent
 from fm_unroll.errors import InputError
 from fm_unroll.files import write_json
 from fm_unroll.metrics import VOLUME_METRICS
@@ -38,7 +39,11 @@ def run_sweep(file: Path, max_runs: int | None, output: Path) -> None:
     """Run what is left of a sweep; see :func:`fm_unroll.commands.sweep.sweep`."""
     config = read_sweep(file)
     for parameters in points_to_check(config):
-        check(command(config, parameters)[3:])
+        named, words = split_consent(command(config, parameters)[3:])
+        for name in named:  # a file does not speak for the user
+            require_consent(name, str(file))
+        check(words)
+    trusted = [f"{OPTION}={name}" for name in consented()]
     folder = output / file.stem
     record = Record(folder / "sweep.json", config)
     if (limit := record.left(max_runs)) is None:
@@ -52,7 +57,8 @@ def run_sweep(file: Path, max_runs: int | None, output: Path) -> None:
         print(f"run {number} of {limit}: {folder / run['id']}: {varied}", flush=True)
         run_dir = folder / run["id"]
         status = execute(
-            [*command(config, run["parameters"]), f"--trainer.default_root_dir={run_dir}"], run["id"]
+            [*command(config, run["parameters"]), *trusted, f"--trainer.default_root_dir={run_dir}"],
+            run["id"],
         )
         failed, metric = status != 0, None
         if not failed and "metric" in config:

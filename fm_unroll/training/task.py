@@ -8,7 +8,7 @@ import torch
 import torch.distributed
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fm_unroll.compatibility import upgrade_checkpoint
@@ -18,13 +18,14 @@ from fm_unroll.data.training_data import TrainingData
 from fm_unroll.data.undersampling import center_crop
 from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
-from fm_unroll.methods import cascades_of
 from fm_unroll.metrics import VOLUME_METRICS, score_slices, volume_metrics
 from fm_unroll.models import build_model
-from fm_unroll.models.checkpoints import require_encoders, start_from
+from fm_unroll.models.checkpoints import require_encoders, start_from, tensors_of
 from fm_unroll.models.compilation import compile_denoisers
 from fm_unroll.models.insight import learned_weights
-from fm_unroll.models.registry import effective_options
+from fm_unroll.models.own import OwnNetwork, require_fit, require_same_statistics
+from fm_unroll.models.registry import effective_options, find_denoiser, number_of_cascades
+from fm_unroll.provenance import source_sha256
 from fm_unroll.reconstruction.engine import reconstruct, require_target
 from fm_unroll.training.losses import build_loss
 
@@ -62,7 +63,8 @@ class ReconstructionTask(LightningModule):
             learning_rate_factor: what it is multiplied by.
             any_encoder: load checkpoints even if they were trained over another encoder.
             compile: compile the denoisers for training by ``torch.compile``; the first steps take minutes.
-            num_cascades: number of unrolled iterations; None: what the method's numbers add up to, else 12.
+            num_cascades: number of unrolled iterations; None: what the method's numbers add up to, else 12,
+                or the default of a network of your own.
             sens_chans: channels of the sensitivity estimator's first convolution.
             sens_pools: pooling layers of the sensitivity estimator.
             checkpoint_cascades: cascades that trade time for memory: ``all``, ``none``, or n for every n-th.
@@ -75,13 +77,15 @@ class ReconstructionTask(LightningModule):
         """
         super().__init__()
         require_rate(learning_rate)
-        num_cascades = len(cascades_of(method, num_cascades))
+        num_cascades = number_of_cascades(method, num_cascades)
         options = effective_options(method, options, physics)  # for checkpoints; loggers get the config
         self.save_hyperparameters(logger=False)
         self.loss = build_loss(loss)
         self.network = build_model(
             method, num_cascades, sens_chans, sens_pools, checkpoint_cascades, physics, **options
         )
+        if compile and isinstance(self.network, OwnNetwork):
+            raise InputError(f"compile is true: {method} is a network of your own: let its code compile it")
         keep_constants_local(self)
         self.scores: dict[tuple[str, int, int], dict[str, Tensor]] = {}  # per slice, of the epoch under way
         self.volume_scores: dict[str, dict[str, float]] = {}  # per volume, of the last validation or test
@@ -94,6 +98,8 @@ class ReconstructionTask(LightningModule):
         """Take trained U-Nets, unless the run goes on with its own; compile, now on the device."""
         if self.hparams["unet_from"] and not self.trainer.ckpt_path:
             start_from(self.network, dict(self.hparams), at_home(self.hparams["unet_from"]))
+        if isinstance(self.network, OwnNetwork) and self.trainer.world_size > 1:
+            require_same_statistics(self.network)
         if self.hparams["compile"]:
             compile_denoisers(self.network, self.device)
 
@@ -216,13 +222,16 @@ class ReconstructionTask(LightningModule):
                 for encoder in self.network.encoders
             ],
             **data.facts(),
+            **code_of(self.network),
             "recipe": recipe_of(self.trainer, data),
             "seed": data.seed,
             "train_loss": list(self.train_loss_so_far()),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that was trained over another encoder, and go on with its epoch's loss."""
+        """Refuse what does not fit the network or its encoder, and go on with the epoch's loss."""
+        if isinstance(self.network, OwnNetwork):
+            require_fit(self.network, tensors_of(checkpoint), "the checkpoint")
         if not self.hparams["any_encoder"]:
             require_encoders(self.network, upgrade_checkpoint(checkpoint))  # Lightning read it itself
         total, slices = checkpoint["fm_unroll"].get("train_loss", (0.0, 0))
@@ -248,6 +257,13 @@ def recipe_of(trainer: Trainer, data: TrainingData) -> dict[str, Any]:
         "gradient_clip_val": trainer.gradient_clip_val,
         "precision": trainer.precision,
     }
+
+
+def code_of(network: nn.Module) -> dict[str, str]:
+    """The hash of the source of a network of the user's own; nothing of others, which are of the package."""
+    if not isinstance(network, OwnNetwork):
+        return {}
+    return {"code_sha256": source_sha256(*find_denoiser(network.name).modules())}
 
 
 def require_rate(learning_rate: float) -> None:
