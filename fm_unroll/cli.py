@@ -176,12 +176,10 @@ def run(args: list[str]) -> None:
     if VERBS[verb][0] == LIGHTNING:
         trusted += named_by(rest)
     with consenting(dict.fromkeys(trusted)):
+        for name in trusted:
+            load("fm_unroll.models.own:find_class")(name)
         for config in given_configs(rest):
             check_classes(config)
-        if trusted:
-            find_own = load("fm_unroll.models.own:find_class")
-            for name in trusted:
-                find_own(name)
         dispatch(verb, rest)
 
 

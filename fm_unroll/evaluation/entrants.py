@@ -20,7 +20,7 @@ from fm_unroll.files import file_sha256
 from fm_unroll.methods import PAPER, folder_name
 from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.models.classical import CLASSICAL
-from fm_unroll.models.registry import find_denoisers, find_physics
+from fm_unroll.models.registry import find_physics, source_of
 from fm_unroll.models.release import GENERAL
 from fm_unroll.models.sharing import named
 from fm_unroll.provenance import source_sha256
@@ -102,7 +102,7 @@ def settings_hash(method: str, trained: bool) -> str:
             method = "varnet"
         elif method == GENERAL_NETWORK:
             method = read_checkpoint(GENERAL)["hyper_parameters"]["method"]
-        return source_sha256(*set().union(*(entry.modules() for entry in find_denoisers(method).values())))
+        return source_of(method)
     if method not in CLASSICAL:
         raise InputError(
             f"unknown baseline {method!r}: choose from {', '.join([*CLASSICAL, GENERAL_NETWORK])}"

@@ -1,6 +1,7 @@
 """Checkpoints of ``fit`` and what was released of them: tensors and plain values only, and their networks."""
 
 import inspect
+import warnings
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -17,7 +18,7 @@ from fm_unroll.models.build import build_model
 from fm_unroll.models.denoisers.mixed import MixedDenoiser
 from fm_unroll.models.denoisers.unet import unets
 from fm_unroll.models.own import SIZES, TAKEN, OwnNetwork, require_fit
-from fm_unroll.models.registry import effective_options, find_denoisers, options_of
+from fm_unroll.models.registry import effective_options, find_denoisers, options_of, source_of
 from fm_unroll.models.release import SUFFIX, read_release
 from fm_unroll.models.unrolled import UnrolledNetwork
 
@@ -91,6 +92,10 @@ def build_network(checkpoint: dict[str, Any], path: Path, weights: Path | None =
     tensors = tensors_of(checkpoint)
     if isinstance(network, OwnNetwork):
         require_fit(network, tensors, str(path))
+        if checkpoint["fm_unroll"].get("code_sha256") not in (None, source_of(network.name)):
+            warnings.warn(
+                f"{path}: the code of {network.name} has changed since it was trained", stacklevel=2
+            )
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:

@@ -210,13 +210,15 @@ def cascades_of_own(name: str, given: int | None) -> int | None:
         given: None: not given; then the class's own default, or 12.
 
     Raises:
-        InputError: as :func:`find_class`, or the number is not positive.
+        InputError: as :func:`find_class`, the number is not positive, or nobody asks for it.
     """
     parameter = _parameters(find_class(name)).get("num_cascades")
     if given is not None and given < 1:
         raise InputError(f"num_cascades is {given}: give 1 or more")
+    if given is not None and parameter is None:
+        raise InputError(f"num_cascades is {given}: {name} is a network of your own that does not ask for it")
     if parameter is None or given is not None:
-        return given  # which is refused where nobody asks for it
+        return given
     return NUM_CASCADES if parameter.default is parameter.empty else parameter.default
 
 

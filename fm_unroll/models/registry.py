@@ -24,6 +24,7 @@ from fm_unroll.encoders import FrozenEncoder, list_encoders
 from fm_unroll.errors import InputError
 from fm_unroll.methods import PAPER, cascades_of, parts_of
 from fm_unroll.models.own import cascades_of_own, did_you_mean, find_class, options_of_class
+from fm_unroll.provenance import source_sha256
 
 Builder = Callable[..., Any]
 
@@ -209,6 +210,15 @@ def find_denoisers(method: str) -> dict[str, Entry]:
             f"method {method!r}: a network of your own is a whole one, it has no cascades in turn"
         )
     return {name: find_denoiser(name) for name in names}
+
+
+def source_of(method: str) -> str:
+    """Hash of the source of a method's denoisers, or of a network of the user's own.
+
+    Raises:
+        InputError: the method is unknown.
+    """
+    return source_sha256(*set[str]().union(*(entry.modules() for entry in find_denoisers(method).values())))
 
 
 def own_entries() -> list[Entry]:

@@ -133,8 +133,8 @@ class ReconstructionCLI(LightningCLI):
         """Parse, and refuse a checkpoint that cannot be read before Lightning tries to.
 
         Raises:
-            InputError: the checkpoint cannot be read, the data are given a seed of their own, there is no such
-                option, or a network of the user's own was not named in this command.
+            InputError: the checkpoint cannot be read, the data are given a seed of their own, an option does
+                not exist, or a network of the user's own was not named in this command.
         """
         words = cast(list[str], args)
         refuse_data_seed(words)

@@ -24,8 +24,7 @@ from fm_unroll.models.checkpoints import require_encoders, start_from, tensors_o
 from fm_unroll.models.compilation import compile_denoisers
 from fm_unroll.models.insight import learned_weights
 from fm_unroll.models.own import OwnNetwork, require_fit, require_same_statistics
-from fm_unroll.models.registry import effective_options, find_denoiser, number_of_cascades
-from fm_unroll.provenance import source_sha256
+from fm_unroll.models.registry import effective_options, number_of_cascades, source_of
 from fm_unroll.reconstruction.engine import reconstruct, require_target
 from fm_unroll.training.losses import build_loss
 
@@ -260,10 +259,8 @@ def recipe_of(trainer: Trainer, data: TrainingData) -> dict[str, Any]:
 
 
 def code_of(network: nn.Module) -> dict[str, str]:
-    """The hash of the source of a network of the user's own; nothing of others, which are of the package."""
-    if not isinstance(network, OwnNetwork):
-        return {}
-    return {"code_sha256": source_sha256(*find_denoiser(network.name).modules())}
+    """The hash of the source of a network of the user's own; nothing of others, whose commit is known."""
+    return {"code_sha256": source_of(network.name)} if isinstance(network, OwnNetwork) else {}
 
 
 def require_rate(learning_rate: float) -> None:
