@@ -66,6 +66,7 @@ def test_files_are_shown_as_they_are(site: Path):
         ("notebooks", "docs/notebooks/paper_table.py"),
         ("notebooks", "docs/notebooks/kspace_to_image.py"),
         ("notebooks", "docs/notebooks/compare_priors.py"),
+        ("notebooks", "docs/notebooks/own_network.py"),
         ("configuration", "fm_unroll/training/recipe.yaml"),
         ("configuration", "configs/dinov2_x8.yaml"),
     ):
@@ -167,6 +168,15 @@ def test_notebook_that_compares_priors(tmp_path, monkeypatch):
     assert set(left["train"].frame).isdisjoint(left["test"].frame)
     assert all(left["scores"]["zero-filled"] < left["scores"][name] < 1 for name in left["priors"])
     assert (tmp_path / "compare_priors.png").stat().st_size > 10_000
+
+
+def test_notebook_of_a_network_of_your_own(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(DOCS / "notebooks")
+    left = run_notebook("own_network", tmp_path, monkeypatch)
+    assert left["image"].shape == (1, *left["batch"].crop)
+    table = left["records"].groupby(["method", "dataset"]).ssim.mean().unstack()
+    assert set(table.index) == {"new_network:SmallNet", "zero_filled", "cg_sense"}
+    assert table.loc["new_network:SmallNet", "hearts"] > table.loc["zero_filled", "hearts"]
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,8 @@ main(
 # %% [markdown]
 # ## One scan
 #
-# A checkpoint names its class, and that is all: it runs no code. So you say which class is meant, in Python by
-# the class itself, in a shell by `--trust_code new_network:SmallNet`.
+# A checkpoint names its class, and that is all: it runs no code. So you say which class is meant, in Python
+# by the class itself, in a shell by `--trust_code new_network:SmallNet`.
 
 # %%
 checkpoint = str(run / "checkpoints" / "best.ckpt")

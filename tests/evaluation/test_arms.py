@@ -43,6 +43,8 @@ CLIP = Arm("clip", "clip", "pretrained")
         (Arm("zero_filled"), "zero_filled", "Zero-filled", "classical"),
         (Arm("timm/vit", "timm/vit", "pretrained"), "timm/vit", "vit", "prior"),
         (Arm("mine"), "mine", "mine", "control"),
+        (Arm("a.nets:Mine"), "a.nets:Mine", "Mine", "own"),
+        (Arm("a.nets:Mine", variant="3f2a1b"), "a.nets:Mine #3f2a1b", "Mine (training 3f2a1b)", "own"),
         (replace(CLIP, physics="anchored"), "clip [anchored]", "CLIP (anchored)", "prior"),
         (
             Arm("clip", "clip", "random", "3f2a1b", "anchored"),
