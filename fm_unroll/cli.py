@@ -164,7 +164,7 @@ def chain_of(error: BaseException) -> list[BaseException]:
 def run(args: list[str]) -> None:
     """Find the verb's function and hand it the rest of the command line."""
     # imported here, so that the overview needs nothing but the standard library
-    from fm_unroll.config_files import check_classes, expand_words, given_configs
+    from fm_unroll.config_files import check_classes, check_network, expand_words, given_configs
     from fm_unroll.consent import OPTION, consenting, named_by, split_consent
 
     trusted, args = split_consent(expand_words(args))
@@ -180,6 +180,8 @@ def run(args: list[str]) -> None:
             load("fm_unroll.models.own:find_class")(name)
         for config in given_configs(rest):
             check_classes(config)
+            if verb in OF_NETWORKS:
+                check_network(config)
         dispatch(verb, rest)
 
 

@@ -86,17 +86,24 @@ def check_classes(path: Path) -> None:
     """Refuse a config that names classes outside the allowed packages, before any of them is imported.
 
     Raises:
-        InputError: not plain YAML, a class from elsewhere, or a network of the user's own that was not named
-            in this command.
+        InputError: not plain YAML, or a class from elsewhere.
     """
-    config = read_config(path)
-    if isinstance(config.get("model"), dict):
-        require_consent(config["model"].get("method"), str(path))
-    for class_path in named_classes(config):
+    for class_path in named_classes(read_config(path)):
         if class_path.split(".")[0] not in ALLOWED_PACKAGES and "." in class_path:
             raise InputError(
                 f"{path} names the class {class_path}: only {', '.join(ALLOWED_PACKAGES)} may be used"
             )
+
+
+def check_network(path: Path) -> None:
+    """Refuse a config of a network of the user's own that was not named in this command.
+
+    Raises:
+        InputError: see above, or not plain YAML.
+    """
+    model = read_config(path).get("model")
+    if isinstance(model, dict):
+        require_consent(model.get("method"), str(path))
 
 
 def named_classes(node: object) -> Iterator[str]:

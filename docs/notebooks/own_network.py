@@ -39,7 +39,7 @@ config = {
             "num_workers": 0,
         },
     },
-    "trainer": {"max_epochs": 4, "accelerator": "cpu", "default_root_dir": str(run), "logger": False},
+    "trainer": {"max_epochs": 10, "accelerator": "cpu", "default_root_dir": str(run), "logger": False},
 }
 Path(folder.name, "fit.yaml").write_text(yaml.safe_dump(config))
 main(

@@ -35,8 +35,7 @@ def build_model(
             as the foundation model), an encoder's name (``clip``, ``dinov2``, ``biomedclip``, ``random``,
             ...; a frozen prior), ``mixed`` (both), or a control such as
             ``trained_embedding``; the documentation of configurations lists all. Or several in turn, each
-            with its number of cascades: ``varnet x 8, clip x 4``. Or a network of your own,
-            ``MODULE:CLASS``, if it was named in this command.
+            with its number of cascades: ``varnet x 8, clip x 4``. Or one of your own, ``MODULE:CLASS``.
         num_cascades: unrolled iterations; None: as many as a list adds up to, else 12.
         sens_chans: channels of the sensitivity estimator's first convolution.
         sens_pools: pooling layers of the sensitivity estimator.
@@ -55,10 +54,8 @@ def build_model(
             number out of range, weights that do not fit.
     """
     if is_own(method):
-        settings = {"num_cascades": num_cascades, "sens_chans": sens_chans, "sens_pools": sens_pools}
-        return _own(
-            method, settings | {"checkpoint_cascades": checkpoint_cascades, "physics": physics}, options
-        )
+        sizes = (num_cascades, sens_chans, sens_pools)
+        return _own(method, dict(zip(SIZES, sizes, strict=True)), checkpoint_cascades, physics, options)
     cascades_of(method, num_cascades)  # refuses numbers that contradict each other
     checkpoint_every = {"none": 0, "all": 1}.get(str(checkpoint_cascades), checkpoint_cascades)
     if not isinstance(checkpoint_every, int) or checkpoint_every < 0:
@@ -74,15 +71,18 @@ def build_model(
     return network
 
 
-def _own(name: str, settings: Mapping[str, Any], options: Mapping[str, object]) -> OwnNetwork:
+def _own(
+    name: str, sizes: dict[str, Any], checkpoint_cascades: object, physics: str, options: Mapping[str, object]
+) -> OwnNetwork:
     """A network of the user's own, which has only those of the usual settings that its class asks for."""
     usual = inspect.signature(build_model).parameters
     settled = effective_options(name, options)
-    for setting, value in settings.items():
+    for setting, value in {**sizes, "checkpoint_cascades": checkpoint_cascades, "physics": physics}.items():
         asked = setting in SIZES and asks_for(name, setting)
         if not asked and value != usual[setting].default:
             raise InputError(
                 f"{setting} is {value}: {name} is a network of your own that does not ask for it"
             )
-    sizes = {size: settings[size] for size in SIZES}
-    return build_own(name, sizes | {"num_cascades": number_of_cascades(name, sizes["num_cascades"])}, settled)
+    return build_own(
+        name, {**sizes, "num_cascades": number_of_cascades(name, sizes["num_cascades"])}, settled
+    )

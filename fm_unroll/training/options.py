@@ -17,6 +17,7 @@ from typing import Any, Optional, Union
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
+from fm_unroll.consent import is_own
 from fm_unroll.errors import InputError
 from fm_unroll.methods import PAPER
 from fm_unroll.models.own import did_you_mean
@@ -100,6 +101,10 @@ def settle_options(model: dict[str, Any], named: Collection[str] | None = None) 
     """
     options = {name for entry in _all_entries() for name in entry.options()}
     common = {name: value for name, value in model.items() if name not in options}
+    if model.get("compile") and is_own(model["method"]):
+        raise InputError(
+            f"compile is true: {model['method']} is a network of your own: compile it in its code"
+        )
     common["num_cascades"] = number_of_cascades(model["method"], model.get("num_cascades"))
     given = {name: model[name] for name in options & model.keys() if named is None or name in named}
     return {**common, **effective_options(model["method"], given, model.get("physics", PAPER))}

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from fm_unroll.config_files import CONFIG_MODE, check_classes, given_configs
+from fm_unroll.config_files import CONFIG_MODE, check_classes, check_network, given_configs
 from fm_unroll.consent import is_own, named_by, require_consent
 from fm_unroll.data import mixed  # noqa: F401  # configs may name its data module
 from fm_unroll.data.modules import KSpaceData
@@ -140,6 +140,7 @@ class ReconstructionCLI(LightningCLI):
         refuse_data_seed(words)
         for config in given_configs(words):
             check_classes(config)
+            check_network(config)
         for name in named_by(words):
             require_consent(name)
         try:

@@ -62,8 +62,7 @@ class ReconstructionTask(LightningModule):
             learning_rate_factor: what it is multiplied by.
             any_encoder: load checkpoints even if they were trained over another encoder.
             compile: compile the denoisers for training by ``torch.compile``; the first steps take minutes.
-            num_cascades: number of unrolled iterations; None: what the method's numbers add up to, else 12,
-                or the default of a network of your own.
+            num_cascades: number of unrolled iterations; None: what the method's numbers add up to, else 12.
             sens_chans: channels of the sensitivity estimator's first convolution.
             sens_pools: pooling layers of the sensitivity estimator.
             checkpoint_cascades: cascades that trade time for memory: ``all``, ``none``, or n for every n-th.
@@ -83,8 +82,6 @@ class ReconstructionTask(LightningModule):
         self.network = build_model(
             method, num_cascades, sens_chans, sens_pools, checkpoint_cascades, physics, **options
         )
-        if compile and isinstance(self.network, OwnNetwork):
-            raise InputError(f"compile is true: {method} is a network of your own: let its code compile it")
         keep_constants_local(self)
         self.scores: dict[tuple[str, int, int], dict[str, Tensor]] = {}  # per slice, of the epoch under way
         self.volume_scores: dict[str, dict[str, float]] = {}  # per volume, of the last validation or test

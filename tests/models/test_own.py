@@ -19,6 +19,7 @@ from fm_unroll.models.checkpoints import build_network
 from fm_unroll.models.own import SIZES, TAKEN, find_class, options_of_class, require_same_statistics
 from fm_unroll.models.registry import effective_options, number_of_cascades
 from fm_unroll.reconstruction.engine import load
+from fm_unroll.training.options import settle_options
 from fm_unroll.training.task import ReconstructionTask
 
 HEAD = """
@@ -223,7 +224,7 @@ def test_sizes_of_every_method_go_to_a_class_that_asks_for_them(module):
             with pytest.raises(InputError, match=f"{next(iter(given))} is .*that does not ask for it"):
                 build_model(net, **given)
         with pytest.raises(InputError, match="compile is true"):
-            ReconstructionTask(net, compile=True)
+            settle_options({"method": net, "compile": True})
         with pytest.raises(InputError, match="has no cascades in turn"):
             build_model(f"{net} x 2, varnet x 2")
 
