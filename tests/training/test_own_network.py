@@ -20,8 +20,9 @@ from training_runs import DATA, config_for, same_weights, weights
 
 pytestmark = pytest.mark.slow
 
-# its whole adapter: k-space with a last axis of real and imaginary part, and a mask that goes with it
+# as docs/extending.md shows it
 ADAPTER = """
+# --8<-- [start:adapter]
 import torch
 from fastmri.models import VarNet
 
@@ -31,6 +32,7 @@ class FastMRIVarNet(VarNet):
 
     def forward(self, masked_kspace, mask, num_acs):
         return super().forward(torch.view_as_real(masked_kspace), mask[..., None], num_acs)
+# --8<-- [end:adapter]
 """
 NAME = "fastmri_adapter:FastMRIVarNet"
 TRUST = ["--trust_code", NAME]
