@@ -183,7 +183,7 @@ def options_of_class(own: type[nn.Module]) -> dict[str, inspect.Parameter]:
 def _parameters(own: type[nn.Module]) -> dict[str, inspect.Parameter]:
     """The named parameters of ``__init__``."""
     try:
-        parameters = inspect.signature(own.__init__, eval_str=True).parameters.values()  # type: ignore[misc]
+        parameters = inspect.signature(own.__init__, eval_str=True).parameters.values()
     except Exception as error:  # a type that is a text is evaluated, and may raise any
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{name_of(own)}: the types of its parameters cannot be told ({reason})") from error
