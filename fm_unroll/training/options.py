@@ -50,7 +50,7 @@ def add_denoiser_options(parser: LightningArgumentParser) -> None:
     for entry in entries:
         names = {name: Optional[Union[tuple(types[name])]] for name in entry.own_options()}  # noqa: UP007, UP045
         # the docstring of a class's options is that of its `__init__`
-        build = entry.build.__init__ if isinstance(entry.build, type) else entry.build
+        build = entry.build.__init__ if isinstance(entry.build, type) else entry.build  # type: ignore[misc]
         group.add_function_arguments(nothing_given(build, names), "model", as_group=False, skip=added)
         added.update(names)
 
