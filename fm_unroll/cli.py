@@ -7,8 +7,9 @@ import os
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
 from itertools import pairwise
-from typing import get_origin
+from typing import get_args, get_origin
 
 from fm_unroll import __version__
 from fm_unroll.errors import InputError
@@ -227,7 +228,8 @@ def call(function: Callable[..., None], args: list[str], prog: str) -> None:
 def spell_out(args: list[str], parameters: Mapping[str, inspect.Parameter]) -> list[str]:
     """Let ``--max-runs`` stand for ``--max_runs``, and ``--json`` for ``--json true``.
 
-    jsonargparse does neither for a function's parameters.
+    ``--adapt``, whose settings are options of their own (``--adapt.steps 20``), stands for their defaults.
+    jsonargparse does none of this for a function's parameters.
     """
     spelled_out = []
     for arg, following in zip(args, [*args[1:], ""], strict=False):
@@ -239,6 +241,8 @@ def spell_out(args: list[str], parameters: Mapping[str, inspect.Parameter]) -> l
         spelled_out.append(f"--{name}{equals}{value}")
         if parameters[name].annotation is bool and not equals and following not in {"true", "false"}:
             spelled_out.append("true")
+        elif any(map(is_dataclass, get_args(parameters[name].annotation))) and following[:2] in ("", "--"):
+            spelled_out.append("{}")
     return spelled_out
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fm_unroll.cli import VERBS, join_values, main
+from fm_unroll.cli import VERBS, join_values, main, spell_out
 from fm_unroll.commands.cross_domain import cross_domain
+from fm_unroll.commands.reconstruct import reconstruct
 
 ROOT = Path(__file__).parents[1]
 
@@ -155,3 +156,14 @@ def test_several_values_of_an_option_are_a_list() -> None:
     assert joined == ["--weights", "[a.pt,b.pt]", "--only", "[knee]", "--matched", "--output", "x"]
     single = join_values(["--only", "knee", "--accelerations", "8", "--weights", "a.pt"], parameters)
     assert single == ["--only", "[knee]", "--accelerations", "[8]", "--weights", "a.pt"]
+
+
+def test_an_option_that_is_a_set_of_options_stands_for_their_defaults() -> None:
+    parameters = inspect.signature(reconstruct).parameters
+    assert spell_out(["--adapt", "--trust", "true"], parameters) == ["--adapt", "{}", "--trust", "true"]
+    given = ["a.h5", "--adapt.free", "decoder", "--adapt", "{steps: 3}"]
+    assert spell_out(given, parameters) == given
+    bare = spell_out(["a.h5", "--trust", "--adapt"], parameters)
+    assert bare == ["a.h5", "--trust", "true", "--adapt", "{}"]
+    named = ["a.h5", "--sampling", "RandomSampling", "--center", "-1"]
+    assert spell_out(named, parameters) == named

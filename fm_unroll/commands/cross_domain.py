@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from fm_unroll.evaluation.along_training import ALONG_TRAINING
 from fm_unroll.evaluation.endpoint import Endpoint
 from fm_unroll.evaluation.protocol import Protocol, evaluate
@@ -25,6 +27,7 @@ def cross_domain(
     primary: Endpoint | None = None,
     along_training: bool = False,
     reconstructions: Sequence[str] = (),
+    adapt: bool = False,
     output: Path = Path("results/cross_domain"),
     batch_size: int = 4,
     num_workers: int = 2,
@@ -46,6 +49,7 @@ def cross_domain(
         primary: the one comparison that the study is about; named once for an output folder, before results.
         along_training: evaluate the saved epochs of each run, not the best; below the output folder.
         reconstructions: NAME=FOLDER of another program's images of what ``data undersample`` wrote.
+        adapt: evaluate every network once more, adapted to each volume by its measured lines, as another arm.
         output: folder for records.csv and the pictures.
         batch_size: slices reconstructed at once, all of one volume.
         num_workers: reading processes.
@@ -56,9 +60,15 @@ def cross_domain(
     files = [weights] if isinstance(weights, Path) else weights or ()
     paths = [checkpoints] if isinstance(checkpoints, str) else checkpoints
     asked = (test_sets, paths, baselines, accelerations, only, centers, matched, files, primary)
-    records = evaluate(Protocol(*asked, along_training, reconstructions), output, batch_size, num_workers)
+    protocol = Protocol(*asked, along_training, reconstructions, adapt)
+    records = evaluate(protocol, output, batch_size, num_workers)
     if records is not None:
-        if not along_training:
-            print(summary(main_means(records)))
-        folder = output / ALONG_TRAINING if along_training else output
-        print(f"{len(records)} rows: {folder / 'records.csv'}")
+        announce(records, output, along_training)
+
+
+def announce(records: pd.DataFrame, output: Path, along_training: bool) -> None:
+    """Print the means, of networks that are not those along training, and where the rows are."""
+    if not along_training:
+        print(summary(main_means(records)))
+    folder = output / ALONG_TRAINING if along_training else output
+    print(f"{len(records)} rows: {folder / 'records.csv'}")

@@ -1,23 +1,27 @@
 """The verb ``reconstruct``: from one scan's file to its image."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
+from torch import nn
 
 from fm_unroll.consent import is_own, require_consent
 from fm_unroll.data.scan import Scan, open_scan
 from fm_unroll.data.volume import counted
 from fm_unroll.errors import InputError
 from fm_unroll.files import file_sha256, write_json
+from fm_unroll.models import UnrolledNetwork
 from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.models.classical import CLASSICAL
 from fm_unroll.models.release import GENERAL
 from fm_unroll.models.sharing import locate, named
 from fm_unroll.physics import Center, EquispacedSampling, SamplingPattern
 from fm_unroll.provenance import provenance
+from fm_unroll.reconstruction.adaptation import Adaptation, adapted, spread
 from fm_unroll.reconstruction.domain import ScanFacts, choose_sampling, outside_training, sampling_of_training
 from fm_unroll.reconstruction.trust import WORTH
 from fm_unroll.reconstruction.volume import Reconstruction, as_volume, reconstruct_scan
@@ -41,6 +45,7 @@ def reconstruct(
     center: Center | None = None,
     sampling: SamplingPattern | None = None,
     trust: bool = False,
+    adapt: Adaptation | None = None,
     batch_size: int = 4,
     device: str = "auto",
 ) -> None:
@@ -55,34 +60,43 @@ def reconstruct(
         method: a method without training in place of a network.
         output: a file ending in .h5, .mat, .nii, .nii.gz or .png, or a folder for all --formats.
         formats: what to write into a folder. h5: fastMRI's submission layout; mat: the CMRxRecon challenge's,
-            whole images of its TestSet, of others central slices and region only; nii: NIfTI, compressed;
-            png: a picture of all slices.
+            of its TestSet whole, else central slices and region; nii: compressed NIfTI; png: all slices.
         weights: file with the frozen encoder's weights, where the checkpoint's own path no longer holds.
         axes: order of a NumPy array's axes, such as slice,coil,readout,phase; also: frame.
         acceleration: nominal acceleration of the mask put on a fully sampled file, in place of the pattern's.
         center: its ACS lines (24) or center fraction (0.08), in place of the pattern's.
         sampling: its pattern. Default: that of the checkpoint's training; else equispaced, x4, fraction 0.08.
-        trust: also write a map of where to look, with a picture: the change of the image when it is sampled
-            again. On anatomy as in training alone it is reliably worth more than edges (docs/trust.md).
+        trust: also write a map of where to look, with a picture; on anatomy as in training (docs/trust.md).
+        adapt: first train the network on the scan's measured lines; --adapt.free ...: docs/adaptation.md.
         batch_size: slices at once; halved whenever the device's memory does not suffice.
         device: cpu, cuda, cuda:1, ...; auto: a GPU if there is one.
     """
-    check_options(checkpoint, method, weights, trust, batch_size)
+    check_options(checkpoint, method, weights, trust, adapt, batch_size)
     path = locate(checkpoint or GENERAL)
     trained = check_checkpoint(path, weights, trust) if method is None else {}
     scan = open_scan(file, axes, min(part.get("readout_crop", 1.0) for part in data_sets_of(trained)))
     files = planned_files(output, formats, scan.volume, file)
-    usual = sampling_of_training(scan, trained) if checkpoint else DEFAULT_SAMPLING
-    pattern = choose_sampling(scan, usual, acceleration, center, sampling)
+    pattern = choose_sampling(scan, usual(scan, trained, checkpoint), acceleration, center, sampling)
     place = choose_device(device)
     network = CLASSICAL[method]() if method else load_network(path, weights)
     announce(in_words(path, method), scan, pattern, trained)
-    write(reconstruct_scan(scan, network.to(place), pattern, place, batch_size, trust), scan, files)
+    with adapting(network.to(place), scan, pattern, place, adapt):
+        write(reconstruct_scan(scan, network, pattern, place, batch_size, trust), scan, files)
     keep_origin(files[0][1], scan, pattern, path, method)
 
 
+def usual(scan: Scan, trained: dict[str, Any], checkpoint: str | None) -> SamplingPattern:
+    """The pattern where none is given: that of a checkpoint's training; of the general network, a usual one."""
+    return sampling_of_training(scan, trained) if checkpoint else DEFAULT_SAMPLING
+
+
 def check_options(
-    checkpoint: str | None, method: Method | None, weights: Path | None, trust: bool, batch_size: int
+    checkpoint: str | None,
+    method: Method | None,
+    weights: Path | None,
+    trust: bool,
+    adapt: Adaptation | None,
+    batch_size: int,
 ) -> None:
     """Refuse options that contradict each other, and an impossible batch size.
 
@@ -93,6 +107,8 @@ def check_options(
         raise InputError(f"--method {method} has nothing trained: leave out --checkpoint and --weights")
     if method is not None and trust:
         raise InputError(f"--method {method} has no trust map: leave out --trust")
+    if method is not None and adapt is not None:
+        raise InputError(f"--method {method} has nothing to adapt: leave out --adapt")
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}: give 1 or more")
 
@@ -149,6 +165,23 @@ def choose_device(name: str) -> torch.device:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+
+
+@contextmanager
+def adapting(
+    network: nn.Module,
+    scan: Scan,
+    pattern: SamplingPattern | None,
+    device: torch.device,
+    adapt: Adaptation | None,
+) -> Iterator[None]:
+    """Adapt the network for a while, if it is asked for, and say what came of it."""
+    if adapt is None:
+        yield
+        return
+    with adapted(cast(UnrolledNetwork, network), spread(scan, pattern, device), adapt) as outcome:
+        print(outcome)
+        yield
 
 
 def announce(by: str, scan: Scan, pattern: SamplingPattern | None, trained: dict[str, Any]) -> None:

@@ -80,6 +80,7 @@ class MixedData(TrainingData):
         if verb not in ("fit", "validate", "test"):
             raise InputError(f"`{verb}` takes one data set, not MixedData: give each of its parts in turn")
         for number, part in enumerate(self.parts):
+            part.needs_targets = self.needs_targets
             if verb != "fit":
                 part.serve(verb, networks)
                 continue

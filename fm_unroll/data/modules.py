@@ -24,6 +24,7 @@ from fm_unroll.data.refusals import (
 )
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.training_data import DEFAULTS, TrainingData
+from fm_unroll.data.training_sizes import sizes_in_training
 from fm_unroll.data.undersampling import undersample
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
@@ -172,7 +173,7 @@ class KSpaceData(TrainingData, ABC):
             scored = {subject for part in USES[self.verb] for subject in self.division.parts[part]}
             refuse_seen_parts(index, self.reader, self.networks, population, scored)
         if self.verb is not None:
-            require_parts(index, self.division, self.verb)
+            require_parts(index, self.division, self.verb, self.needs_targets)
 
     def published(self, index: Index) -> Split | None:
         """The split that the data set was published with, if that is asked for."""
@@ -253,28 +254,7 @@ class KSpaceData(TrainingData, ABC):
 
         They are plain numbers, because checkpoints keep them. See :mod:`fm_unroll.reconstruction.domain`.
         """
-        volumes = self.volumes("train")
-        sizes = [
-            size
-            for matrix in {(volume.num_coils, volume.readout, volume.phase) for volume in volumes}
-            for size in self.augmentation.sizes(*matrix)
-        ]
-        coils, readout, phase = zip(*sizes, strict=True)
-        own = {(volume.phase, volume.acquired) for volume in volumes}
-        augmented = {(lines, None) for lines in {*phase} - {lines for lines, _ in own}}
-        masks = [
-            pattern(lines, acquired=acquired)
-            for lines, acquired in own | augmented
-            for pattern in self.sampling.ends(lines)
-        ]
-        seen: dict[str, Sequence[float]] = {
-            "coils": coils,
-            "readout": readout,
-            "phase": phase,
-            "acs_lines": [mask.num_acs for mask in masks],
-            "true_acceleration": [mask.true_acceleration for mask in masks],
-        }
-        return {name: [min(values), max(values)] for name, values in seen.items()}
+        return sizes_in_training(self.volumes("train"), self.sampling, self.augmentation)
 
     def on_after_batch_transfer(self, batch: KSpaceBatch, dataloader_idx: int) -> KSpaceBatch:
         """Undersample on the device. Training masks depend on epoch and slice, others on the volume alone."""
@@ -328,8 +308,8 @@ class CMRxReconData(KSpaceData):
             sampling: pattern of the masks; None: uniform, x8, 24 ACS lines.
             contrasts: which files of each subject to use; of 2024 and 2025 also cine_lvot, aorta_sag, ...
             subset: the challenge's part.
-            acquisition: FullSample; or the challenge's undersampled files, for prediction only: AccFactor04,
-                AccFactor08, AccFactor10, and of 2024 and 2025 Uniform4, Uniform8, ...
+            acquisition: FullSample; or the challenge's undersampled files, for prediction and self-supervised
+                training: AccFactor04, AccFactor08, AccFactor10, and of 2024 and 2025 Uniform4, Uniform8, ...
             readout_crop: share of the field of view along the readout that is read, about its middle. Files
                 hold the scanner's twofold oversampling: 0.5 leaves the air beside the object out. The paper
                 keeps all of it, and so does the default.

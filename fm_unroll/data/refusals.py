@@ -90,22 +90,24 @@ def refuse_seen_parts(
                 )
 
 
-def require_parts(index: Index, division: Split, verb: Verb) -> None:
+def require_parts(index: Index, division: Split, verb: Verb, needs_targets: bool = True) -> None:
     """Refuse a split or files that a verb cannot work on.
 
     Args:
         index: the data set.
         division: the split of its subjects.
         verb: what is to be done.
+        needs_targets: whether a training needs them.
 
     Raises:
         InputError: a part of the split that it uses is empty, or has no targets though they are needed.
     """
     undersampled = next((volume.name for volume in index.volumes if not volume.fully_sampled), None)
-    if undersampled is not None and verb != "predict":
+    if undersampled is not None and verb != "predict" and (needs_targets or verb != "fit"):
+        without = ", or `fit` with --model.loss self_supervised" if verb == "fit" else ""
         raise InputError(
             f"`{verb}` needs fully sampled files, and {undersampled} in {index.root} is undersampled: "
-            "use `predict` for these files, or give others"
+            f"use `predict` for these files{without}, or give others"
         )
     for part, name in USES[verb].items():
         if any(volume.subject in division.parts[part] for volume in index.volumes):

@@ -20,7 +20,13 @@ DEFAULTS = {"batch_size": 1, "num_workers": 2, "seed": 0}  # of every data modul
 
 
 class TrainingData(LightningDataModule, ABC):
-    """Loaders over the parts of a split, and how a run goes on within an epoch."""
+    """Loaders over the parts of a split, and how a run goes on within an epoch.
+
+    Attributes:
+        needs_targets: whether what is trained needs fully sampled files; set before :meth:`serve`.
+    """
+
+    needs_targets: bool = True
 
     def __init__(self, batch_size: int, num_workers: int, seed: int) -> None:
         """Keep the settings of the loaders.

@@ -128,7 +128,8 @@ def of_nearest_training(rows: pd.DataFrame, acceleration: float) -> pd.DataFrame
 
 def _at_any_acceleration(rows: pd.DataFrame) -> NDArray[np.bool_]:
     """Which rows are without training, or of one that is not ours: it must not keep others off the tables."""
-    not_ours = [arm.method == GENERAL_NETWORK or arm.method.startswith(IMPORTED) for arm in rows.arm]
+    methods = [(arm.unadapted or arm).method for arm in rows.arm]
+    not_ours = [method == GENERAL_NETWORK or method.startswith(IMPORTED) for method in methods]
     found: NDArray[np.bool_] = rows.train_acceleration.isna().to_numpy() | np.array(not_ours, bool)
     return found
 

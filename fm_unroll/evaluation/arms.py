@@ -15,6 +15,7 @@ LONGEST_FILE_NAME = 16  # of weights, in the names of arms
 GENERAL_NETWORK = "general"  # the one that comes with the package
 EXTERNAL = "external/"  # before the name of reconstructions that were made elsewhere
 IMPORTED = "imported/"  # before the name of an E2E-VarNet whose weights were trained elsewhere
+ADAPTED = "adapted/"  # before the method of a network that is adapted to each volume
 AND = " + "  # between the encoders of one network, their weights and their hashes
 
 
@@ -63,7 +64,8 @@ class Arm:
     Attributes:
         method: name given to ``build_model``, or of a classical method; ``external/NAME`` of reconstructions
             that were made elsewhere, ``imported/NAME`` of an E2E-VarNet that was trained elsewhere,
-            ``MODULE:CLASS`` of a network of the user's own.
+            ``adapted/METHOD`` of a network that is adapted to each volume, ``MODULE:CLASS`` of a network of
+            the user's own.
         encoder: name of the frozen encoder; empty without one. Of several, all names with :data:`AND`
             between them.
         weights: of the encoder: ``pretrained``, ``random`` or ``file:NAME``, which may say that the
@@ -93,19 +95,21 @@ class Arm:
 
     @property
     def _place(self) -> tuple[int | str, ...]:
+        if self.unadapted is not None:  # behind the same network as it was trained
+            return *self.unadapted._place, 1
         place = 0 if self._baseline_elsewhere else _PLACES.get(self.method, len(_PLACES))
         return place, self.physics != PAPER, self.physics, str(self), self.encoder, self.weights
 
     @property
     def _unnamed_encoders(self) -> list[str]:
         """The encoders that the method does not name, as ``mixed`` does not."""
-        named = {"", *(name for name, _ in parts_of(self.method))}
+        named = {"", *(name for name, _ in parts_of(self.method.removeprefix(ADAPTED)))}
         return [encoder for encoder in self.encoder.split(AND) if encoder not in named]
 
     @property
     def usual_weights(self) -> bool:
         """Whether the encoders, if there are any, carry the weights that belong to their names."""
-        encoders = (self.encoder or self.method).split(AND)
+        encoders = (self.encoder or self.method.removeprefix(ADAPTED)).split(AND)
         each = zip(encoders, self.weights.split(AND), strict=False)
         return all(weights in ("", "pretrained", encoder) for encoder, weights in each)
 
@@ -120,8 +124,10 @@ class Arm:
 
         A prior with random or shuffled weights is a control, whatever its method is called. What was made
         or trained elsewhere is none of them, nor is a network of the user's own: it differs in more than one
-        thing.
+        thing. An adapted network is a control of the same one as it was trained.
         """
+        if self.unadapted is not None:
+            return "external" if self.unadapted.kind == "external" else "control"
         if is_own(self.method):
             return "own"
         if self.method.startswith((EXTERNAL, IMPORTED)):
@@ -133,6 +139,13 @@ class Arm:
         if look := LOOKS.get(self.method):
             return look.kind
         return "prior" if self.encoder else "control"
+
+    @property
+    def unadapted(self) -> Self | None:
+        """The same network as it was trained; None of one that is not adapted."""
+        if not self.method.startswith(ADAPTED):
+            return None
+        return replace(self, method=self.method.removeprefix(ADAPTED))
 
     @property
     def trained_here(self) -> bool:
@@ -156,6 +169,8 @@ class Arm:
 
         The middle of a long file name is left out; the report's notices give it in full.
         """
+        if self.unadapted is not None:
+            return f"{self.unadapted.label}, adapted"
         if self.method.startswith(IMPORTED):
             name = self.method.removeprefix(IMPORTED).replace("_", " ")
             training = f", training {self.variant}" if self.variant else ""

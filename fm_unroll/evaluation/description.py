@@ -25,7 +25,8 @@ SHA256 = "sha256 "
 def describe(work: Sequence[tuple[Entrant, Condition]], checkpoints: Sequence[Path]) -> dict[str, Any]:
     """The resolved protocol with the hashes of its checkpoints."""
     entrants = list(dict.fromkeys(entrant for entrant, _ in work))
-    checkpointed = [entrant for entrant in entrants if entrant.sha256]
+    # those adapted to each volume are beside the same network as it was trained
+    checkpointed = [entrant for entrant in entrants if entrant.sha256 and not entrant.adaptation]
     test_sets = {id(condition.test_set): condition.test_set for _, condition in work}.values()
     paths = {file_sha256(path): path for path in checkpoints}
     paths |= {entrant.sha256: GENERAL for entrant in checkpointed if entrant.arm.method == GENERAL_NETWORK}
@@ -52,6 +53,11 @@ def describe(work: Sequence[tuple[Entrant, Condition]], checkpoints: Sequence[Pa
         "checkpoints": {
             named(paths[entrant.sha256]): f"{entrant.arm}, {SHA256}{entrant.sha256}"
             for entrant in checkpointed
+        },
+        "adapted": {
+            str(entrant.arm): f"{entrant.adaptation}, {SHA256}{entrant.sha256}"
+            for entrant in entrants
+            if entrant.adaptation
         },
         "encoders": {
             str(arm): f"{arm.encoder}, {arm.weights}, {SHA256}{entrant.encoder_sha256}"
@@ -116,7 +122,7 @@ def extend(earlier: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, 
     both["test_sets"] = list({test_set["name"]: test_set for test_set in test_sets}.values())
     for name in ("sampling", "baselines"):
         both[name] = list(dict.fromkeys([*earlier.get(name, []), *present[name]]))
-    for name in ("checkpoints", "reconstructions", "encoders"):
+    for name in ("checkpoints", "reconstructions", "adapted", "encoders"):
         both[name] = {**earlier.get(name, {}), **present[name]}
     return both
 
@@ -134,7 +140,10 @@ def limit(description: Mapping[str, Any], records: pd.DataFrame) -> dict[str, An
         "reconstructions": {
             name: text for name, text in description["reconstructions"].items() if name in methods
         },
-        "encoders": {arm: text for arm, text in description["encoders"].items() if arm in arms},
+        **{
+            name: {arm: text for arm, text in description.get(name, {}).items() if arm in arms}
+            for name in ("adapted", "encoders")
+        },
     }
 
 
@@ -148,7 +157,8 @@ def learned_priors(
         records: the rows.
         earlier: what earlier commands found of the entrants that are not among these.
     """
-    arms = dict(zip(records.checkpoint_sha256, record_arms(records).map(str), strict=True))
+    pairs = zip(records.checkpoint_sha256, record_arms(records), strict=True)
+    arms = {sha256: str(arm) for sha256, arm in pairs if arm.unadapted is None}
     present = {}
     for entrant in entrants:
         if entrant.sha256 and entrant.sha256 in arms:

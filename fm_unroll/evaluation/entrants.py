@@ -14,7 +14,7 @@ from torch import nn
 
 from fm_unroll.consent import require_consent
 from fm_unroll.errors import InputError
-from fm_unroll.evaluation.arms import AND, EXTERNAL, GENERAL_NETWORK, IMPORTED, Arm
+from fm_unroll.evaluation.arms import ADAPTED, AND, EXTERNAL, GENERAL_NETWORK, IMPORTED, Arm
 from fm_unroll.evaluation.elsewhere import Elsewhere
 from fm_unroll.files import file_sha256
 from fm_unroll.methods import PAPER, folder_name
@@ -24,6 +24,7 @@ from fm_unroll.models.registry import find_physics, source_of
 from fm_unroll.models.release import GENERAL
 from fm_unroll.models.sharing import named
 from fm_unroll.provenance import source_sha256
+from fm_unroll.reconstruction.adaptation import Adaptation
 from fm_unroll.subjects.population import Seen, data_sets_of
 
 
@@ -50,6 +51,7 @@ class Entrant:
         seen: whom it was trained and selected on, in each of its data sets; empty for classical methods.
         elsewhere: its images, where these were made elsewhere. Everything else of it is as of classical
             methods; its settings are the hash of the files.
+        adaptation: how it is adapted to each volume, where it is.
     """
 
     arm: Arm
@@ -67,6 +69,7 @@ class Entrant:
     encoder_sha256: str = ""
     seen: tuple[Seen, ...] = ()
     elsewhere: Elsewhere | None = None
+    adaptation: Adaptation | None = None
 
     @property
     def trained_on_synthetic(self) -> bool:
@@ -92,11 +95,15 @@ def folder_of(method: str, sha256: str, settings: str) -> str:
 def settings_hash(method: str, trained: bool) -> str:
     """Hash of what decides a method's images, besides the package's own code and a checkpoint.
 
-    Of a classical method: its source, plain attributes and tensors; of a trained one: its denoiser's source.
+    Of a classical method: its source, plain attributes and tensors; of a trained one: its denoiser's source,
+    and that of the adaptation, where it is adapted.
 
     Raises:
         InputError: no such method.
     """
+    if method.startswith(ADAPTED):
+        rule = source_sha256("fm_unroll.reconstruction.adaptation")
+        return _short_hash([rule, settings_hash(method.removeprefix(ADAPTED), trained)])
     if trained:
         if method.startswith(IMPORTED):
             method = "varnet"
@@ -141,6 +148,17 @@ def baseline(name: str) -> Entrant:
         return replace(trained(GENERAL), arm=Arm(GENERAL_NETWORK))
     settings = settings_hash(name, trained=False)
     return Entrant(Arm(name), CLASSICAL[name], settings=settings)
+
+
+def adapted_to_each_volume(entrant: Entrant) -> Entrant:
+    """The same network as another arm: adapted to each volume, by the defaults of :class:`Adaptation`."""
+    method = ADAPTED + entrant.arm.method
+    return replace(
+        entrant,
+        arm=replace(entrant.arm, method=method),
+        settings=settings_hash(method, trained=True),
+        adaptation=Adaptation(),
+    )
 
 
 def made_elsewhere(texts: Sequence[str]) -> list[Entrant]:

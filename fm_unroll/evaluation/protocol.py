@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from fm_unroll.consent import is_own
+from fm_unroll.data.undersampling import mask_of
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.along_training import ALONG_TRAINING
 from fm_unroll.evaluation.description import describe, learned_priors, settle_endpoint
@@ -15,6 +17,7 @@ from fm_unroll.evaluation.elsewhere import Elsewhere
 from fm_unroll.evaluation.endpoint import Endpoint
 from fm_unroll.evaluation.entrants import (
     Entrant,
+    adapted_to_each_volume,
     baseline,
     made_elsewhere,
     refuse_twins,
@@ -30,6 +33,7 @@ from fm_unroll.models.checkpoints import find_moved_weights
 from fm_unroll.models.sharing import locate, on_hub
 from fm_unroll.physics import Center
 from fm_unroll.provenance import provenance
+from fm_unroll.reconstruction.adaptation import require_lines
 
 RUNS = "runs/*/*"
 BEST, EPOCHS = "checkpoints/best.ckpt", "epochs/*.ckpt"  # of a run
@@ -55,6 +59,7 @@ class Protocol:
         along_training: whether checkpoints are those of all saved epochs, not one for each training.
         reconstructions: ``NAME=FOLDER`` of images that were made elsewhere, see
             :mod:`fm_unroll.evaluation.elsewhere`.
+        adapt: whether every network also takes part adapted to each volume, as another arm.
     """
 
     test_sets: list[TestSet]
@@ -68,6 +73,7 @@ class Protocol:
     primary: Endpoint | None = None
     along_training: bool = False
     reconstructions: Sequence[str] = ()
+    adapt: bool = False
 
     def paths(self) -> list[Path]:
         """The files of the checkpoints."""
@@ -79,14 +85,21 @@ class Protocol:
         """What takes part: methods without training, what was made elsewhere, and checkpoints in some files.
 
         Raises:
-            InputError: one is not there or cannot be used, or two checkpoints are of one training.
+            InputError: one is not there or cannot be used, two checkpoints are of one training, or there is
+                no network to adapt.
         """
         moved = find_moved_weights(paths, self.weights)
         read = saved_epoch if self.along_training else trained
         found = [*map(baseline, self.baselines), *made_elsewhere(self.reconstructions)]
         found += [read(path, moved.get(path)) for path in paths]
         refuse_twins(found, self.along_training)
-        return found
+        networks = [entrant for entrant in found if entrant.seen]
+        if self.adapt and not networks:
+            raise InputError("--adapt: methods without training have nothing to adapt; give networks")
+        for entrant in networks:
+            if self.adapt and is_own(entrant.arm.method):
+                raise InputError(f"--adapt: {entrant.arm.method} gives no coil images and cannot be adapted")
+        return found + [adapted_to_each_volume(entrant) for entrant in networks if self.adapt]
 
     def work(self, entrants: Sequence[Entrant]) -> list[tuple[Entrant, Condition]]:
         """Every entrant with every condition it is applied to, after all of them were checked.
@@ -108,6 +121,11 @@ class Protocol:
             for condition in conditions
             if applies(entrant, condition, self.matched)
         ]
+        adapting = {id(condition): condition for entrant, condition in work if entrant.adaptation}
+        for condition in adapting.values():
+            for volume in condition.test_set.data.volumes("test"):
+                mask = mask_of(volume, condition.pattern)
+                require_lines(mask.lines, mask.num_acs, f"{volume.name} at {condition.folder}")
         for entrant in entrants:
             if entrant.elsewhere:
                 require_images(

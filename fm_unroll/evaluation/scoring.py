@@ -3,8 +3,10 @@
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,8 +20,10 @@ from fm_unroll.data.volume import Volume
 from fm_unroll.evaluation.entrants import Entrant
 from fm_unroll.evaluation.metric_table import OF_THE_TARGET, Measure, measures
 from fm_unroll.evaluation.records import CROPPED, SliceRecord
+from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.physics import Center, SamplingPattern
 from fm_unroll.provenance import commit, source_sha256
+from fm_unroll.reconstruction.adaptation import adapted, spread
 from fm_unroll.reconstruction.engine import accelerate, reconstruct, require_target
 
 # 2: rows carry the challenge's metrics and say what the model was trained on.
@@ -136,12 +140,22 @@ class Scorer:
     ) -> Iterator[tuple[Volume, list[SliceRecord]]]:
         """Reconstruct and score volumes one after another; a batch never spans two of them.
 
+        A network that is adapted is adapted to each of them anew.
+
         Batches also decide about the last bits of an image: so a volume's figures are the same, whichever
         other volumes are still to be done.
 
         Yields:
             A volume and the records of its slices, in order.
         """
+        groups = [volumes] if self.entrant.adaptation is None else [[volume] for volume in volumes]
+        for group in groups:
+            with self._adapted_to(group[0]):
+                yield from self._volumes(group, batch_size, num_workers)
+
+    def _volumes(
+        self, volumes: Sequence[Volume], batch_size: int, num_workers: int
+    ) -> Iterator[tuple[Volume, list[SliceRecord]]]:
         data = self.condition.test_set.data
         dataset = data.slices(volumes)
         ends = np.cumsum([volume.num_images for volume in volumes]).tolist()
@@ -168,8 +182,19 @@ class Scorer:
         data = self.condition.test_set.data
         dataset = data.slices([volume])
         item = dataset.entries.tolist().index([0, slice_, frame])
-        batch, images = self.reconstruct(volume, KSpaceBatch.collate([dataset[item]]))
+        with self._adapted_to(volume):
+            batch, images = self.reconstruct(volume, KSpaceBatch.collate([dataset[item]]))
         return images[0].cpu(), require_target(batch)[0].cpu()
+
+    @contextmanager
+    def _adapted_to(self, volume: Volume) -> Iterator[None]:
+        """Adapt the network to a volume for a while, if the entrant is one that does."""
+        if self.entrant.adaptation is None:
+            yield
+            return
+        slices = spread(self.condition.test_set.data.slices([volume]), self.condition.pattern, self.device)
+        with adapted(cast(UnrolledNetwork, self.network), slices, self.entrant.adaptation):
+            yield
 
     def reconstruct(self, volume: Volume, full: KSpaceBatch) -> tuple[KSpaceBatch, Tensor]:
         """Undersample and reconstruct fully sampled slices of a volume: float32, ``(batch, *crop)``."""

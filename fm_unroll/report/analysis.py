@@ -129,7 +129,10 @@ def _would_be_baseline(arm: Arm, other: Arm) -> bool:
 
 
 def _controls(found: list[AlignedVolumes], priors: list[Arm], arms: list[Arm]) -> pd.DataFrame:
-    """SSIM of the priors minus that of each control: random weights, the same encoder's, no encoder."""
+    """SSIM of the priors minus that of each control: random weights, the same encoder's, no encoder.
+
+    And of the adapted networks minus that of the same ones as they were trained.
+    """
     compared = []
     for control in arms:
         known = control.of_any_training
@@ -139,6 +142,7 @@ def _controls(found: list[AlignedVolumes], priors: list[Arm], arms: list[Arm]) -
         compared.append(
             compare(found, control, priors if known in CONTROLS and control.kind == "control" else twins)
         )
+        compared.append(compare(found, control, [arm for arm in arms if arm.unadapted == control]))
     return _join(compared)
 
 

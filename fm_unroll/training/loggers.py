@@ -145,7 +145,7 @@ class WandbRecord(Callback):
     def log_volumes(self, trainer: Trainer, key: str, pl_module: LightningModule) -> None:
         """Log a table with one row per volume."""
         volumes = cast(ReconstructionTask, pl_module).volume_scores
-        for run in wandb_runs(trainer):
+        for run in wandb_runs(trainer) if volumes else ():  # without targets there are no metrics
             columns: list[str | int] = ["volume", *next(iter(volumes.values()))]
             rows = [[volume, *scores.values()] for volume, scores in volumes.items()]
             table = wandb.Table(columns=columns, data=rows)

@@ -1,13 +1,20 @@
 """Training losses by name."""
 
 import difflib
+import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
+from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.errors import InputError
 from fm_unroll.metrics import ssim
+from fm_unroll.models.self_supervision import HELD_OUT, PREDICTED, kspace_loss, leave_out, predict_kspace
+from fm_unroll.models.unrolled import UnrolledNetwork
+from fm_unroll.reconstruction.engine import in_float32
 
 Loss = TypeVar("Loss", bound=Callable[[], nn.Module])
 
@@ -17,7 +24,8 @@ _LOSSES: dict[str, Callable[[], nn.Module]] = {}
 def register_loss(name: str) -> Callable[[Loss], Loss]:
     """Make a loss known to ``--model.loss``.
 
-    What is decorated is called without arguments and gives a module that takes what :class:`SSIMLoss` takes.
+    What is decorated is called without arguments and gives a module that takes what :class:`SSIMLoss` takes,
+    or a :class:`LossWithoutTarget`.
 
     Raises:
         InputError: the name is taken.
@@ -52,6 +60,18 @@ def build_loss(name: str) -> nn.Module:
     """Return a loss by name; see :func:`check_loss`."""
     check_loss(name)
     return _LOSSES[name]()
+
+
+class LossWithoutTarget(nn.Module, ABC):
+    """A loss that needs nothing but what was measured; no target is ever looked at."""
+
+    @abstractmethod
+    def forward(self, network: UnrolledNetwork, batch: KSpaceBatch) -> Tensor:
+        """Compute the loss of a network on undersampled slices: a scalar."""
+
+    @abstractmethod
+    def of_validation(self, network: UnrolledNetwork, batch: KSpaceBatch) -> Tensor:
+        """What the best epoch is chosen by, the same in every epoch for the same network: ``(batch,)``."""
 
 
 @register_loss("ssim")
@@ -90,3 +110,35 @@ class SSIMAndL1Loss(nn.Module):
         """Compute the loss; arguments as those of :class:`SSIMLoss`. A scalar, 0 for equal images."""
         error = (prediction - target).abs().mean((-2, -1)) / data_range
         return (1 - ssim(prediction, target, data_range) + self.ERROR_WEIGHT * error).mean()
+
+
+@register_loss("self_supervised")
+class SelfSupervisedLoss(LossWithoutTarget):
+    """The error of measured lines that a network was not given, see :mod:`fm_unroll.models.self_supervision`.
+
+    As in SSDU (Yaman et al. 2020), which draws single samples once for each slice; here lines are drawn anew
+    whenever a slice comes.
+    """
+
+    def forward(self, network: UnrolledNetwork, batch: KSpaceBatch) -> Tensor:
+        """The mean over slices, by torch's own random numbers."""
+        given, predicted = leave_out(batch.mask, batch.num_acs, PREDICTED)
+        prediction = predict_kspace(network, batch.kspace, given, batch.num_acs)
+        return kspace_loss(prediction, batch.kspace, predicted).mean()
+
+    def of_validation(self, network: UnrolledNetwork, batch: KSpaceBatch) -> Tensor:
+        """The error of every slice at a fifth of its lines, drawn by its volume's mask seed; in float32."""
+        seeds = [int.from_bytes(hashlib.sha256(seed.encode()).digest()[:7]) for seed in batch.mask_seed]
+        pairs = [
+            leave_out(mask[None], batch.num_acs, HELD_OUT, torch.Generator().manual_seed(seed))
+            for mask, seed in zip(batch.mask, seeds, strict=True)
+        ]
+        given, held_out = (torch.cat(masks) for masks in zip(*pairs, strict=True))
+        with in_float32(network, batch):
+            prediction = predict_kspace(network, batch.kspace, given, batch.num_acs)
+        return kspace_loss(prediction, batch.kspace, held_out)
+
+
+def needs_targets(name: str) -> bool:
+    """Whether a loss needs fully sampled data; see :func:`check_loss`."""
+    return not isinstance(build_loss(name), LossWithoutTarget)

@@ -1,17 +1,21 @@
 """Options that would drop a run's work without a word: refused before its first step."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 
 from fm_unroll.config_files import given_configs, read_config
+from fm_unroll.data.training_data import TrainingData
 from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
 from fm_unroll.models.checkpoints import read_checkpoint
 from fm_unroll.models.release import SUFFIX
+from fm_unroll.subjects.population import data_sets_of
 from fm_unroll.training.task import data_of
 
 # the options of the trainer by which a verb does nothing if they are 0
@@ -36,6 +40,19 @@ def refuse_release(checkpoint: Path) -> None:
         )
 
 
+def refuse_data_seed(args: Sequence[str]) -> None:
+    """Refuse a seed for the data alone, in whose place the run's would be taken without a word."""
+    given = any(arg.partition("=")[0] in {"--data.seed", "--data.init_args.seed"} for arg in args)
+    for config in given_configs(args):
+        data = read_config(config).get("data")
+        options = data.get("init_args") if isinstance(data, dict) else None
+        given |= isinstance(options, dict) and "seed" in options
+    if given:
+        raise InputError(
+            "data.seed: order and masks follow the seed of the run, give --seed_everything instead"
+        )
+
+
 def refuse_imported(config: Namespace) -> None:
     """Refuse to train on from weights of which nobody knows the subjects, nor the state of their training.
 
@@ -53,19 +70,6 @@ def refuse_imported(config: Namespace) -> None:
         raise InputError(
             f"--{name} {path}: its weights were trained elsewhere, on subjects whose ids are not known: "
             "fit cannot go on with it"
-        )
-
-
-def refuse_data_seed(args: Sequence[str]) -> None:
-    """Refuse a seed for the data alone, in whose place the run's would be taken without a word."""
-    given = any(arg.partition("=")[0] in {"--data.seed", "--data.init_args.seed"} for arg in args)
-    for config in given_configs(args):
-        data = read_config(config).get("data")
-        options = data.get("init_args") if isinstance(data, dict) else None
-        given |= isinstance(options, dict) and "seed" in options
-    if given:
-        raise InputError(
-            "data.seed: order and masks follow the seed of the run, give --seed_everything instead"
         )
 
 
@@ -121,6 +125,20 @@ def _refuse_parts(verb: str, trainer: Namespace) -> None:
                 f"trainer.{name} is {limit}: {what} of parts of volumes would pass for those of whole ones; "
                 "leave it out, or choose fewer subjects by --data.split_file"
             )
+
+
+def warn_of_crops(checkpoint: str, facts: Mapping[str, Any], data: TrainingData) -> None:
+    """Warn that a checkpoint was trained on another share of the readout than the data have.
+
+    Args:
+        checkpoint: what to call it.
+        facts: its facts, ``checkpoint["fm_unroll"]``.
+        data: the data.
+    """
+    then = sorted({part.get("readout_crop", 1.0) for part in data_sets_of(facts)})
+    crops = " and ".join(f"{crop:g}" for crop in then)
+    for now in sorted({*data.readout_crops}.difference(then)):
+        rank_zero_warn(f"{checkpoint} was trained with readout_crop {crops}, the data have {now:g}")
 
 
 class ValidationIsReached(Callback):

@@ -28,10 +28,10 @@ from fm_unroll.models.checkpoints import read_checkpoint
 from fm_unroll.phantoms import pictures  # noqa: F401  # likewise
 from fm_unroll.precision import default_precision
 from fm_unroll.provenance import commit, provenance
-from fm_unroll.subjects.population import Seen, data_sets_of
+from fm_unroll.subjects.population import Seen
 from fm_unroll.subjects.split import split_sha256, write_split
 from fm_unroll.training.loggers import default_loggers, describe_at_wandb, forget_empty_variables
-from fm_unroll.training.losses import check_loss
+from fm_unroll.training.losses import check_loss, needs_targets
 from fm_unroll.training.options import add_denoiser_options, plain, seed_of, settled_model, unknown_option
 from fm_unroll.training.patience import be_patient
 from fm_unroll.training.recipe import RECIPE, class_of, complete_callbacks
@@ -41,6 +41,7 @@ from fm_unroll.training.refusals import (
     refuse_imported,
     refuse_no_work,
     refuse_release,
+    warn_of_crops,
 )
 from fm_unroll.training.run_folder import (
     is_begun,
@@ -173,7 +174,8 @@ class ReconstructionCLI(LightningCLI):
         refuse_no_work(str(self.subcommand), config)
         # Lightning would still write last.ckpt in a trial, which would then stand in the way of the real run
         keeps_nothing = trainer.fast_dev_run or trainer.enable_checkpointing is False
-        trainer.callbacks = complete_callbacks(trainer.callbacks, config.leave_out)
+        targets = self.subcommand != "fit" or needs_targets(config.model.loss)
+        trainer.callbacks = complete_callbacks(trainer.callbacks, config.leave_out, targets)
         if keeps_nothing:
             trainer.callbacks = [c for c in trainer.callbacks if not issubclass(class_of(c), ModelCheckpoint)]
         if not any(issubclass(class_of(callback), ModelCheckpoint) for callback in trainer.callbacks):
@@ -222,13 +224,12 @@ class ReconstructionCLI(LightningCLI):
         super().instantiate_classes()
         data, verb = cast(TrainingData, self.datamodule), cast(Verb, self.subcommand)
         config = self.config[self.subcommand]
+        data.needs_targets = needs_targets(config.model.loss)
         checkpoint = config.ckpt_path or (self.subcommand == "fit" and config.model.unet_from)
         facts = read_checkpoint(Path(checkpoint))["fm_unroll"] if checkpoint else {}
         data.serve(verb, [Seen.of(facts, f"the checkpoint {checkpoint}")] if checkpoint else [])
-        then = sorted({part.get("readout_crop", 1.0) for part in data_sets_of(facts)})
-        for now in sorted({*data.readout_crops}.difference(then) if checkpoint else ()):
-            crops = " and ".join(f"{crop:g}" for crop in then)
-            rank_zero_warn(f"{checkpoint} was trained with readout_crop {crops}, the data have {now:g}")
+        if checkpoint:
+            warn_of_crops(f"{checkpoint}", facts, data)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer, with loggers and checkpoints in the run's folder where something is to be kept.

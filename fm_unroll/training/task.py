@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 import torch.distributed
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -25,8 +26,9 @@ from fm_unroll.models.compilation import compile_denoisers
 from fm_unroll.models.insight import learned_weights
 from fm_unroll.models.own import OwnNetwork, require_fit, require_same_statistics
 from fm_unroll.models.registry import effective_options, number_of_cascades, source_of
+from fm_unroll.reconstruction.adaptation import require_lines
 from fm_unroll.reconstruction.engine import reconstruct, require_target
-from fm_unroll.training.losses import build_loss
+from fm_unroll.training.losses import LossWithoutTarget, build_loss
 
 
 class ReconstructionTask(LightningModule):
@@ -91,7 +93,15 @@ class ReconstructionTask(LightningModule):
         return center_crop(self.network(batch.kspace, batch.mask, batch.num_acs), batch.crop)
 
     def on_fit_start(self) -> None:
-        """Take trained U-Nets, unless the run goes on with its own; compile, now on the device."""
+        """Take trained U-Nets, unless the run goes on with its own; compile, now on the device.
+
+        Raises:
+            InputError: the loss is that of measured lines, and a scan has too few of them.
+        """
+        data = data_of(self.trainer)
+        for volume in [*data.volumes("train"), *data.volumes("val")] if not data.needs_targets else ():
+            if not volume.fully_sampled:
+                require_lines(torch.from_numpy(volume.lines), volume.num_acs, volume.name)
         if self.hparams["unet_from"] and not self.trainer.ckpt_path:
             start_from(self.network, dict(self.hparams), at_home(self.hparams["unet_from"]))
         if isinstance(self.network, OwnNetwork) and self.trainer.world_size > 1:
@@ -126,7 +136,11 @@ class ReconstructionTask(LightningModule):
 
     def training_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
         """Compute the loss of one batch."""
-        loss: Tensor = self.loss(self(batch), require_target(batch), batch.data_range)
+        loss: Tensor
+        if isinstance(self.loss, LossWithoutTarget):
+            loss = self.loss(self.network, batch)
+        else:
+            loss = self.loss(self(batch), require_target(batch), batch.data_range)
         self.log("train/loss_step", loss, batch_size=len(batch), prog_bar=True)
         total, slices = self.train_loss
         self.train_loss = (total + loss.detach() * len(batch), slices + len(batch))
@@ -138,13 +152,22 @@ class ReconstructionTask(LightningModule):
         parts = gather({self.global_rank: (float(total), slices)}).values()
         return sum(total for total, _ in parts), sum(slices for _, slices in parts)
 
-    def validation_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
-        """Score every slice, and return the reconstructions for the image panels."""
-        reconstruction = self.test_step(batch, batch_idx)
-        # the mean over a batch stands for each of its slices: the mean over these is that over all slices
-        loss = self.loss(reconstruction, require_target(batch), batch.data_range).cpu()
-        for key in zip(batch.volume, batch.slice, batch.frame, strict=True):
-            self.scores[key]["loss"] = loss
+    def validation_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor | None:
+        """Score every slice, and return the reconstructions for the image panels.
+
+        In training without targets there is the loss alone, even where there are targets.
+        """
+        reconstruction = None
+        if not isinstance(self.loss, LossWithoutTarget):
+            reconstruction = self.test_step(batch, batch_idx)
+            # the mean over a batch stands for each of its slices: the mean over these is that over all slices
+            losses = self.loss(reconstruction, require_target(batch), batch.data_range).expand(len(batch))
+        else:
+            losses = self.loss.of_validation(self.network, batch)
+            if self.trainer.state.fn != TrainerFn.FITTING:
+                reconstruction = self.test_step(batch, batch_idx)
+        for key, loss in zip(keys_of(batch), losses.cpu(), strict=True):
+            self.scores.setdefault(key, {})["loss"] = loss
         return reconstruction
 
     def test_step(self, batch: KSpaceBatch, batch_idx: int) -> Tensor:
@@ -152,7 +175,7 @@ class ReconstructionTask(LightningModule):
         target = require_target(batch)
         reconstruction = self.predict_step(batch, batch_idx)
         scores = score_slices(reconstruction, target, batch.data_range)
-        for row, key in enumerate(zip(batch.volume, batch.slice, batch.frame, strict=True)):
+        for row, key in enumerate(keys_of(batch)):
             self.scores[key] = {name: values[row] for name, values in scores.items()}
         return reconstruction
 
@@ -177,6 +200,8 @@ class ReconstructionTask(LightningModule):
         self.scores = {}
         if stage == "val":
             self.log("val/loss", torch.stack([score.pop("loss") for score in scores.values()]).mean())
+        if not any(scores.values()):  # of a loss without targets
+            return
         slices = {name: torch.stack([score[name] for score in scores.values()]) for name in VOLUME_METRICS}
         for name, values in slices.items():
             self.log(f"{stage}/{name}_slice", values.mean().float(), rank_zero_only=True)
@@ -241,6 +266,11 @@ class ReconstructionTask(LightningModule):
             optimizer, self.hparams["learning_rate_step"], self.hparams["learning_rate_factor"]
         )
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+
+def keys_of(batch: KSpaceBatch) -> list[tuple[str, int, int]]:
+    """Volume, slice and frame of each slice."""
+    return list(zip(batch.volume, batch.slice, batch.frame, strict=True))
 
 
 def recipe_of(trainer: Trainer, data: TrainingData) -> dict[str, Any]:

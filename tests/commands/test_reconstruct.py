@@ -210,6 +210,18 @@ def test_the_trust_map_lies_beside_the_reconstruction(synthetic, checkpoint, tmp
         assert not file.attrs and not any(len(values.attrs) for values in file.values())
 
 
+def test_a_network_is_fitted_to_the_scan_for_a_while(synthetic, checkpoint, tmp_path, capsys):
+    options = [synthetic / HEART, "--checkpoint", checkpoint, "--acceleration", 2, "--output"]
+    run(*options, tmp_path / "plain.h5")
+    run(*options, tmp_path / "adapted.h5", "--adapt.steps", 6, "--adapt.learning_rate", 0.01)
+    assert "adapted by" in capsys.readouterr().out
+    run(*options, tmp_path / "declined.h5", "--adapt.steps", 1, "--adapt.learning_rate", 1e6)
+    assert "not adapted" in capsys.readouterr().out
+    plain, adapted, declined = (stored(tmp_path / f"{name}.h5") for name in ("plain", "adapted", "declined"))
+    assert np.abs(adapted - plain).max() > 1e-3 * plain.max()
+    np.testing.assert_array_equal(declined, plain)
+
+
 def test_older_checkpoints_are_still_read(synthetic, tmp_path, capsys):
     path = save_checkpoint(tmp_path / "old.ckpt", synthetic)
     content = torch.load(path, weights_only=True)
@@ -257,6 +269,9 @@ def test_bad_requests_are_answered_before_the_work(synthetic, checkpoint, tmp_pa
             "leave out --checkpoint and --weights",
         ),
         ([file, "--method", "wavelet", "--trust"], "has no trust map"),
+        ([file, "--method", "wavelet", "--adapt"], "nothing to adapt"),
+        ([file, *given, "--adapt.steps", 0], "adapt.steps is 0"),
+        ([file, *given, "--adapt", "--acceleration", 12], "alone takes 8"),
         ([file, "--checkpoint", tmp_path / "no.ckpt"], "no.ckpt is not a file"),
         ([file, *given, "--output", tmp_path / "a.tiff"], "a.tiff: unknown format"),
         ([file, *given, "--output", tmp_path / "a.mat"], "this cine has 2"),

@@ -7,7 +7,7 @@ from torch import nn
 from fm_unroll.errors import InputError
 from fm_unroll.models import build_model
 from fm_unroll.models.classical import CGSense, WaveletCS, sense
-from fm_unroll.models.classical.memory import SETTING, Memory, fingerprints
+from fm_unroll.models.classical.memory import SETTING, Memory, fingerprints, known_maps, set_apart
 from fm_unroll.models.classical.sense import SenseProblem
 from simulate import disc_scan, noise_scan
 
@@ -47,6 +47,21 @@ def test_what_never_comes_again_takes_no_room(monkeypatch):
     for _ in range(3):
         memory(["again"], compute)
     assert compute.asked == 102  # there was room for the one that does
+
+
+def test_memories_set_apart_keep_at_once_and_leave_the_others_as_they_were():
+    compute = Counter()
+    known_maps(["before"], compute)
+    with pytest.raises(KeyboardInterrupt), set_apart():
+        for _ in range(3):
+            known_maps(["before"], compute)
+            known_maps(["within"], compute)
+        assert compute.asked == 3
+        raise KeyboardInterrupt
+    for _ in range(2):
+        known_maps(["within"], compute)
+        known_maps(["before"], compute)
+    assert compute.asked == 3 + 2 + 1  # "before" was noted then, "within" was not
 
 
 def test_a_full_memory_keeps_what_it_has(monkeypatch):

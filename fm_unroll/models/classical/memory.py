@@ -6,7 +6,8 @@ methods that begin in the same way.
 
 import hashlib
 import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -26,9 +27,10 @@ class Memory:
     oldest result would drop the one that is needed next.
     """
 
-    def __init__(self, share: float) -> None:
-        """Keep this share of what the setting allows at most."""
+    def __init__(self, share: float, from_the_first: bool = False) -> None:
+        """Keep this share of what the setting allows at most; where all comes again, from the first on."""
         self.share = share
+        self.from_the_first = from_the_first
         self._bytes = 0
         self._seen: set[Hashable] = set()
         self._kept: dict[Hashable, Tensor] = {}
@@ -46,7 +48,8 @@ class Memory:
         for slice_, result in zip(slices, results, strict=True):
             size = result.numel() * result.element_size()
             room = gibibytes(SETTING, DEFAULT) * self.share * 2**30 - self._bytes
-            if slice_ in self._seen and slice_ not in self._kept and size <= room:
+            again = self.from_the_first or slice_ in self._seen
+            if again and slice_ not in self._kept and size <= room:
                 self._kept[slice_] = result.detach().to("cpu", copy=True)
                 self._bytes += size
             self._seen.add(slice_)
@@ -55,6 +58,23 @@ class Memory:
 
 known_maps = Memory(SHARE_OF_MAPS)
 known_solutions = Memory(1 - SHARE_OF_MAPS)
+
+
+@contextmanager
+def set_apart() -> Iterator[None]:
+    """Begin with empty memories that keep from the first time on, and have the former ones back at the end.
+
+    For work that asks for the same few measurements many times, which nobody else will ask for.
+    """
+    memories = (known_maps, known_solutions)
+    former = [vars(memory).copy() for memory in memories]
+    for memory in memories:
+        vars(memory).update(vars(Memory(memory.share, from_the_first=True)))
+    try:
+        yield
+    finally:
+        for memory, state in zip(memories, former, strict=True):
+            vars(memory).update(state)
 
 
 def gibibytes(setting: str, default: float) -> float:

@@ -1,0 +1,261 @@
+"""A network is adapted to one scan by what was measured of it, before the scan is reconstructed.
+
+See :mod:`fm_unroll.models.self_supervision` for the loss. Darestani, Liu and Heckel (ICML 2022,
+https://arxiv.org/abs/2204.07204) adapt to one scan as well; they train with a self-supervised loss beside the
+supervised one, and show that a network that was trained without it may become worse by adapting. So here a
+fifth of the measured lines is held out, and a later step is taken only where it predicts these better, by
+more than chance.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
+from fm_unroll.errors import InputError
+from fm_unroll.models.classical.memory import set_apart
+from fm_unroll.models.self_supervision import (
+    FEWEST_LINES,
+    HELD_OUT,
+    PREDICTED,
+    Free,
+    free_parameters,
+    kspace_loss,
+    leave_out,
+    lines_to_divide,
+    predict_kspace,
+    relative_errors,
+)
+from fm_unroll.models.unrolled import UnrolledNetwork
+from fm_unroll.physics import SamplingPattern
+from fm_unroll.reconstruction.engine import accelerate, in_float32
+from fm_unroll.reconstruction.volume import Indexed
+
+SLICES = 4  # of a volume at most, evenly spread: what a network is adapted to
+EXERCISES = 8  # divisions into given and predicted lines, which come again and again
+PATIENCE = 3  # looks
+SURE = 1.0  # standard errors beyond which a difference is not taken for chance
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How a network is adapted.
+
+    Attributes:
+        free: the parameters that change: all; step_sizes_and_gates (of the cascades, without denoisers);
+            decoder (denoisers alone).
+        steps: of Adam, at most.
+        learning_rate: of Adam.
+        look_every: steps between two looks at the lines that are held out.
+        seed: of the lines that are drawn.
+    """
+
+    free: Free = "all"
+    steps: int = 8
+    learning_rate: float = 1e-4
+    look_every: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are not positive."""
+        for name in ("steps", "learning_rate", "look_every"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"adapt.{name} is {getattr(self, name):g}: give a number above 0")
+
+
+class Look(NamedTuple):
+    """Errors at the lines held out, L1 and L2 relative to what was measured, means over slices.
+
+    Attributes:
+        by_line: of each line on its own, float32, ``(2, lines)``.
+        together: of all lines, float32, ``(2,)``: the large ones near the centre decide.
+    """
+
+    by_line: Tensor
+    together: Tensor
+
+
+@dataclass
+class Outcome:
+    """What came of an adaptation.
+
+    Attributes:
+        looks: by step, those after which there was one.
+        chosen: the step that was taken; 0: the network as it was.
+        ending: why it ended before its last step; empty if it did not.
+    """
+
+    looks: dict[int, Look] = field(default_factory=dict)
+    chosen: int = 0
+    ending: str = ""
+
+    def error(self, step: int) -> float:
+        """The loss over the lines held out after a step."""
+        return self.looks[step].together.mean().item()
+
+    def judge(self, step: int) -> bool:
+        """Choose the latest step if it is better than the one chosen so far; end if that no longer comes.
+
+        Better is what has less of both errors: of each line on its own by more than ``SURE`` standard errors
+        of the mean over lines, and of all lines together. It ends after ``PATIENCE`` looks without better.
+
+        Returns:
+            Whether it is chosen.
+        """
+        former, latest = self.looks[self.chosen], self.looks[step]
+        gains = former.by_line - latest.by_line
+        if not gains.isfinite().all():
+            self.ending = f"it diverged before step {step}: lower the learning rate"
+            return False
+        sure = SURE * gains.std(1) / math.sqrt(gains.shape[1])
+        better = bool((gains.mean(1) > sure).all() and (latest.together < former.together).all())
+        if better:
+            self.chosen = step
+        elif list(self.looks).index(step) - list(self.looks).index(self.chosen) >= PATIENCE:
+            self.ending = f"ended at step {step}, nothing better since"
+        return better
+
+    def __str__(self) -> str:
+        """One line."""
+        ending = f"; {self.ending}" if self.ending else ""
+        if not self.chosen:
+            return f"not adapted: no step predicts the lines held out better by more than chance{ending}"
+        before, after = self.error(0), self.error(self.chosen)
+        return (
+            f"adapted by {self.chosen} steps: error at lines held out {before:.4f}, now {after:.4f}{ending}"
+        )
+
+
+@contextmanager
+def adapted(
+    network: UnrolledNetwork, slices: Sequence[KSpaceBatch], settings: Adaptation
+) -> Iterator[Outcome]:
+    """Adapt a network to one volume; afterwards it is again what it was.
+
+    Args:
+        network: in evaluation mode, on the device of the slices.
+        slices: undersampled slices of the volume, which share one mask. Nothing is used of them but what was
+            measured.
+        settings: how.
+
+    Yields:
+        What came of it, with the network as it was chosen.
+
+    Raises:
+        InputError: too few lines, no parameter of this kind, or one slice does not fit into memory.
+    """
+    require_lines(slices[0].mask[0], slices[0].num_acs, slices[0].volume[0])
+    free = [parameter for _, parameter in free_parameters(network, settings.free)]
+    if not free:
+        raise InputError(f"the network has no parameters of the kind {settings.free}: adapt others")
+    former = copies(free)
+    try:
+        try:
+            with (
+                in_float32(network, slices[0]),
+                set_apart(),
+                torch.inference_mode(False),
+                torch.enable_grad(),
+            ):
+                outcome = _adapt(network, free, slices, settings)
+        except torch.OutOfMemoryError as error:
+            reason = str(error).split(". ")[0]
+            raise InputError(
+                f"{slices[0].volume[0]}: to adapt the network to one slice takes more memory than the device "
+                f"has ({reason}): leave out --adapt"
+            ) from None
+        yield outcome
+    finally:
+        put(former, free)
+
+
+def _adapt(
+    network: UnrolledNetwork,
+    free: Sequence[nn.Parameter],
+    slices: Sequence[KSpaceBatch],
+    settings: Adaptation,
+) -> Outcome:
+    """Take steps, and leave the network as it was at the one that was chosen."""
+    random = torch.Generator().manual_seed(settings.seed)
+    mask, num_acs = slices[0].mask[:1], slices[0].num_acs
+    learned, held_out = leave_out(mask, num_acs, HELD_OUT, random)
+    exercises = [leave_out(learned, num_acs, PREDICTED, random) for _ in range(EXERCISES)]
+
+    @torch.no_grad()
+    def look() -> Look:
+        pairs = [(predict_kspace(network, one.kspace, learned, num_acs), one.kspace) for one in slices]
+        by_line = torch.cat([relative_errors(*pair, held_out, each_line=True) for pair in pairs])
+        together = torch.cat([relative_errors(*pair, held_out) for pair in pairs])
+        return Look(by_line[..., held_out.flatten()].mean(0).cpu(), together.mean(0).cpu())
+
+    optimizer = torch.optim.Adam(free, lr=settings.learning_rate)
+    outcome, chosen = Outcome({0: look()}), copies(free)
+    for step in tqdm(range(1, settings.steps + 1), unit="step", desc="adapting", delay=1):
+        given, predicted = exercises[step % EXERCISES]
+        kspace = slices[step % EXERCISES % len(slices)].kspace
+        optimizer.zero_grad()
+        loss = kspace_loss(predict_kspace(network, kspace, given, num_acs), kspace, predicted).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if step % settings.look_every and step < settings.steps:
+            continue
+        outcome.looks[step] = look()
+        if outcome.judge(step):
+            chosen = copies(free)
+        if outcome.ending:
+            break
+    optimizer.zero_grad()
+    put(chosen, free)
+    return outcome
+
+
+def require_lines(mask: Tensor, num_acs: int, volume: str) -> None:
+    """Refuse a volume of which too few lines were measured.
+
+    Args:
+        mask: bool, ``(..., phase)``: measured lines.
+        num_acs: ACS lines among them.
+        volume: what to call it.
+
+    Raises:
+        InputError: there are fewer than ``FEWEST_LINES`` besides the ACS lines.
+    """
+    lines = int(lines_to_divide(mask, num_acs).sum())
+    if lines < FEWEST_LINES:
+        raise InputError(
+            f"{volume}: {lines} lines were measured besides {num_acs} ACS lines; to learn from measured "
+            f"lines alone takes {FEWEST_LINES}"
+        )
+
+
+def spread(
+    scan: Indexed[KSpaceSample], sampling: SamplingPattern | None, device: torch.device
+) -> list[KSpaceBatch]:
+    """Some slices of a volume, evenly spread over it, undersampled, each as a batch of its own.
+
+    Args:
+        scan: its slices, such as a scan.
+        sampling: masks a fully sampled scan; None for undersampled ones.
+        device: where to put them.
+    """
+    number = min(SLICES, len(scan))
+    chosen = [(2 * part + 1) * len(scan) // (2 * number) for part in range(number)]
+    return [accelerate(KSpaceBatch.collate([scan[index]]).to(device), sampling) for index in chosen]
+
+
+def copies(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """The values of some parameters."""
+    return [parameter.detach().clone() for parameter in parameters]
+
+
+@torch.no_grad()
+def put(values: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> None:
+    """Give some parameters their values."""
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
