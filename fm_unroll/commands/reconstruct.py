@@ -86,7 +86,7 @@ def reconstruct(
 
 
 def usual(scan: Scan, trained: dict[str, Any], checkpoint: str | None) -> SamplingPattern:
-    """The pattern where none is given: that of a checkpoint's training; of the general network, a usual one."""
+    """The pattern where none is given: that of a checkpoint's training; else a usual one."""
     return sampling_of_training(scan, trained) if checkpoint else DEFAULT_SAMPLING
 
 

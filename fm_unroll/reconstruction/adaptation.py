@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
+from scipy.stats import t as student
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -40,7 +41,7 @@ from fm_unroll.reconstruction.volume import Indexed
 SLICES = 4  # of a volume at most, evenly spread: what a network is adapted to
 EXERCISES = 8  # divisions into given and predicted lines, which come again and again
 PATIENCE = 3  # looks
-SURE = 1.0  # standard errors beyond which a difference is not taken for chance
+SURE = 0.9  # how sure a gain must be, by Student's t
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ class Outcome:
     def judge(self, step: int) -> bool:
         """Choose the latest step if it is better than the one chosen so far; end if that no longer comes.
 
-        Better is what has less of both errors: of each line on its own by more than ``SURE`` standard errors
-        of the mean over lines, and of all lines together. It ends after ``PATIENCE`` looks without better.
+        Better is what has less of both errors: of each line on its own, by a one-sided t-test over lines, and
+        of all lines together. It ends after ``PATIENCE`` looks without better.
 
         Returns:
             Whether it is chosen.
@@ -113,7 +114,8 @@ class Outcome:
         if not gains.isfinite().all():
             self.ending = f"it diverged before step {step}: lower the learning rate"
             return False
-        sure = SURE * gains.std(1) / math.sqrt(gains.shape[1])
+        lines = gains.shape[1]
+        sure = student.ppf(SURE, lines - 1).item() * gains.std(1) / math.sqrt(lines)
         better = bool((gains.mean(1) > sure).all() and (latest.together < former.together).all())
         if better:
             self.chosen = step
