@@ -4,6 +4,7 @@ import errno
 import importlib
 import inspect
 import os
+import re
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
@@ -123,6 +124,11 @@ def complaint(error: ValueError | ArgumentError) -> str | None:
         # raised in a reading process, the message comes behind that process's traceback
         return str(ours).strip().splitlines()[-1].removeprefix("fm_unroll.errors.InputError: ")
     if isinstance(error, ArgumentError):
+        if denied := re.search(r"Importing '([\w.]+)' is not allowed", str(error)):
+            return (
+                f"a config names the class {denied[1]}: only those of fm_unroll, lightning and torch may be "
+                "used, or what you name on the command line itself"
+            )
         return f"{innermost(error)} (--help shows the options)"
     return None
 
@@ -165,7 +171,7 @@ def chain_of(error: BaseException) -> list[BaseException]:
 def run(args: list[str]) -> None:
     """Find the verb's function and hand it the rest of the command line."""
     # imported here, so that the overview needs nothing but the standard library
-    from fm_unroll.config_files import check_classes, check_network, expand_words, given_configs
+    from fm_unroll.config_files import check_classes, check_network, expand_words, given_configs, importing
     from fm_unroll.consent import OPTION, consenting, named_by, split_consent
 
     trusted, args = split_consent(expand_words(args))
@@ -176,7 +182,7 @@ def run(args: list[str]) -> None:
         raise InputError(f"{verb} applies no network: leave out {OPTION}")
     if VERBS[verb][0] == LIGHTNING:
         trusted += named_by(rest)
-    with consenting(dict.fromkeys(trusted)):
+    with consenting(dict.fromkeys(trusted)), importing(rest):
         for name in trusted:
             load("fm_unroll.models.own:find_class")(name)
         for config in given_configs(rest):

@@ -6,11 +6,12 @@ There, and in :func:`expand_words` for command lines, ``~`` becomes the home fol
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import get_loader, set_loader
+from jsonargparse import get_loader, set_loader, set_parsing_settings
 
 from fm_unroll.compatibility import upgrade_config
 from fm_unroll.consent import require_consent
@@ -22,6 +23,9 @@ CONFIG_MODE = "fm_unroll"
 
 # A config names the classes it wants; only these packages may answer.
 ALLOWED_PACKAGES = ("fm_unroll", "lightning", "torch")
+
+# The path of a class, as the value of an option.
+CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 
 # What stands for a path in a home folder, behind an option's name or alone.
 BELOW_HOME = re.compile(r"(--?[^=\s]+=)?(~[\w.-]*/.*|~)", re.DOTALL)
@@ -104,6 +108,42 @@ def check_network(path: Path) -> None:
     model = read_config(path).get("model")
     if isinstance(model, dict):
         require_consent(model.get("method"), str(path))
+
+
+@contextmanager
+def importing(words: Sequence[str]) -> Iterator[None]:
+    """Let configs import classes of the allowed packages alone, and of others those that the user names.
+
+    The parser itself refuses all others, however they are named: in a file that a config names, as a text
+    where a class is expected, or under a name with dots.
+
+    Args:
+        words: of the command line.
+    """
+    named = list(classes_of_words(words))
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=[*ALLOWED_PACKAGES, *named],
+    )
+    try:
+        yield
+    finally:  # a later command of the same process has to name them for itself
+        set_parsing_settings(
+            import_path_denylist=[path for path in named if path.split(".")[0] not in ALLOWED_PACKAGES]
+        )
+
+
+def classes_of_words(words: Sequence[str]) -> Iterator[str]:
+    """Every class that is named on a command line itself; names of files are none."""
+    for word in words:
+        value = word.partition("=")[2] if word.startswith("-") else word
+        if CLASS_PATH.fullmatch(value) and not Path(value).exists():
+            yield value
+        elif value[:1] in {"{", "["}:
+            try:
+                yield from filter(CLASS_PATH.fullmatch, named_classes(yaml.safe_load(value)))
+            except yaml.YAMLError:  # the parser will say so
+                continue
 
 
 def named_classes(node: object) -> Iterator[str]:
