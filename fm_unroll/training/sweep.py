@@ -145,7 +145,7 @@ def read_sweep(file: Path) -> Content:
         if "parameters" in parameter:
             raise InputError(f"{file}: {name} is nested: give dotted names, such as {name}.learning_rate")
     started = command(config, {})
-    if started[1:3] != ["-m", "fm_unroll"] or not {*started[3:4]} & {*SWEPT_VERBS}:
+    if started[:3] != [sys.executable, "-m", "fm_unroll"] or not {*started[3:4]} & {*SWEPT_VERBS}:
         raise InputError(
             f"{file} would start {' '.join(started[:4])!r}: "
             f"only `python -m fm_unroll` with one of {', '.join(SWEPT_VERBS)} can be swept"

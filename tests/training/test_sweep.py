@@ -369,6 +369,7 @@ def test_a_command_knows_its_run_and_ends_with_the_sweep(tmp_path):
         ({"parameters": {"model": {"parameters": {"method": {"value": "clip"}}}}}, "give dotted names"),
         ({"program": "train.py"}, "-m train.py fit"),
         ({"command": ["rm", "-rf", "${args}"]}, "only `python -m fm_unroll`"),
+        ({"command": ["./mine", "-m", "fm_unroll", "fit"]}, "would start './mine -m fm_unroll fit'"),
         ({"command": ["${interpreter}", "-m", "fm_unroll", "summary"]}, "fit, validate, test"),
         ({"method": "random"}, "give --max-runs"),
         ({"method": "grad"}, "'grad' is not one of"),
