@@ -18,6 +18,25 @@ class OutOfReach(InputError):
     """The hub cannot be asked: no network, or ``HF_HUB_OFFLINE`` is set."""
 
 
+def require_name(repository: str, revision: str = MAIN) -> None:
+    """Refuse what is no name of a repository or revision, before any path is made of it.
+
+    Raises:
+        InputError: it is none.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        raise InputError(f"{repository} is no name on the hub: {' '.join(str(error).split())}") from None
+    if ".." in revision or not re.fullmatch(r"[\w.+/-]+", revision):  # as in git
+        raise InputError(
+            f"{repository} has no revision {revision!r}: give a branch, tag or commit of its page"
+        )
+
+
 def cached(repository: str, filename: str, revision: str = MAIN) -> Path | None:
     """Find a file in the hub's cache on this machine, in the folder of its commit.
 

@@ -25,11 +25,12 @@ def repository_of(text: str) -> tuple[str, str]:
     """Repository and revision in ``hf://OWNER/NAME[@REVISION]``.
 
     Raises:
-        InputError: it is written in another way.
+        InputError: it is written in another way, or is no name on the hub.
     """
     repository, at, revision = text.removeprefix(PREFIX).partition("@")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository) or (at and not revision):
         raise InputError(f"{text}: write hf://OWNER/NAME, or hf://OWNER/NAME@REVISION")
+    hub.require_name(repository, revision or hub.MAIN)
     return repository, revision or hub.MAIN
 
 

@@ -174,6 +174,14 @@ def test_other_spellings_are_refused(text):
         locate(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["hf://.a/b", "hf://a/..", "hf://a--b/c", "hf://a/b.git", "hf://a/b@../../c", "hf://a/b@c d"]
+)
+def test_names_that_the_hub_does_not_have_are_refused_before_any_path_is_made(text):
+    with pytest.raises(InputError, match=r"no name on the hub|has no revision"):
+        locate(text)
+
+
 @pytest.mark.slow
 def test_the_environment_s_own_settings_hold(content, tmp_path, checkout):
     """In a process of its own: HF_HUB_CACHE and HF_HUB_OFFLINE as the client reads them."""
