@@ -22,6 +22,7 @@ from fm_unroll.models.registry import effective_options, find_denoisers, options
 from fm_unroll.models.release import SUFFIX, read_release
 from fm_unroll.models.unrolled import UnrolledNetwork
 
+TOO_MANY = 10_000  # cascades or channels, of which a network would fill the memory before it is refused
 NETWORK = "network."  # before the names of a network's tensors in a checkpoint
 
 
@@ -55,7 +56,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise InputError(f"checkpoint {path} is not a file")
     if Path(path).suffix == SUFFIX:
-        return upgrade_checkpoint(read_release(path))
+        return _sound(read_release(path), path)
     try:
         checkpoint = load_tensors(path, mmap=True)
     except InputError as reason:
@@ -64,8 +65,31 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys():
         raise InputError(f"{path} is not a checkpoint of fm_unroll")
     # LightningCLI's own note of how it built the task
-    checkpoint["hyper_parameters"].pop("_instantiator", None)
-    return upgrade_checkpoint(checkpoint)
+    if isinstance(checkpoint["hyper_parameters"], dict):
+        checkpoint["hyper_parameters"].pop("_instantiator", None)
+    return _sound(checkpoint, path)
+
+
+def _sound(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A checkpoint as this version writes it, if its settings and facts are such: anybody may have made it.
+
+    Raises:
+        InputError: they are not.
+    """
+    try:
+        upgraded = upgrade_checkpoint(checkpoint)
+        settings, encoders = upgraded["hyper_parameters"], upgraded["fm_unroll"]["encoders"]
+        sizes = [settings.get(name) for name in SIZES]
+        sound = (
+            isinstance(settings["method"], str)
+            and all(isinstance(encoder["sha256"], str) for encoder in encoders)
+            and all(size is None or (isinstance(size, int) and size < TOO_MANY) for size in sizes)
+        )
+    except (LookupError, TypeError, AttributeError):
+        sound = False
+    if not sound:
+        raise InputError(f"{path} is damaged: its settings are not those that `fit` or `release` writes")
+    return upgraded
 
 
 def load_network(path: Path, weights: Path | None = None) -> UnrolledNetwork:

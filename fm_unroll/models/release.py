@@ -10,7 +10,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
 import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -47,9 +46,10 @@ def write_release(
         raise InputError(f"{path}: give a name that ends in {SUFFIX}")
     facts = {part: checkpoint[part] for part in PARTS if part in checkpoint}
     facts["hyper_parameters"] = settings_of(checkpoint)
-    tensors = {name: tensor.contiguous() for name, tensor in checkpoint["state_dict"].items()}
-    if half:
-        tensors = {name: tensor.half() for name, tensor in tensors.items()}
+    # copied: weights that a network uses twice share their memory, which the format does not have
+    tensors = {name: tensor.contiguous().clone() for name, tensor in checkpoint["state_dict"].items()}
+    if half:  # counts and indices stay whole numbers
+        tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
     for name, tensor in tensors.items():
         if tensor.is_complex():  # which would be read as its real part
             raise InputError(f"{name} is complex: a released network holds real numbers")
@@ -60,7 +60,7 @@ def write_release(
 
 
 def read_release(path: Path) -> dict[str, Any]:
-    """The content of a file of :func:`write_release`, as that of a checkpoint; tensors are float32.
+    """The content of a file of :func:`write_release`, as that of a checkpoint; its real numbers are float32.
 
     Raises:
         InputError: it cannot be read, or is none of them.
@@ -68,11 +68,12 @@ def read_release(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {}).get(KEY, "null"))
-            tensors = {name: file.get_tensor(name).to(torch.float32) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read, or is no safetensors file ({error})") from None
     if not isinstance(facts, dict) or not facts.keys() >= NEEDED:
         raise InputError(f"{path} is no network of fm_unroll: give what the verb `release` wrote")
+    tensors = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
     return {**facts, "state_dict": tensors}
 
 

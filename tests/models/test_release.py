@@ -81,3 +81,40 @@ def test_other_files_are_refused(tmp_path):
             InputError, match="is no network of fm_unroll: give what the verb `release` wrote"
         ):
             read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hyper_parameters": []},
+        {"hyper_parameters": {}},
+        {"hyper_parameters": {"method": 3}},
+        {"hyper_parameters": {"method": ["varnet"]}},
+        {"hyper_parameters": {"method": "varnet", "num_cascades": "many"}},
+        {"hyper_parameters": {"method": "varnet", "num_cascades": 10**9}},
+        {"fm_unroll": []},
+        {"fm_unroll": {}},
+        {"fm_unroll": {"encoders": [{"name": "clip"}], "population": {}}},
+    ],
+)
+def test_settings_of_a_stranger_are_refused_in_one_line(change, tmp_path):
+    facts = {"hyper_parameters": {"method": "varnet"}, "fm_unroll": {"encoders": [], "population": {}}}
+    path = tmp_path / "network.safetensors"
+    save_file({"network.x": torch.zeros(1)}, path, {"fm_unroll": json.dumps(facts | change)})
+    with pytest.raises(InputError, match=f"{path} is damaged"):
+        read_checkpoint(path)
+
+
+def test_metadata_nested_too_deep_are_refused(tmp_path):
+    save_file({"x": torch.zeros(1)}, tmp_path / "deep.safetensors", {"fm_unroll": "[" * 100_000})
+    with pytest.raises(InputError, match="cannot be read"):
+        read_release(tmp_path / "deep.safetensors")
+
+
+def test_weights_used_twice_and_whole_numbers_are_released_as_they_are(tmp_path):
+    shared, count = torch.rand(3), torch.tensor([4095, 70_001])  # which float16 does not hold
+    content = {**checkpoint(), "state_dict": {"a": shared, "b": shared, "count": count}}
+    write_release(content, tmp_path / "network.safetensors", half=True)
+    tensors = read_release(tmp_path / "network.safetensors")["state_dict"]
+    assert torch.equal(tensors["a"], shared.half().float()) and torch.equal(tensors["b"], tensors["a"])
+    assert torch.equal(tensors["count"], count)
