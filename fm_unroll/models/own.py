@@ -13,6 +13,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from fm_unroll.consent import consented, require_consent
 from fm_unroll.errors import InputError
@@ -231,7 +232,7 @@ def build_own(name: str, sizes: Mapping[str, int | None], options: Mapping[str, 
         options: all of its options.
 
     Raises:
-        InputError: the class raises an error, or there is nothing to train.
+        InputError: the class raises an error, nothing is to be trained, or its state is not of tensors alone.
     """
     own = find_class(name)
     asked = _parameters(own)
@@ -242,6 +243,9 @@ def build_own(name: str, sizes: Mapping[str, int | None], options: Mapping[str, 
         raise InputError(f"{name} cannot be built ({reason}); --debug shows where") from error
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise InputError(f"{name} has no parameters that could be trained")
+    for key, value in network.state_dict().items():
+        if not isinstance(value, Tensor) or is_lazy(value):
+            raise InputError(f"{name}: {key} of its state is no tensor of a known shape, as checkpoints hold")
     return OwnNetwork(name, network)
 
 

@@ -107,6 +107,8 @@ def load(
         InputError: no such file, not a checkpoint of this framework, trained over another encoder, or a
             network of another class.
     """
+    if not (trust_code is None or (isinstance(trust_code, type) and issubclass(trust_code, nn.Module))):
+        raise InputError(f"trust_code is {trust_code!r}: give the class itself, derived from torch.nn.Module")
     with consenting({} if trust_code is None else {name_of(trust_code): trust_code}):
         network = load_network(locate(checkpoint), None if weights is None else at_home(weights))
     return Reconstructor(network)

@@ -10,6 +10,7 @@ import pandas as pd
 from huggingface_hub import ModelCardData
 
 from fm_unroll import __version__
+from fm_unroll.consent import is_own
 from fm_unroll.encoders.registry import find_encoder
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.records import read_records
@@ -64,6 +65,7 @@ def model_card(
         network=name,
         pattern=_call(parts[0]["sampling"]),
         settings=settings,
+        own=is_own(settings["method"]),
         trained=size_of(network)["trained"],
         epoch=checkpoint.get("epoch", math.nan) + 1,  # Lightning counts from 0
         sha256=file_sha256(file),

@@ -285,3 +285,22 @@ def test_statistics_of_single_processes_are_refused():
     with pytest.raises(InputError, match=r"1 is a BatchNorm2d.*--trainer.sync_batchnorm true"):
         require_same_statistics(nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)))
     require_same_statistics(nn.Sequential(nn.SyncBatchNorm(1), nn.BatchNorm2d(1, track_running_stats=False)))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def get_extra_state(self): return {'steps': 1}",
+        "def __init__(self): super().__init__(); self.layer = nn.LazyLinear(2)",
+    ],
+)
+def test_a_state_that_a_checkpoint_does_not_hold_is_refused_before_training(body, module):
+    name = f"{module(f'class Net(Root):{chr(10)}    {body}')}:Net"
+    with trust(name), pytest.raises(InputError, match="no tensor of a known shape"):
+        build_model(name)
+
+
+@pytest.mark.parametrize("given", ["networks:Net", nn.Linear(1, 1), print, int])
+def test_code_is_trusted_as_a_class_alone(given):
+    with pytest.raises(InputError, match="give the class itself"):
+        load(trust_code=given)
