@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fm_unroll.errors import InputError
@@ -82,7 +83,7 @@ def network_of(tensors: Mapping[str, Tensor], path: Path) -> PaperNetwork:
         path: where they are from, for messages.
 
     Raises:
-        InputError: a tensor is missing, is one too many, has another shape or is not finite.
+        InputError: a tensor is missing, is one too many, has another shape or type, or is not finite.
     """
     sizes: dict[str, Any] = sizes_of(tensors)
     network = build_model("varnet", **sizes)
@@ -97,13 +98,19 @@ def network_of(tensors: Mapping[str, Tensor], path: Path) -> PaperNetwork:
         "missing": [name for name in expected if name not in tensors],
         "unknown": [name for name in tensors if name not in expected],
         "of another size": shapes,
-        "not finite": [name for name, tensor in tensors.items() if not tensor.isfinite().all()],
+        "no real numbers": [name for name, tensor in tensors.items() if not _is_real(tensor)],
+        "not finite": [name for name, t in tensors.items() if _is_real(t) and not t.isfinite().all()],
     }
     if found := [f"{what}: {_first_of(names)}" for what, names in faults.items() if names]:
         said = ", ".join(f"{name} {value}" for name, value in sizes.items())
         raise InputError(f"{path} is not of one VarNet of fastMRI with {said}: {'; '.join(found)}")
     network.load_fastmri_state_dict(tensors)
     return network.eval()
+
+
+def _is_real(tensor: Tensor) -> bool:
+    """Whether a tensor holds real numbers, one for each place."""
+    return tensor.is_floating_point() and tensor.layout is torch.strided and not tensor.is_meta
 
 
 def _count(tensors: Collection[str], prefix: str) -> int:
