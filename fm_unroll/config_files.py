@@ -24,8 +24,8 @@ CONFIG_MODE = "fm_unroll"
 # A config names the classes it wants; only these packages may answer.
 ALLOWED_PACKAGES = ("fm_unroll", "lightning", "torch")
 
-# The path of a class, as the value of an option.
-CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+# The path of a class, as the value of an option; the parser never lets its own be named.
+CLASS_PATH = re.compile(r"(?!jsonargparse\.)[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 
 # What stands for a path in a home folder, behind an option's name or alone.
 BELOW_HOME = re.compile(r"(--?[^=\s]+=)?(~[\w.-]*/.*|~)", re.DOTALL)
