@@ -198,11 +198,13 @@ def fault_of(images: Tensor, targets: dict[tuple[int, int], Tensor]) -> str:
         images: float32, ``(frame, slice, row, column)``.
         targets: by frame and slice, float32 ``(row, column)``.
     """
+    flat = images.flatten(2)
+    if len(empty := (flat.amax(-1) == flat.amin(-1)).nonzero()):
+        frame, slice_ = empty[0].tolist()
+        return f"slice {slice_}, frame {frame} is the same everywhere"
     true = torch.stack(list(targets.values()))
     mine = torch.stack([images[place] for place in targets])
     own = correlation(mine, true)
-    if not own > -1:  # NaN: of a constant
-        return "is the same everywhere"
     others = {
         name: correlation(mine, torch.stack([turn(target) for target in true]))
         for name, turn in (TURNS | SHIFTS).items()
@@ -216,7 +218,7 @@ def fault_of(images: Tensor, targets: dict[tuple[int, int], Tensor]) -> str:
             f"looks {name} (correlation with the target {others[name]:.2f}, as it is {own:.2f}): rows run "
             "along the readout, columns along phase encoding, as in k-space"
         )
-    if own < LEAST_CORRELATION:
+    if not own >= LEAST_CORRELATION:
         return (
             f"is not this scan, by its correlation with the target ({own:.2f}); give the one of this volume"
         )
