@@ -158,6 +158,13 @@ def test_it_is_fetched_once_at_the_commit_that_the_hub_states(fake_hub: Hub, con
     assert fake_hub.downloads == ["/anna/heart.net-2/resolve/main/model.safetensors"]
 
 
+def test_a_revision_is_fetched_where_main_has_no_tensors(fake_hub: Hub, content):
+    fake_hub.publish("anna/heart.net-2", "pytorch_model.bin", pickle.dumps(Trap()))
+    fake_hub.publish("anna/heart.net-2", "model.safetensors", content, revision="v1")
+    assert locate(f"{NAME}@v1").read_bytes() == content
+    assert fake_hub.downloads == ["/anna/heart.net-2/resolve/v1/model.safetensors"]
+
+
 def test_damage_in_the_cache_is_found(offline, content):
     fill_cache(offline, "anna/heart.net-2", {"model.safetensors": content})
     blob = offline / "models--anna--heart.net-2/blobs" / hashlib.sha256(content).hexdigest()
@@ -167,10 +174,23 @@ def test_damage_in_the_cache_is_found(offline, content):
 
 
 @pytest.mark.parametrize(
-    "text", ["hf://heart", "hf://a/b/c", "hf://a/b@", "hf://../b/model.safetensors", "hf://"]
+    "text",
+    [
+        *(
+            "hf://heart",
+            "hf://a/b/c",
+            "hf://a/b@",
+            "hf://../b/model.safetensors",
+            "hf://",
+            "hf:///b",
+            "hf://a/",
+        ),
+        # no names of the hub, by its own rule
+        *("hf://../b", "hf://.a/b", "hf://a--b/c", "hf://a/b.git", "hf://a/b c"),
+    ],
 )
 def test_other_spellings_are_refused(text):
-    with pytest.raises(InputError, match=r"write hf://OWNER/NAME, or hf://OWNER/NAME@REVISION"):
+    with pytest.raises(InputError, match=r"write hf://OWNER/NAME, or hf://OWNER/NAME@|is no name on the hub"):
         locate(text)
 
 
