@@ -1,6 +1,7 @@
 """What is kept on disk of a measurement: the same bits, within a limit, and nothing that is damaged."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fm_unroll import provenance
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.errors import InputError
 from fm_unroll.models import build_model
@@ -122,6 +124,55 @@ def test_another_measurement_setting_machine_or_code_has_results_of_its_own(fold
         monkeypatch.setattr(stored, "_origin", lambda device, origin=origin: origin)
         reconstruct(CGSense(), scan())
         assert kept() == 2 * number
+
+
+@pytest.fixture
+def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the code that decides a result, which is hashed in place of the package's own."""
+    for part in ("models/classical", "physics"):
+        shutil.copytree(
+            provenance.PACKAGE / part,
+            tmp_path / "fm_unroll" / part,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "fm_unroll")
+    yield tmp_path / "fm_unroll"
+    monkeypatch.undo()
+    stored._origin.cache_clear()
+    provenance.source_sha256.cache_clear()
+
+
+def test_what_decides_the_bits_decides_whether_a_result_is_taken(copy, monkeypatch):
+    """Changed code of the solvers or the physics, another torch, other arithmetic: computed anew."""
+    compute = Counter()
+
+    def asked() -> int:
+        with fixed_masks():
+            Store("maps", 1)(["a"], compute, CPU)
+        return compute.asked
+
+    def asked_by_another_process() -> int:
+        stored._origin.cache_clear()
+        provenance.source_sha256.cache_clear()
+        return asked()
+
+    assert asked_by_another_process() == asked_by_another_process() == 1
+    for number, file in enumerate(("physics/fourier.py", "models/classical/calibration.py"), start=2):
+        path = copy / file
+        path.write_text(path.read_text() + "# another line\n")
+        assert asked_by_another_process() == number
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    try:
+        torch.set_num_threads(threads + 1)
+        assert asked() == asked() == 4
+        torch.set_float32_matmul_precision("medium")
+        assert asked() == asked() == 5
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+    assert asked() == 5
+    monkeypatch.setattr(torch, "__version__", "0.1")
+    assert asked_by_another_process() == 6
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "emptied", "foreign"])

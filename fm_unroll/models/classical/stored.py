@@ -167,7 +167,9 @@ stored_solutions = Store("solutions", 1 - SHARE_OF_MAPS)
 
 def _name(slice_: Hashable, device: torch.device) -> str:
     """A file's name: a hash of the measurement, the settings, the code and the arithmetic of the machine."""
-    return hashlib.sha256(repr((slice_, *_origin(device), torch.get_num_threads())).encode()).hexdigest()
+    # a process may change these two as it goes
+    arithmetic = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    return hashlib.sha256(repr((slice_, *_origin(device), *arithmetic)).encode()).hexdigest()
 
 
 @cache
@@ -177,7 +179,7 @@ def _origin(device: torch.device) -> tuple[str, ...]:
         if device.type == "cuda"
         else f"{device.type} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     )
-    return source_sha256(*DECIDING), torch.__version__, card, torch.get_float32_matmul_precision()
+    return source_sha256(*DECIDING), torch.__version__, card
 
 
 def _sha256(result: Tensor) -> bytes:
