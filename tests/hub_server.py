@@ -25,6 +25,7 @@ class Hub:
         refused: repositories that it does not show, with its code for why.
         told: what it was told by whoever publishes: path and content.
         tokens: that came with what it was told.
+        forbidden: whether those tokens may only read.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Hub:
     refused: dict[str, str] = field(default_factory=dict)
     told: list[tuple[str, Any]] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
+    forbidden: bool = False
 
     def publish(
         self,
@@ -100,6 +102,11 @@ def serve(cache: Path) -> Iterator[Hub]:
         def do_POST(self) -> None:
             text = self.rfile.read(int(self.headers["Content-Length"])).decode()
             published.tokens.add(self.headers.get("Authorization", ""))
+            if published.forbidden:
+                self.send_response(403)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             lines = self.headers.get("Content-Type") == "application/x-ndjson"
             content = [json.loads(line) for line in text.splitlines()] if lines else json.loads(text)
             reply = json.dumps(published.reply(self.path, content)).encode()

@@ -189,6 +189,25 @@ def test_what_is_published_comes_back_and_no_token_is_left_anywhere(
     )
 
 
+def test_a_token_that_may_not_write_is_named_in_one_line(fake_hub: Hub, checkpoint, monkeypatch, capsys):
+    monkeypatch.setenv("HF_TOKEN", "hf_SECRET")
+    fake_hub.forbidden = True
+    line = error_line(capsys, checkpoint, NAME, "--license", "mit")
+    assert "the hub refuses anna/knee (403" in line and "with a token that may do this" in line
+    assert not fake_hub.files and "SECRET" not in line
+
+
+def test_a_file_alone_has_the_very_weights_unless_half_of_their_digits_are_asked_for(checkpoint, tmp_path):
+    expected = load_network(checkpoint).state_dict()
+    for name, options in (("whole", []), ("half", ["--half", "true"])):
+        file = tmp_path / f"{name}.safetensors"
+        main(["release", str(checkpoint), str(file), *options])
+        found = load_network(file).state_dict()
+        assert all(torch.equal(found[key], tensor) for key, tensor in expected.items()) is not bool(options)
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "whole")]
+    assert sizes[0] < sizes[1]
+
+
 REFUSED = [
     ([NAME], "names the licence of the weights as the hub writes it: give --license, such as mit"),
     (["{}/new", "--license", "MIT License"], "give --license, such as mit"),
@@ -201,6 +220,8 @@ REFUSED = [
         "a.ckpt: end it in .safetensors, or give a folder or hf://OWNER/NAME",
     ),
     (["{}/a.safetensors", "--license", "mit"], "--license and --records are for a model card"),
+    (["{}/a.safetensors", "--records", "records.csv"], "--license and --records are for a model card"),
+    (["{}/new", "--license", "mit license"], "give --license, such as mit"),
 ]
 
 

@@ -12,7 +12,7 @@ import yaml
 from torch import nn
 
 from fm_unroll.cli import main
-from fm_unroll.consent import consented, consenting
+from fm_unroll.consent import consented, consenting, is_own
 from fm_unroll.errors import InputError
 from fm_unroll.models import build_model
 from fm_unroll.models.checkpoints import build_network
@@ -25,7 +25,7 @@ from fm_unroll.training.task import ReconstructionTask
 HEAD = """
 import torch
 from torch import nn
-from typing import Any, Callable, Literal, Optional
+from typing import Any, Callable, List, Literal, Optional, Union
 
 class Root(nn.Module):
     def __init__(self):
@@ -40,7 +40,8 @@ FACTS = {"encoders": [], "population": {}}
 NETWORK = """
 class Net(Root):
     def __init__(self, width: int = 2, names: Optional[list[str]] = None, mode: Literal["a", "b"] = "a",
-                 layer: Any = None, factory: Callable = print, rate=0.5, **others):
+                 layer: Any = None, factory: Callable = print, rate=0.5, either: Union[int, Callable] = 1,
+                 layers: list[Any] = (), many: List = (), **others):
         super().__init__()
         self.body = nn.Linear(width, width)
 
@@ -103,8 +104,30 @@ def test_code_is_imported_only_where_this_command_names_it(module, tmp_path):
     assert name.split(":")[0] not in sys.modules and not consented()
     with trust(name):
         own = find_class(name)
+        # what the command names holds also where nothing, or another class, is given in Python
+        assert isinstance(load(path).network.own, own)
+        assert isinstance(load(path, trust_code=nn.Linear).network.own, own)
+    del sys.modules[name.split(":")[0]]
     network = load(path, trust_code=own).network
     assert isinstance(network.own, own) and not network.training and not consented()
+    assert name.split(":")[0] not in sys.modules  # the class is what was given, not what its name stands for
+
+
+def test_only_a_module_and_a_class_name_code():
+    assert is_own("my_package.networks:MyNet") and is_own("nets:Net")
+    others = (
+        "varnet",
+        "clip",
+        "os.system",
+        "nets:",
+        ":Net",
+        "a..b:Net",
+        ".a:Net",
+        "a/b:Net",
+        "file:///a:Net",
+    )
+    more = ("nets:Net x 2, varnet x 2", "nets:Net\n", "nets:Net()", "nets:Net.of")
+    assert not [method for method in others + more if is_own(method)]
 
 
 def test_consent_ends_with_its_command(module, tmp_path, capsys):
@@ -129,6 +152,8 @@ def test_consent_ends_with_its_command(module, tmp_path, capsys):
     for words, reason in (
         (["encoders", "list", "--trust_code", name], "applies no network"),
         (["summary", "--config", str(config), "--trust_code", "os.system"], "give MODULE:CLASS"),
+        # the word behind an empty value is not taken for it
+        (["--trust_code=", name, *summary], "--trust_code (nothing given): give MODULE:CLASS"),
     ):
         with pytest.raises(SystemExit):
             main(words)
@@ -215,6 +240,8 @@ def test_sizes_of_every_method_go_to_a_class_that_asks_for_them(module):
         assert build_model(sized).own.sizes == (5, 8)
         assert build_model(sized, num_cascades=2, sens_chans=4).own.sizes == (2, 4)
         assert [number_of_cascades(each, None) for each in (sized, needy, net)] == [5, 12, None]
+        with pytest.raises(InputError, match="num_cascades is 0: give 1 or more"):
+            build_model(sized, num_cascades=0)
         for given in (
             {"num_cascades": 3},
             {"sens_pools": 3},
@@ -249,6 +276,24 @@ def test_what_is_no_image_is_refused(returned, reason, module):
         network = build_model(name)
     with pytest.raises(InputError, match=reason):
         network(*measured())
+
+
+def test_it_is_given_a_measurement_alone_and_gives_an_image_alone(module):
+    """In use, unlike in training, what is not finite is the caller's to judge."""
+    name = f"{module('class Net(Root): pass')}:Net"
+    with trust(name):
+        network = build_model(name).eval()
+    kspace, mask, num_acs = measured()
+    for wrong, reason in (
+        ((kspace.abs(), mask, num_acs), "k-space must be complex64"),
+        ((kspace, mask.float(), num_acs), "the mask must be bool"),
+        ((kspace, mask, 0), "num_acs is 0"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            network(*wrong)
+    with pytest.raises(InputError, match="gives an image alone and no coil images"):
+        network.coil_images(kspace, mask, num_acs)
+    assert network(kspace * float("nan"), mask, num_acs).isnan().all()
 
 
 def test_an_image_is_float32_whatever_the_network_computes_in(module):

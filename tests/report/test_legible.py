@@ -163,3 +163,4 @@ def test_long_names_are_broken_at_their_marks_and_lose_nothing():
     lines = wrapped(name, 1.0).splitlines()
     assert lines[:2] == ["vit_tiny_", "patch16_224"]
     assert "".join(lines).replace(" ", "") == name.replace(" ", "")
+    assert wrapped("first\nsecond", 7.0) == "first\nsecond"

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from fastmri.models import Unet, VarNet
+from jsonargparse import Namespace
 
 from fm_unroll.cli import main
 from fm_unroll.data import FastMRIBrainData, FastMRIKneeData
@@ -19,6 +20,7 @@ from fm_unroll.evaluation.records import read_records
 from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.subjects.population import Seen
 from fm_unroll.training.fastmri_weights import sizes_of
+from fm_unroll.training.refusals import refuse_imported
 from simulate import disc_scan, write_fastmri
 
 SIZES = {"num_cascades": 2, "sens_chans": 3, "sens_pools": 2, "chans": 4, "pools": 1}
@@ -130,6 +132,29 @@ def test_an_imported_network_goes_through_every_verb(knee, synthetic, tmp_path, 
     main(["report", str(tmp_path / "results/records.csv")])
     page = (tmp_path / "results/report.html").read_text()
     assert "E2E-VarNet (fastMRI knee, imported)" in page and "multicoil_val is not unseen" in page
+
+
+def test_no_training_goes_on_with_it_or_begins_from_it(knee, tmp_path):
+    """A run of our own that goes on needs the file no more from which it began."""
+    own = {"state_dict": {}, "hyper_parameters": {"method": "varnet"}, "fm_unroll": {"population": {}}}
+    ours = str(save(tmp_path / "own.ckpt", own))
+    for name, ckpt_path, unet_from in (
+        ("ckpt_path", str(knee), None),
+        ("ckpt_path", str(knee), ours),
+        ("model.unet_from", None, str(knee)),
+    ):
+        config = Namespace(ckpt_path=ckpt_path, model=Namespace(unet_from=unet_from))
+        with pytest.raises(
+            InputError, match=rf"--{name} .*imported\.ckpt: its weights were trained elsewhere"
+        ):
+            refuse_imported(config)
+    for ckpt_path, unet_from in (
+        (None, None),
+        (None, ours),
+        (ours, None),
+        (ours, str(tmp_path / "gone.ckpt")),
+    ):
+        refuse_imported(Namespace(ckpt_path=ckpt_path, model=Namespace(unet_from=unet_from)))
 
 
 def run_dir(folder: Path) -> list[str]:
