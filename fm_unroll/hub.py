@@ -25,7 +25,7 @@ def require_name(repository: str, revision: str = MAIN) -> None:
         InputError: it is none.
     """
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # its way in
 
     try:
         validate_repo_id(repository)
