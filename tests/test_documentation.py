@@ -149,7 +149,8 @@ def test_notebook_of_one_scan(tmp_path, monkeypatch):
 def test_notebook_of_a_folder_from_the_scanner(tmp_path, monkeypatch, capsys):
     left = run_notebook("scanner_folder", tmp_path, monkeypatch)
     names = ("knee_accelerated", "knee_all_lines")
-    assert left["written"] == [f"{name}{suffix}" for name in names for suffix in (".nii.gz", ".png")]
+    suffixes = (".nii.gz", ".png", "_provenance.json")
+    assert left["written"] == [f"{name}{suffix}" for name in names for suffix in suffixes]
     printed = capsys.readouterr().out
     assert "undersampled: true acceleration 2" in printed and "against the fully sampled image" in printed
 

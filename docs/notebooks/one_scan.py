@@ -81,7 +81,4 @@ figure.savefig("one_scan.png", dpi=110)
 
 # %% [markdown]
 # The same for all slices, from the shell, with an image for your viewer:
-#
-# ```
-# python -m fm_unroll reconstruct scan.h5 --acceleration 4 --output scan.nii.gz
-# ```
+# `python -m fm_unroll reconstruct scan.h5 --acceleration 4 --output scan.nii.gz`

@@ -136,7 +136,8 @@ def test_an_imported_network_goes_through_every_verb(knee, synthetic, tmp_path, 
 
 def test_no_training_goes_on_with_it_or_begins_from_it(knee, tmp_path):
     """A run of our own that goes on needs the file no more from which it began."""
-    own = {"state_dict": {}, "hyper_parameters": {"method": "varnet"}, "fm_unroll": {"population": {}}}
+    facts = {"population": {}, "encoders": []}
+    own = {"state_dict": {}, "hyper_parameters": {"method": "varnet"}, "fm_unroll": facts}
     ours = str(save(tmp_path / "own.ckpt", own))
     for name, ckpt_path, unet_from in (
         ("ckpt_path", str(knee), None),
