@@ -8,6 +8,7 @@ INSTALLED := $(VENV)/.installed
 
 DATA := data/synthetic
 DEMO := runs/demo
+SYNTHESIZE := $(RUN) data synthesize --root $(DATA) --hearts 10 --workers 2
 
 help:  ## print this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 20
@@ -26,7 +27,7 @@ DDP := runs/demo-ddp
 train = $(RUN) fit --resume --config $(1)
 
 demo: $(INSTALLED)  ## synthesise data, train three small networks, evaluate them on three anatomies
-	$(RUN) data synthesize --root $(DATA) --workers 2
+	$(SYNTHESIZE)
 	$(call train,configs/demo/varnet.yaml)
 	$(call train,configs/demo/anchored_unet.yaml)
 	$(call train,configs/demo/anchored_prior.yaml)
@@ -34,7 +35,7 @@ demo: $(INSTALLED)  ## synthesise data, train three small networks, evaluate the
 	$(RUN) report $(DEMO)/records.csv
 
 demo-controls: $(INSTALLED)  ## the demo's prior with trained (WEIGHTS=dinov2_small file), random and no encoder
-	$(RUN) data synthesize --root $(DATA) --workers 2
+	$(SYNTHESIZE)
 	$(if $(WEIGHTS),$(call train,configs/demo/controls/pretrained.yaml --model.weights $(WEIGHTS)))
 	$(call train,configs/demo/controls/random.yaml)
 	$(call train,configs/demo/controls/trained_embedding.yaml)
@@ -47,7 +48,7 @@ general: $(INSTALLED)  ## train the general network that comes with the package,
 	$(RUN) release runs/general/checkpoints/best.ckpt fm_unroll/models/general.safetensors --half
 
 ddp-demo: $(INSTALLED)  ## train with two processes, evaluate the checkpoint with one, compare the metrics
-	$(RUN) data synthesize --root $(DATA) --workers 2
+	$(SYNTHESIZE)
 	$(call train,configs/demo/ddp.yaml)
 	$(RUN) validate --config $(DDP)/config.yaml --ckpt_path $(DDP)/checkpoints/last.ckpt \
 		--trainer.devices 1 --trainer.strategy auto

@@ -12,7 +12,7 @@ be scored as bad ones.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -38,15 +38,8 @@ NAME = re.compile(r"\w[\w.-]{0,39}")
 LARGEST_FACTOR = 2  # between images and their targets; zero-filled ones are a little too dark
 LEAST_CORRELATION = 0.5  # zero-filled images have more
 CLEARLY = 0.9  # of what is left of the correlation, where images are taken for turned ones
+CERTAIN_CORRELATION = 0.8  # of an image with its target, from which on its scale says something
 SHOWN = 3  # of the volumes that cannot be scored
-
-SHIFTS: dict[str, Callable[[Tensor], Tensor]] = {
-    "shifted by half of the rows": lambda image: image.roll(image.shape[0] // 2, 0),
-    "shifted by half of the columns": lambda image: image.roll(image.shape[1] // 2, 1),
-    "shifted by half of the rows and columns": lambda image: image.roll(
-        (image.shape[0] // 2, image.shape[1] // 2), (0, 1)
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -207,9 +200,12 @@ def fault_of(images: Tensor, targets: dict[tuple[int, int], Tensor]) -> str:
     own = correlation(mine, true)
     others = {
         name: correlation(mine, torch.stack([turn(target) for target in true]))
-        for name, turn in (TURNS | SHIFTS).items()
+        for name, turn in TURNS.items()
         if turn(true[0]).shape == true[0].shape
     }
+    if any(shift := best_shift(mine, true)):
+        name = f"shifted by {shift[0]} rows and {shift[1]} columns"
+        others[name] = correlation(mine, true.roll(shift, (-2, -1)))
     for name, order in orders(images).items():
         others[name] = correlation(torch.stack([order[place] for place in targets]), true)
     name = max(others, key=lambda name: others[name])
@@ -228,7 +224,33 @@ def fault_of(images: Tensor, targets: dict[tuple[int, int], Tensor]) -> str:
             f"is {factor:.3g} times its target: give images in the units of the root-sum-of-squares of the "
             "coil images, by an orthonormal Fourier transform"
         )
+    factors = [
+        fit(image.double(), target.double())[0]
+        for image, target in zip(mine, true, strict=True)
+        if correlation(image, target) >= CERTAIN_CORRELATION
+    ]
+    if factors and max(factors) > LARGEST_FACTOR * min(factors):
+        return (
+            f"has slices of different scales, {min(factors):.3g} to {max(factors):.3g} times their targets: "
+            "leave them in that of the coil images"
+        )
     return ""
+
+
+def best_shift(images: Tensor, others: Tensor) -> tuple[int, int]:
+    """Rows and columns by which some images are shifted against others, where they correlate best.
+
+    Args:
+        images: float32, ``(image, row, column)``; what leaves at one side comes in at the other.
+        others: the same.
+    """
+    spectra = [torch.fft.fft2((each - each.mean()).double()) for each in (images, others)]
+    agreement = torch.fft.ifft2((spectra[0] * spectra[1].conj()).sum(0)).real
+    place = divmod(int(agreement.argmax()), agreement.shape[1])
+    rows, columns = (
+        (shift + size // 2) % size - size // 2 for shift, size in zip(place, agreement.shape, strict=True)
+    )
+    return rows, columns
 
 
 def orders(images: Tensor) -> dict[str, Tensor]:
