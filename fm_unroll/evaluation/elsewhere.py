@@ -197,28 +197,42 @@ def fault_of(images: Tensor, targets: dict[tuple[int, int], Tensor]) -> str:
         return f"slice {slice_}, frame {frame} is the same everywhere"
     true = torch.stack(list(targets.values()))
     mine = torch.stack([images[place] for place in targets])
-    own = correlation(mine, true)
-    others = {
+    own, (name, best) = correlation(mine, true), likeliest_order(images, targets)
+    if 1 - best < CLEARLY * (1 - own):
+        return (
+            f"looks {name} (correlation with the target {best:.2f}, as it is {own:.2f}): rows run along the "
+            "readout, columns along phase encoding, as in k-space"
+        )
+    if not own >= LEAST_CORRELATION:
+        return (
+            f"is not this scan, by its correlation with the target ({own:.2f}); give the one of this volume"
+        )
+    return fault_of_scale(mine, true)
+
+
+def likeliest_order(images: Tensor, targets: dict[tuple[int, int], Tensor]) -> tuple[str, float]:
+    """What was done to some images, of all that is known, if it was; and their correlation if it was.
+
+    Arguments as of :func:`fault_of`.
+    """
+    true = torch.stack(list(targets.values()))
+    mine = torch.stack([images[place] for place in targets])
+    found = {
         name: correlation(mine, torch.stack([turn(target) for target in true]))
         for name, turn in TURNS.items()
         if turn(true[0]).shape == true[0].shape
     }
     if any(shift := best_shift(mine, true)):
         name = f"shifted by {shift[0]} rows and {shift[1]} columns"
-        others[name] = correlation(mine, true.roll(shift, (-2, -1)))
+        found[name] = correlation(mine, true.roll(shift, (-2, -1)))
     for name, order in orders(images).items():
-        others[name] = correlation(torch.stack([order[place] for place in targets]), true)
-    name = max(others, key=lambda name: others[name])
-    if 1 - others[name] < CLEARLY * (1 - own):
-        return (
-            f"looks {name} (correlation with the target {others[name]:.2f}, as it is {own:.2f}): rows run "
-            "along the readout, columns along phase encoding, as in k-space"
-        )
-    if not own >= LEAST_CORRELATION:
-        return (
-            f"is not this scan, by its correlation with the target ({own:.2f}); give the one of this volume"
-        )
-    factor, _ = fit(mine.double(), true.double())
+        found[name] = correlation(torch.stack([order[place] for place in targets]), true)
+    return max(found.items(), key=lambda item: item[1])
+
+
+def fault_of_scale(images: Tensor, targets: Tensor) -> str:
+    """What is wrong with the scale of some images, float32 ``(image, row, column)``; empty if nothing is."""
+    factor, _ = fit(images.double(), targets.double())
     if not 1 / LARGEST_FACTOR <= factor <= LARGEST_FACTOR:
         return (
             f"is {factor:.3g} times its target: give images in the units of the root-sum-of-squares of the "
@@ -226,7 +240,7 @@ def fault_of(images: Tensor, targets: dict[tuple[int, int], Tensor]) -> str:
         )
     factors = [
         fit(image.double(), target.double())[0]
-        for image, target in zip(mine, true, strict=True)
+        for image, target in zip(images, targets, strict=True)
         if correlation(image, target) >= CERTAIN_CORRELATION
     ]
     if factors and max(factors) > LARGEST_FACTOR * min(factors):
