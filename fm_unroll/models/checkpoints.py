@@ -1,6 +1,7 @@
 """Checkpoints of ``fit`` and what was released of them: tensors and plain values only, and their networks."""
 
 import inspect
+import re
 import warnings
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -26,6 +27,10 @@ TOO_MANY = 10_000  # cascades or channels, of which a network would fill the mem
 NETWORK = "network."  # before the names of a network's tensors in a checkpoint
 
 
+class NamesCode(InputError):
+    """A file in which something else than tensors and plain values is named."""
+
+
 def load_tensors(path: Path, mmap: bool = False) -> Any:
     """What a file of ``torch.save`` holds, on the CPU; no code in it is run.
 
@@ -34,12 +39,17 @@ def load_tensors(path: Path, mmap: bool = False) -> Any:
         mmap: leave tensors in the file until they are used.
 
     Raises:
-        InputError: something else than tensors and plain values is in it; the message is the reason alone.
+        NamesCode: something else than tensors and plain values is in it; the message is the reason alone.
+        InputError: it cannot be read; likewise.
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except Exception as error:  # a damaged pickle raises nearly any
-        raise InputError((str(error).splitlines() or [type(error).__name__])[0]) from None
+    except OSError as error:
+        raise InputError(error.strerror or str(error)) from None
+    except Exception as error:  # a damaged pickle raises nearly any; torch's own words advise to run the code
+        if code := re.search(r"GLOBAL (\S+)", str(error)):
+            raise NamesCode(f"it names code, {code[1]}, which is not run") from None
+        raise InputError("it is damaged, or not of torch.save") from None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fm_unroll.errors import InputError
 from fm_unroll.models.build import build_model
-from fm_unroll.models.checkpoints import load_tensors
+from fm_unroll.models.checkpoints import NamesCode, load_tensors
 from fm_unroll.models.paper import PaperNetwork
 
 MODULE = "varnet."  # before the names in a checkpoint of fastMRI's VarNetModule
@@ -38,12 +38,14 @@ def read_fastmri_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} is not a file: give a state dict or checkpoint of fastMRI's VarNet")
     try:
         content = load_tensors(path)
-    except InputError as reason:
+    except NamesCode as reason:
         raise InputError(
             f"{path} cannot be read as tensors and plain values ({reason}): if you trust it, write its "
             "tensors to a file of their own, torch.save(torch.load(FILE, weights_only=False)['state_dict'], "
             "'weights.pt'), and give that"
         ) from None
+    except InputError as reason:
+        raise InputError(f"{path} cannot be read ({reason}): fetch it anew") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(

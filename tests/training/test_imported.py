@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from fm_unroll.evaluation.protocol import Protocol
 from fm_unroll.evaluation.records import read_records
 from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.subjects.population import Seen
-from fm_unroll.training.fastmri_weights import sizes_of
+from fm_unroll.training.fastmri_weights import read_fastmri_weights, sizes_of
 from fm_unroll.training.refusals import refuse_imported
 from simulate import disc_scan, write_fastmri
 
@@ -274,3 +275,20 @@ def test_options_that_cannot_be_are_named(name, options, words, tmp_path, capsys
     with pytest.raises(SystemExit):
         imported(save(tmp_path / name, varnet().state_dict()), *options)
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"<html>not found</html>", r"cannot be read \(it is damaged, or not of torch.save\): fetch it anew"),
+        (b"", r"cannot be read \(it is damaged, or not of torch.save\): fetch it anew"),
+        (
+            pickle.dumps(Path("anything"), protocol=2),
+            r"it names code, pathlib\.\w+, which is not run\): if you trust it",
+        ),
+    ],
+)
+def test_only_a_file_that_names_code_is_a_matter_of_trust(content, words, tmp_path):
+    (tmp_path / "weights.pt").write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        read_fastmri_weights(tmp_path / "weights.pt")
