@@ -44,6 +44,7 @@ DECIDING = (
     "fm_unroll.metrics",
     "fm_unroll.models",
     "fm_unroll.physics",
+    "fm_unroll.reconstruction.adaptation",
     "fm_unroll.reconstruction.engine",
 )
 
