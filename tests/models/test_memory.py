@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from counted_results import Counter
 from fm_unroll.errors import InputError
 from fm_unroll.models import build_model
 from fm_unroll.models.classical import CGSense, WaveletCS, sense
@@ -20,17 +21,6 @@ def empty_memories(monkeypatch):
     monkeypatch.setenv(SETTING, "1")
     monkeypatch.setattr(sense, "known_maps", Memory(0.5))
     monkeypatch.setattr(sense, "known_solutions", Memory(0.5))
-
-
-class Counter:
-    """A result of one KiB for each of some slices, and how often it was asked for."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def __call__(self, slices: int = 1) -> torch.Tensor:
-        self.asked += 1
-        return torch.full((slices, 256), float(self.asked))
 
 
 def test_a_result_is_computed_twice_and_then_known():

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from counted_results import Counter
 from fm_unroll import provenance
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.errors import InputError
@@ -45,17 +46,6 @@ def files(folder: Path) -> list[Path]:
 def age(folder: Path, seconds: float) -> None:
     for file in files(folder):
         os.utime(file, (time.time() - seconds,) * 2)
-
-
-class Counter:
-    """A result of one KiB for each of some slices, and how often it was asked for."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def __call__(self, slices: int = 1) -> torch.Tensor:
-        self.asked += 1
-        return torch.full((slices, 256), float(self.asked))
 
 
 def scan(seed: int = 0) -> KSpaceBatch:
