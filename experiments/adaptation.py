@@ -17,21 +17,21 @@ from fm_unroll.cli import call
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.scan import Scan, open_scan
 from fm_unroll.errors import InputError
-from fm_unroll.metrics import score_slices, volume_metrics
 from fm_unroll.models.checkpoints import load_network
 from fm_unroll.models.release import GENERAL
 from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.physics import EquispacedSampling
 from fm_unroll.reconstruction.adaptation import Adaptation, adapted
 from fm_unroll.reconstruction.engine import reconstruct, require_target
+from fm_unroll.reconstruction.volume import Reconstruction
 
 
 def scores(network: UnrolledNetwork, slices: Sequence[KSpaceBatch]) -> tuple[float, float]:
     """SSIM and PSNR over some slices, against their own maximum."""
     image = torch.cat([reconstruct(network, batch) for batch in slices])
     target = torch.cat([require_target(batch) for batch in slices])
-    found = volume_metrics(score_slices(image, target, target.max().expand(len(target))))
-    return found["ssim"].item(), found["psnr"].item()
+    found = Reconstruction(image, target, compared={}, change=None).metrics()["reconstruction"]
+    return found["ssim"], found["psnr"]
 
 
 def row(
@@ -86,8 +86,6 @@ def adaptation(
     print(f"|{head}|\n|{'---|' * (head.count('|') + 1)}")
     for file in tqdm(files, unit="scan"):
         scan = open_scan(file)
-        if not scan.volume.fully_sampled:
-            raise InputError(f"{file} is undersampled: give fully sampled scans")
         for acceleration in accelerations:
             sampling = EquispacedSampling(acceleration, center_fraction)
             print(row(network, scan, sampling, slices, adapt), flush=True)

@@ -15,13 +15,12 @@ from tqdm import tqdm
 
 from fm_unroll.cli import call
 from fm_unroll.data.scan import Scan, open_scan
-from fm_unroll.errors import InputError
-from fm_unroll.metrics import score_slices, volume_metrics
 from fm_unroll.models.checkpoints import load_network
 from fm_unroll.models.classical import CLASSICAL
 from fm_unroll.models.release import GENERAL
 from fm_unroll.physics import EquispacedSampling
 from fm_unroll.reconstruction.engine import reconstruct, require_target
+from fm_unroll.reconstruction.volume import Reconstruction
 
 SAMPLINGS = [EquispacedSampling(acceleration, center) for acceleration in (4, 8) for center in (0.08, 0.04)]
 Scores = Mapping[str, float]
@@ -31,9 +30,7 @@ def measure(network: nn.Module, scan: Scan, sampling: EquispacedSampling, slices
     """SSIM and PSNR over the first slices of a scan, against their own maximum."""
     batch = scan.undersample(sampling)[:slices]
     image = torch.cat([reconstruct(network, batch[number]) for number in range(len(batch))])
-    target = require_target(batch)
-    scores = volume_metrics(score_slices(image, target, target.max().expand(len(target))))
-    return {name: scores[name].item() for name in ("ssim", "psnr")}
+    return Reconstruction(image, require_target(batch), compared={}, change=None).metrics()["reconstruction"]
 
 
 def row(scan: Scan, sampling: EquispacedSampling, scores: Mapping[str, Scores]) -> str:
@@ -63,8 +60,6 @@ def general_network(*, files: Sequence[Path], checkpoint: Path = GENERAL, slices
     print(f"| scan | coils | sampling | {' | '.join(networks)} |\n|{'---|' * (3 + len(networks))}")
     for file in tqdm(files, unit="scan"):
         scan = open_scan(file)
-        if not scan.volume.fully_sampled:
-            raise InputError(f"{file} is undersampled: give fully sampled scans")
         for sampling in SAMPLINGS:
             scores = {name: measure(network, scan, sampling, slices) for name, network in networks.items()}
             print(row(scan, sampling, scores), flush=True)
