@@ -185,7 +185,8 @@ def run(args: list[str]) -> None:
     with consenting(dict.fromkeys(trusted)), importing(rest):
         for name in trusted:
             load("fm_unroll.models.own:find_class")(name)
-        for config in given_configs(rest):
+        # Lightning's verbs look at theirs when all are known, that of a run that is resumed among them
+        for config in given_configs(rest) if VERBS[verb][0] != LIGHTNING else ():
             check_classes(config)
             if verb in OF_NETWORKS:
                 check_network(config)
