@@ -34,9 +34,7 @@ def sizes_in_training(
         for pattern in sampling.ends(lines)
         for mask in [pattern(lines, acquired=extent)]
     ]
-    for volume in own:
-        first, last = volume.acquired
-        masks.append((volume.num_acs, (last - first) / int(volume.lines.sum())))
+    masks += [(volume.num_acs, volume.true_acceleration) for volume in own]
     acs_lines, true_acceleration = zip(*masks, strict=True)
     seen: dict[str, Sequence[float]] = {
         "coils": coils,

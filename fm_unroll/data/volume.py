@@ -135,6 +135,12 @@ class Volume:
         lines[slice(*self.acquired) if self.sampled is None else list(self.sampled)] = True
         return lines
 
+    @property
+    def true_acceleration(self) -> float:
+        """Available lines over acquired lines, as the scanner sampled it: 1 of a fully sampled scan."""
+        first, last = self.acquired
+        return (last - first) / int(self.lines.sum())
+
     def __str__(self) -> str:
         """Sizes and sampling in a few words, without the name."""
         images = f"{counted(self.num_slices, 'slice')} x {counted(self.num_frames, 'frame')}"

@@ -93,13 +93,15 @@ class Protocol:
         found = [*map(baseline, self.baselines), *made_elsewhere(self.reconstructions)]
         found += [read(path, moved.get(path)) for path in paths]
         refuse_twins(found, self.along_training)
+        if not self.adapt:
+            return found
         networks = [entrant for entrant in found if entrant.seen]
-        if self.adapt and not networks:
+        if not networks:
             raise InputError("--adapt: methods without training have nothing to adapt; give networks")
         for entrant in networks:
-            if self.adapt and is_own(entrant.arm.method):
+            if is_own(entrant.arm.method):
                 raise InputError(f"--adapt: {entrant.arm.method} gives no coil images and cannot be adapted")
-        return found + [adapted_to_each_volume(entrant) for entrant in networks if self.adapt]
+        return [*found, *map(adapted_to_each_volume, networks)]
 
     def work(self, entrants: Sequence[Entrant]) -> list[tuple[Entrant, Condition]]:
         """Every entrant with every condition it is applied to, after all of them were checked.

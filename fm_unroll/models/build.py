@@ -77,12 +77,11 @@ def _own(
     """A network of the user's own, which has only those of the usual settings that its class asks for."""
     usual = inspect.signature(build_model).parameters
     settled = effective_options(name, options)
+    sizes["num_cascades"] = number_of_cascades(name, sizes["num_cascades"])
     for setting, value in {**sizes, "checkpoint_cascades": checkpoint_cascades, "physics": physics}.items():
         asked = setting in SIZES and asks_for(name, setting)
         if not asked and value != usual[setting].default:
             raise InputError(
                 f"{setting} is {value}: {name} is a network of your own that does not ask for it"
             )
-    return build_own(
-        name, {**sizes, "num_cascades": number_of_cascades(name, sizes["num_cascades"])}, settled
-    )
+    return build_own(name, sizes, settled)

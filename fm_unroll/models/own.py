@@ -79,7 +79,10 @@ class OwnNetwork(UnrolledNetwork):
         Raises:
             InputError: always.
         """
-        raise InputError(f"{self.name} gives an image alone and no coil images, which a trust map needs")
+        raise InputError(
+            f"{self.name} gives an image alone and no coil images, which a trust map needs, as does learning "
+            "without targets"
+        )
 
     def begin(self, masked_kspace: Tensor, mask: Tensor, num_acs: int) -> NoReturn:
         """There is nothing that is iterated."""
@@ -138,9 +141,7 @@ def _imported(name: str) -> Any:
     if not hasattr(module, class_name):
         known = [key for key, value in vars(module).items() if isinstance(value, type)]
         near = difflib.get_close_matches(class_name, known)
-        raise InputError(
-            f"{name}: the module {module_name} has no {class_name}{did_you_mean(near)}"
-        ) from None
+        raise InputError(f"{name}: the module {module_name} has no {class_name}{did_you_mean(near)}")
     return getattr(module, class_name)
 
 
@@ -170,7 +171,7 @@ def options_of_class(own: type[nn.Module]) -> dict[str, inspect.Parameter]:
         default = parameter.default
         stated = parameter.annotation is not parameter.empty
         annotation = parameter.annotation if stated else type(default)
-        if (stated and fits_a_config(annotation)) or annotation in PLAIN:
+        if fits_a_config(annotation):
             kind = inspect.Parameter.KEYWORD_ONLY
             options[name] = parameter.replace(kind=kind, annotation=annotation)
         elif default is parameter.empty:

@@ -154,7 +154,7 @@ def write_folder(checkpoint: dict[str, Any], folder: Path, half: bool, notes: Ma
     write_release(checkpoint, path, half, notes)
     for name, text in notes.items():
         (folder / name).write_text(text)
-    from fm_unroll import __version__
+    from fm_unroll import __version__  # whose stub leads back to this module
 
     write_json(folder / "config.json", {KEY: __version__, "hyper_parameters": settings_of(checkpoint)})
     return path

@@ -47,8 +47,7 @@ class ScanFacts:
         """The facts of a scan under a mask's pattern; None: as the scanner sampled it."""
         volume = scan.volume
         if sampling is None:
-            available = volume.acquired[1] - volume.acquired[0]
-            acs_lines, true_acceleration = volume.num_acs, available / int(volume.lines.sum())
+            acs_lines, true_acceleration = volume.num_acs, volume.true_acceleration
         else:
             mask = sampling(volume.phase, volume.mask_seed, volume.acquired)
             acs_lines, true_acceleration = mask.num_acs, mask.true_acceleration
