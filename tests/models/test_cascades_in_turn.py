@@ -63,7 +63,7 @@ def test_each_option_goes_to_whoever_has_it():
     assert not unet.zero_head and prior.zero_head
     with pytest.raises(InputError, match=f"method '{IN_TURN}' has no option embedding_width: it has chans,"):
         build_model(IN_TURN, **SMALL, embedding_width=3)
-    with pytest.raises(InputError, match="unknown method 'vernet': did you mean varnet"):
+    with pytest.raises(InputError, match="unknown method 'vernet', did you mean varnet"):
         build_model("vernet x 2, clip x 1")
 
 
