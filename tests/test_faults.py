@@ -3,8 +3,6 @@
 import os
 import resource
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +20,7 @@ from fm_unroll.cli import main
 from fm_unroll.training import loggers
 from wandb_files import logged, wandb_records
 from wandb_server import WandbServer
+from warm_processes import start
 
 pytestmark = pytest.mark.slow
 
@@ -151,7 +150,7 @@ def when(condition: Callable[[], object], action: Callable[[], object]) -> threa
 
 def test_a_killed_reading_process(synthetic: Path, tmp_path: Path):
     args = protocol(tmp_path, synthetic, num_workers=1, baselines=["wavelet"])
-    process = subprocess.Popen([sys.executable, "-m", "fm_unroll", *args], stderr=subprocess.PIPE, text=True)
+    process = start(args, output=tmp_path / "printed.txt")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
 
     def kill_readers() -> None:
@@ -159,8 +158,9 @@ def test_a_killed_reading_process(synthetic: Path, tmp_path: Path):
             os.kill(int(child), signal.SIGKILL)
 
     when(lambda: children.read_text() and list(tmp_path.rglob("parts/**/*.csv")), kill_readers).join()
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1 and "Traceback" not in errors
+    process.join(60)
+    errors = (tmp_path / "printed.txt").read_text()
+    assert process.exitcode == 1 and "Traceback" not in errors
     (line,) = (line for line in errors.splitlines() if "error: " in line)
     assert "a reading process was killed" in line
     done = set(tmp_path.rglob("parts/**/*.csv"))
@@ -174,9 +174,10 @@ def test_an_evaluation_that_is_told_to_stop_goes_on(synthetic: Path, tmp_path: P
     whole.mkdir(), stopped.mkdir()
     main(protocol(whole, synthetic, baselines=["wavelet"]))
     args = protocol(stopped, synthetic, num_workers=1, baselines=["wavelet"])
-    process = subprocess.Popen([sys.executable, "-m", "fm_unroll", *args], stderr=subprocess.DEVNULL)
-    when(lambda: list(stopped.rglob("parts/**/*.csv")), lambda: process.send_signal(signal.SIGTERM)).join()
-    assert process.wait(60) == -signal.SIGTERM
+    process = start(args)
+    when(lambda: list(stopped.rglob("parts/**/*.csv")), process.terminate).join()
+    process.join(60)
+    assert process.exitcode == -signal.SIGTERM
     assert not (stopped / "results" / "records.csv").exists()
     main(args)
     pd.testing.assert_frame_equal(records(whole), records(stopped))

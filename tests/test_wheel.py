@@ -1,5 +1,6 @@
 """The built wheel: installed beside nothing but its dependencies, every verb runs outside of the checkout."""
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -27,7 +28,10 @@ pytestmark = pytest.mark.slow
 
 def run(*command: object, cwd: Path) -> str:
     """The output of a command that must succeed."""
-    result = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True)
+    # a checkout on the path would be taken in place of the wheel
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    words = [str(word) for word in command]
+    result = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 

@@ -9,12 +9,20 @@ MODEL = {
     "method": "timm/vit_tiny_patch16_224",
     "pretrained": False,
     "num_cascades": 2,
+    "encoder_image_size": 32,
     "blocks": [1, 2, 3],
     "decoder_widths": [8, 8, 8, 8],
     "sens_chans": 2,
     "sens_pools": 2,
 }
-DATA = {"acceleration": 4, "acs_lines": 8, "batch_size": 4, "num_workers": 0, "split": [0.5, 0.25, 0.25]}
+DATA = {
+    "acceleration": 4,
+    "acs_lines": 8,
+    "batch_size": 4,
+    "num_workers": 0,
+    "split": [0.5, 0.25, 0.25],
+    "contrasts": ["cine_sax", "cine_lax"],
+}
 TRAINER = {
     "max_epochs": 2,
     "accelerator": "cpu",

@@ -2,14 +2,10 @@
 
 import hashlib
 import json
-import multiprocessing
 import random
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import h5py
@@ -37,6 +33,7 @@ from fm_unroll.models.release import GENERAL
 from fm_unroll.physics import Center, EquispacedSampling, RandomSampling, UniformSampling, ifft2c, rss
 from fm_unroll.report.pictures import read_slices
 from fm_unroll.training.run_folder import latest_checkpoint
+from warm_processes import run_together, start
 
 pytestmark = pytest.mark.slow
 
@@ -185,18 +182,18 @@ def test_a_run_killed_five_times_goes_on_to_the_same_bytes(synthetic, tmp_path):
     parts = sorted(path.relative_to(tmp_path / "whole") for path in parts_below(tmp_path / "whole/parts"))
     output = tmp_path / "killed"
     arguments = ["cross-domain", "--config", str(write_config(synthetic, output, **options))]
-    command = [sys.executable, "-m", "fm_unroll", *arguments]
     moment = random.Random(2604)
     written: dict[Path, int] = {}
-    for session, finished in enumerate(sorted(moment.sample(range(1, len(parts) - 3), 5))):
-        process = subprocess.Popen(command) if session == 0 else start_quickly(arguments)
+    for finished in sorted(moment.sample(range(1, len(parts) - 3), 5)):
+        process = start(arguments)
         deadline = time.monotonic() + 300
         while len(parts_below(output / "parts")) < finished:
             assert time.monotonic() < deadline
             time.sleep(0.002)
         time.sleep(moment.uniform(0, 0.02))
         process.kill()
-        assert exit_code(process) == -signal.SIGKILL
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         now = parts_below(output / "parts")
         assert len(now) < len(parts) and written.items() <= now.items(), "nothing is done twice"
         written = now
@@ -207,26 +204,6 @@ def test_a_run_killed_five_times_goes_on_to_the_same_bytes(synthetic, tmp_path):
     assert (output / "records.csv").read_bytes() == (tmp_path / "whole/records.csv").read_bytes()
 
 
-def start_quickly(arguments: list[str]) -> BaseProcess:
-    """A process that runs what ``python -m fm_unroll`` runs, from one that has imported everything already.
-
-    Starting Python takes many times as long as all the work of this test.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fm_unroll.commands.cross_domain"])
-    process = context.Process(target=main, args=(arguments,))
-    process.start()
-    return process
-
-
-def exit_code(process: subprocess.Popen | BaseProcess) -> int:
-    """Wait for the end; minus the signal that ended it."""
-    if isinstance(process, subprocess.Popen):
-        return process.wait()
-    process.join()
-    return process.exitcode
-
-
 def parts_below(output: Path) -> dict[Path, int]:
     """Finished parts and when they were written, in nanoseconds."""
     return {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.suffix in (".csv", ".npz")}
@@ -234,10 +211,8 @@ def parts_below(output: Path) -> dict[Path, int]:
 
 def test_processes_share_the_work(synthetic, tmp_path):
     run(synthetic, tmp_path / "alone")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     config = write_config(synthetic, tmp_path / "shared")
-    command = [*launch, "-m", "fm_unroll", "cross-domain", "--config", str(config)]
-    subprocess.run(command, check=True, capture_output=True)
+    run_together(2, ["cross-domain", "--config", str(config)], tmp_path)
     alone, shared = (read_records(tmp_path / name / "records.csv") for name in ("alone", "shared"))
     pd.testing.assert_frame_equal(alone, shared)
 
@@ -262,16 +237,10 @@ main(sys.argv[1:])
 """
 
 
-@pytest.mark.usefixtures("checkout")
 def test_processes_wait_for_the_slowest_one(synthetic, tmp_path):
     """One indexes for long, the other has the larger volumes."""
-    script = tmp_path / "slow.py"
-    script.write_text(SLOW_PROCESS)
     config = write_config(synthetic, tmp_path / "waited")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launch, str(script), "cross-domain", "--config", str(config), "--only", "[knee]"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_together(2, ["cross-domain", "--config", str(config), "--only", "[knee]"], tmp_path, SLOW_PROCESS)
     assert read_records(tmp_path / "waited/records.csv").volume.nunique() == 2
 
 

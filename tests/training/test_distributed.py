@@ -23,30 +23,25 @@ from fm_unroll.physics import RandomSampling
 from fm_unroll.reconstruction.engine import reconstruct
 from fm_unroll.training.losses import SSIMLoss
 from fm_unroll.training.task import ReconstructionTask
-from training_runs import config_for, weights
+from training_runs import DATA, MODEL, config_for, weights
+from warm_processes import run_together
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("checkout")]
 
 
-def launch(processes: int, *args: str) -> None:
-    """Run a verb under torchrun, as on a cluster."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    devices = ["--trainer.devices", str(processes), "--trainer.strategy", "ddp"]
-    command = [sys.executable, *torchrun, "-m", "fm_unroll", *args, *devices]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            _, errors = process.communicate(timeout=300)
-        except subprocess.TimeoutExpired:
-            process.terminate()  # torchrun ends its processes
-            raise
-    assert process.returncode == 0, errors
+TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+THREE = ["--trainer.devices", "3", "--trainer.strategy", "ddp"]
 
 
 @pytest.fixture(scope="module")
 def run_dir(synthetic, tmp_path_factory) -> Path:
-    """A run of one epoch by two processes."""
+    """A run of one epoch by two processes, under torchrun, as on a cluster."""
     run_dir = tmp_path_factory.mktemp("distributed") / "two"
-    launch(2, "fit", "--config", str(config_for(synthetic, run_dir, max_epochs=1)))
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    config = config_for(synthetic, run_dir, max_epochs=1)
+    command = [sys.executable, *torchrun, "-m", "fm_unroll", "fit", "--config", str(config), *TWO]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return run_dir
 
 
@@ -77,14 +72,9 @@ main(sys.argv[1:])
 
 
 def test_processes_wait_for_one_that_indexes_for_long(synthetic, tmp_path):
-    script = tmp_path / "slow.py"
-    script.write_text(SLOW_PROCESS)
     config = config_for(synthetic, tmp_path / "run", max_epochs=1)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    devices = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.limit_train_batches", "1"]
-    command = [sys.executable, *torchrun, "fit", "--config", str(config), *devices]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    arguments = ["fit", "--config", str(config), *TWO, "--trainer.limit_train_batches", "1"]
+    run_together(2, arguments, tmp_path, SLOW_PROCESS)
     assert (tmp_path / "run/checkpoints/last.ckpt").is_file()
 
 
@@ -97,7 +87,7 @@ def verb(name: str, run_dir: Path, output: Path) -> list[str]:
 def test_metrics_of_two_and_three_processes_are_those_of_one(run_dir, tmp_path):
     one_process = ["--trainer.devices", "1", "--trainer.strategy", "auto"]
     main([*verb("validate", run_dir, tmp_path / "one"), *one_process])
-    launch(3, *verb("validate", run_dir, tmp_path / "three"))
+    run_together(3, [*verb("validate", run_dir, tmp_path / "three"), *THREE], tmp_path)
     one, three = (
         json.loads((tmp_path / name / "validate.json").read_text())["metrics"] for name in ("one", "three")
     )
@@ -111,7 +101,12 @@ def test_metrics_of_two_and_three_processes_are_those_of_one(run_dir, tmp_path):
 def test_the_encoder_stays_frozen_in_all_processes(run_dir):
     network = load_network(run_dir / "checkpoints" / "last.ckpt")
     checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
-    fresh = build_encoder("timm/vit_tiny_patch16_224", pretrained=False, blocks=[1, 2, 3])
+    fresh = build_encoder(
+        "timm/vit_tiny_patch16_224",
+        pretrained=False,
+        blocks=[1, 2, 3],
+        image_size=MODEL["encoder_image_size"],
+    )
     assert checkpoint["fm_unroll"]["encoders"][0]["sha256"] == fresh.compute_sha256()
     assert network.encoders[0].compute_sha256() == fresh.compute_sha256()
     assert not any("encoder" in name for name in weights(run_dir / "checkpoints" / "last.ckpt"))
@@ -130,7 +125,7 @@ def test_processes_predict_whole_volumes_together(run_dir, tmp_path):
     main(
         [*verb("predict", run_dir, tmp_path / "one"), "--trainer.devices", "1", "--trainer.strategy", "auto"]
     )
-    launch(3, *verb("predict", run_dir, tmp_path / "three"))
+    run_together(3, [*verb("predict", run_dir, tmp_path / "three"), *THREE], tmp_path)
     found = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.h5"))
     assert found == sorted(
         path.relative_to(tmp_path / "three") for path in (tmp_path / "three").rglob("*.h5")
@@ -182,31 +177,17 @@ main(sys.argv[1:])
 def test_a_run_goes_on_with_another_number_of_processes(synthetic, tmp_path, monkeypatch):
     """Two processes are stopped within an epoch and one goes on: the epoch has every slice, once."""
     monkeypatch.setenv("NOTES", str(tmp_path / "notes.txt"))
-    (tmp_path / "noted.py").write_text(NOTED)
     run_dir = tmp_path / "fewer"
     always = {"class_path": "fm_unroll.training.callbacks.LastCheckpoint", "init_args": {"minutes": 0}}
     config = config_for(synthetic, run_dir, model=SMALL, max_epochs=1, callbacks=[always])
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    devices = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    command = [
-        sys.executable,
-        *torchrun,
-        str(tmp_path / "noted.py"),
-        "3",
-        "fit",
-        "--config",
-        str(config),
-        *devices,
-    ]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    run_together(2, ["3", "fit", "--config", str(config), *TWO], tmp_path, NOTED)
     state = torch.load(run_dir / "checkpoints/last.ckpt", weights_only=True)
     assert (state["global_step"], state["CMRxReconData"]) == (3, {"given": 6})
 
     one = ["--trainer.devices", "1", "--trainer.strategy", "auto"]
-    command = [sys.executable, str(tmp_path / "noted.py"), "-1", "fit", "--resume", str(run_dir), *one]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    run_together(1, ["-1", "fit", "--resume", str(run_dir), *one], tmp_path, NOTED)
     seen = (tmp_path / "notes.txt").read_text().splitlines()
-    data = CMRxReconData(synthetic, split=(0.5, 0.25, 0.25), num_workers=0)
+    data = CMRxReconData(synthetic, **DATA | {"batch_size": 1})
     data.setup()
     slices = sum(volume.num_slices * volume.num_frames for volume in data.volumes("train"))
     assert len(seen) == len(set(seen)) == slices
@@ -219,9 +200,11 @@ def test_logged_losses_are_means_over_the_slices_of_an_epoch(synthetic, tmp_path
         # a learning rate that leaves the weights as they are
         model = {**SMALL, "learning_rate": 1e-12}
         config = config_for(synthetic, run_dir, model=model, max_epochs=1, precision="32-true")
-        launch(processes, "fit", "--config", str(config), "--data.batch_size", "3")
+        arguments = ["fit", "--config", str(config), "--data.batch_size", "3"]
+        devices = ["--trainer.devices", str(processes), "--trainer.strategy", "ddp"]
+        run_together(processes, [*arguments, *devices], tmp_path)
         network = load_network(run_dir / "checkpoints" / "last.ckpt")
-        data = CMRxReconData(synthetic, 4, 8, split=(0.5, 0.25, 0.25), num_workers=0)
+        data = CMRxReconData(synthetic, **DATA | {"batch_size": 1})
         data.setup()
         losses = []
         for batch in data.val_dataloader():

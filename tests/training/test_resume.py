@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +17,7 @@ from fm_unroll.data.sampler import EqualShapeBatchSampler
 from fm_unroll.errors import InputError
 from fm_unroll.training.run_folder import latest_checkpoint
 from training_runs import config_for, same_weights
+from warm_processes import start
 
 pytestmark = pytest.mark.slow
 
@@ -75,10 +74,12 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_after_sigkill_within_an_epoch(synthetic, uninterrupted, tmp_path):
     run_dir = tmp_path / "killed"
     config = config_for(synthetic, run_dir, callbacks=RECIPE_CALLBACKS)
-    command = [sys.executable, "-m", "fm_unroll", "fit", "--config", str(config), "--data.num_workers", "1"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    process = start(["fit", "--config", str(config), "--data.num_workers", "1"])
+    try:
         wait_for((run_dir / "checkpoints" / "last.ckpt").exists)
+    finally:
         process.kill()
+        process.join()
     per_epoch = steps_done(uninterrupted) // 2
     assert 0 < steps_done(run_dir) < 2 * per_epoch, "killed while it was training"
     resume_and_compare(run_dir, uninterrupted)

@@ -20,7 +20,7 @@ from fm_unroll.models.anchored import AnchoredNetwork
 from fm_unroll.models.checkpoints import load_network
 from fm_unroll.precision import default_precision
 from fm_unroll.reconstruction.engine import reconstruct
-from training_runs import config_for, same_weights
+from training_runs import DATA, config_for, same_weights
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,7 @@ def test_logged_metrics_are_those_of_the_checkpoint(run_dir, synthetic):
     """Recomputed without Lightning: every volume from its slices, then the mean over volumes."""
     logged = pd.read_csv(run_dir / "metrics.csv").dropna(subset="val/ssim").iloc[-1]
     network = load_network(run_dir / "checkpoints" / "last.ckpt")
-    data = CMRxReconData(synthetic, 4, 8, split=(0.5, 0.25, 0.25), num_workers=0)
+    data = CMRxReconData(synthetic, **DATA | {"batch_size": 1})
     data.setup()
     volumes: dict[str, list[dict]] = {}
     for batch in data.val_dataloader():
@@ -137,7 +137,7 @@ def test_the_checkpoint_says_what_it_was_trained_on(run_dir, synthetic):
     checkpoint = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)["fm_unroll"]
     coils, readouts, phases = set(), set(), set()
     for subject in checkpoint["subjects"]["train"]:
-        for path in synthetic.glob(f"MultiCoil/*/TrainingSet/FullSample/{subject}/*.mat"):
+        for path in synthetic.glob(f"MultiCoil/Cine/TrainingSet/FullSample/{subject}/*.mat"):
             with h5py.File(path, locking=False) as file:
                 *_, coil, phase, readout = file["kspace_full"].shape
             coils.add(coil), phases.add(phase), readouts.add(readout)
