@@ -4,8 +4,8 @@ W&B's own packages choose the points (``sweeps``) and make their command lines. 
 ``wandb agent`` tells it, so that one sweep file serves both.
 """
 
-import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -22,9 +22,9 @@ import pandas as pd
 import yaml
 
 from fm_unroll.config_files import expand_words
-from fm_unroll.consent import OPTION, consented, require_consent, split_consent
+from fm_unroll.consent import OPTION, consented, named_by, require_consent, split_consent
 from fm_unroll.errors import InputError
-from fm_unroll.files import write_json
+from fm_unroll.files import read_json, write_json
 from fm_unroll.metrics import VOLUME_METRICS
 from fm_unroll.training.run import check
 from fm_unroll.training.run_folder import LOCAL_SWEEP, WANDB_RUN
@@ -39,13 +39,13 @@ def run_sweep(file: Path, max_runs: int | None, output: Path) -> None:
     """Run what is left of a sweep; see :func:`fm_unroll.commands.sweep.sweep`."""
     config = read_sweep(file)
     for parameters in points_to_check(config):
-        named, words = split_consent(command(config, parameters)[3:])
-        for name in named:  # a file does not speak for the user
-            require_consent(name, str(file))
-        check(words)
+        require_runnable(config, parameters, file)
     trusted = [f"{OPTION}={name}" for name in consented()]
     folder = output / file.stem
     record = Record(folder / "sweep.json", config)
+    for run in record.runs:
+        if run["state"] != "finished":
+            require_runnable(config, run["parameters"], record.path)
     if (limit := record.left(max_runs)) is None:
         raise InputError(
             f"{file}: a {config['method']} sweep has no end: give --max-runs, or run_cap in the file"
@@ -78,19 +78,23 @@ class Record:
         """Load the record, or begin one.
 
         Raises:
-            InputError: the record is of another sweep.
+            InputError: the record is of another sweep, or not as a sweep writes it.
         """
         self.path = path
         self.config = config
         self.runs: list[Content] = []
-        if path.is_file():
-            recorded = json.loads(path.read_text())
-            if recorded["sweep"] != config:
+        if recorded := read_json(path):
+            if recorded.get("sweep") != config:
                 raise InputError(
                     f"{path.parent} holds the runs of another version of this sweep: "
                     "rename the file, give another --output, or delete the folder"
                 )
-            self.runs = recorded["runs"]
+            self.runs = recorded.get("runs", [])
+            if not (isinstance(self.runs, list) and all(is_run(run, config) for run in self.runs)):
+                raise InputError(
+                    f"{path} does not hold runs of this sweep as it writes them: give another --output, or "
+                    "delete the folder"
+                )
 
     def left(self, max_runs: int | None) -> int | None:
         """Count the runs that are still to be done, at most; None for a sweep without an end."""
@@ -123,6 +127,46 @@ class Record:
         write_json(self.path, {"sweep": self.config, "runs": self.runs})
 
 
+def is_run(run: object, config: Content) -> bool:
+    """Whether what a record holds is a run of its sweep: anybody may have written the file."""
+    return (
+        isinstance(run, dict)
+        and run.keys() == {"id", "parameters", "state", "metric"}
+        and re.fullmatch("[0-9a-f]{8}", str(run["id"])) is not None  # the name of its folder
+        and isinstance(run["parameters"], dict)
+        and run["parameters"].keys() == config["parameters"].keys()
+        and run["state"] in ("running", "failed", "finished")
+        and isinstance(run["metric"], float | None)
+    )
+
+
+def require_runnable(config: Content, parameters: Content, source: Path) -> None:
+    """Refuse a point of a sweep that may not be started, or could not run.
+
+    Neither a sweep file nor the record of an earlier sweep speaks for the user: a network of the user's own
+    has to be named on the command line of the sweep itself.
+
+    Args:
+        config: the sweep.
+        parameters: of the point.
+        source: the file that they are from.
+
+    Raises:
+        InputError: it would start something else, names a network that this command does not name, or has
+            options that cannot be used.
+    """
+    words = command(config, parameters)
+    if words[:3] != [sys.executable, "-m", "fm_unroll"] or not {*words[3:4]} & {*SWEPT_VERBS}:
+        raise InputError(
+            f"{source} would start {' '.join(words[:4])!r}: "
+            f"only `python -m fm_unroll` with one of {', '.join(SWEPT_VERBS)} can be swept"
+        )
+    named, rest = split_consent(words[3:])
+    for name in [*named, *named_by(rest)]:
+        require_consent(name, str(source))
+    check(rest)
+
+
 def read_sweep(file: Path) -> Content:
     """Read a sweep file and check it by W&B's own schema.
 
@@ -144,16 +188,11 @@ def read_sweep(file: Path) -> Content:
     for name, parameter in config["parameters"].items():
         if "parameters" in parameter:
             raise InputError(f"{file}: {name} is nested: give dotted names, such as {name}.learning_rate")
-    started = command(config, {})
-    if started[:3] != [sys.executable, "-m", "fm_unroll"] or not {*started[3:4]} & {*SWEPT_VERBS}:
-        raise InputError(
-            f"{file} would start {' '.join(started[:4])!r}: "
-            f"only `python -m fm_unroll` with one of {', '.join(SWEPT_VERBS)} can be swept"
-        )
-    measured = [f"{'test' if started[3] == 'test' else 'val'}/{name}" for name in VOLUME_METRICS]
+    verb = next(iter(command(config, {})[3:4]), "")
+    measured = [f"{'test' if verb == 'test' else 'val'}/{name}" for name in VOLUME_METRICS]
     if "metric" in config and config["metric"]["name"] not in measured:
         raise InputError(
-            f"{file}: `{started[3]}` has no metric {config['metric']['name']}: use {', '.join(measured)}"
+            f"{file}: `{verb}` has no metric {config['metric']['name']}: use {', '.join(measured)}"
         )
     return config
 
@@ -227,7 +266,8 @@ def command(config: Content, parameters: Content) -> list[str]:
     for word in map(str, create_sweep_command(list(config["command"]))):
         is_macro = word.startswith("${") and word.endswith("}")
         words += macros.get(word[2:-1], []) if is_macro else [word]
-    return [sys.executable if words[:1] == ["python"] else words[0], *expand_words(words[1:])]
+    program = [sys.executable if word == "python" else word for word in words[:1]]
+    return [*program, *expand_words(words[1:])]
 
 
 def execute(words: list[str], run_id: str) -> int:

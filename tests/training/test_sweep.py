@@ -371,6 +371,7 @@ def test_a_command_knows_its_run_and_ends_with_the_sweep(tmp_path):
         ({"command": ["rm", "-rf", "${args}"]}, "only `python -m fm_unroll`"),
         ({"command": ["./mine", "-m", "fm_unroll", "fit"]}, "would start './mine -m fm_unroll fit'"),
         ({"command": ["${interpreter}", "-m", "fm_unroll", "summary"]}, "fit, validate, test"),
+        ({"command": ["${args}"]}, "would start '--model.method="),
         ({"method": "random"}, "give --max-runs"),
         ({"method": "grad"}, "'grad' is not one of"),
         ({"metric": {"name": "val/sssim"}}, "use val/ssim"),
@@ -408,6 +409,65 @@ def test_a_changed_sweep_is_not_mixed_with_its_former_runs(project, in_process, 
     with pytest.raises(SystemExit):
         main(["sweep", "small.yaml"])
     assert "another version of this sweep" in capsys.readouterr().err
+
+
+def recorded(**changes) -> dict:
+    """A run of SMALL_SWEEP that was interrupted, as its record holds it."""
+    point = {"model.method": "varnet", "model.learning_rate": 0.001}
+    run = {"id": "0123abcd", "parameters": point, "state": "running", "metric": None}
+    return run | {"parameters": point | changes.pop("point", {})} | changes
+
+
+UNSOUND = "does not hold runs of this sweep as it writes them"
+
+
+@pytest.mark.parametrize(
+    "run, reason",
+    [
+        (recorded(point={"trust_code": "foreign:Net"}), UNSOUND),
+        (recorded(point={"config": "foreign.yaml"}), UNSOUND),
+        (recorded(parameters={}), UNSOUND),
+        (recorded(id="../../elsewhere"), UNSOUND),
+        (recorded(state="new"), UNSOUND),
+        ({"id": "0123abcd"}, UNSOUND),
+        ("0123abcd", UNSOUND),
+        (
+            recorded(point={"model.method": "foreign:Net"}),
+            "names a network that is not of fm_unroll, foreign:Net",
+        ),
+        (recorded(point={"model.learning_rate": "fast"}), "model.learning_rate"),
+    ],
+)
+def test_a_record_of_a_sweep_speaks_for_nobody(run, reason, project, in_process, monkeypatch, capsys):
+    """Whatever stands there starts only what the sweep itself would; code is trusted on the command line."""
+    monkeypatch.syspath_prepend(project)
+    Path("foreign.py").write_text("open('imported', 'w').close()")
+    Path("small.yaml").write_text(yaml.safe_dump(SMALL_SWEEP))
+    record = Path("runs/sweeps/small/sweep.json")
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"sweep": SMALL_SWEEP, "runs": [run]}))
+    with pytest.raises(SystemExit) as exit_:
+        main(["sweep", "small.yaml"])
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert exit_.value.code == 2 and reason in line, line
+    assert not in_process and not Path("imported").exists()
+
+
+def test_a_damaged_record_is_refused_in_a_line(project, capsys):
+    Path("small.yaml").write_text(yaml.safe_dump(SMALL_SWEEP))
+    Path("runs/sweeps/small").mkdir(parents=True)
+    Path("runs/sweeps/small/sweep.json").write_text('{"sweep": ')
+    with pytest.raises(SystemExit):
+        main(["sweep", "small.yaml"])
+    assert "sweep.json: not a json file" in capsys.readouterr().err
+
+
+def test_no_point_changes_what_a_sweep_starts():
+    """Of W&B's macros one puts a parameter's name where the program stands."""
+    config = SMALL_SWEEP | {"command": ["${args_no_hyphens}", *SMALL_SWEEP["command"][:5]]}
+    assert local.command(config, {})[:3] == [sys.executable, "-m", "fm_unroll"]
+    with pytest.raises(InputError, match="would start '/bin/echo=1"):
+        local.require_runnable(config, {"/bin/echo": 1}, Path("small.yaml"))
 
 
 def test_an_unknown_mode_of_wandb_is_refused_in_a_line(monkeypatch, tmp_path):
