@@ -7,6 +7,7 @@ There, and in :func:`expand_words` for command lines, ``~`` becomes the home fol
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ ALLOWED_PACKAGES = ("fm_unroll", "lightning", "torch")
 
 # The path of a class, as the value of an option; the parser never lets its own be named.
 CLASS_PATH = re.compile(r"(?!jsonargparse\.)[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+
+# What the present command line names itself, which its user may have imported and called.
+_named: ContextVar[tuple[str, ...]] = ContextVar("named", default=())
 
 # What stands for a path in a home folder, behind an option's name or alone.
 BELOW_HOME = re.compile(r"(--?[^=\s]+=)?(~[\w.-]*/.*|~)", re.DOTALL)
@@ -115,7 +119,8 @@ def importing(words: Sequence[str]) -> Iterator[None]:
     """Let configs import classes of the allowed packages alone, and of others those that the user names.
 
     The parser itself refuses all others, however they are named: in a file that a config names, as a text
-    where a class is expected, or under a name with dots.
+    where a class is expected, or under a name with dots. Nor does it make what a config describes where any
+    value may stand: there it stays a description.
 
     Args:
         words: of the command line.
@@ -124,13 +129,21 @@ def importing(words: Sequence[str]) -> Iterator[None]:
     set_parsing_settings(
         import_path_denylist=["*"],
         import_path_allowlist=[*ALLOWED_PACKAGES, *named],
+        instantiate_subclass_spec_in_any=False,
     )
+    before = _named.set(tuple(named))
     try:
         yield
     finally:  # a later command of the same process has to name them for itself
+        _named.reset(before)
         set_parsing_settings(
             import_path_denylist=[path for path in named if path.split(".")[0] not in ALLOWED_PACKAGES]
         )
+
+
+def named_by_user() -> tuple[str, ...]:
+    """What the command line of the present command names itself; words that stand in a file are none."""
+    return _named.get()
 
 
 def classes_of_words(words: Sequence[str]) -> Iterator[str]:

@@ -1,8 +1,10 @@
 """What a config may import: nothing of others, however it names it, unless the user names it as well."""
 
+import re
 import sys
 
 import pytest
+import torch
 import yaml
 
 from fm_unroll.cli import main
@@ -62,3 +64,85 @@ def test_what_the_command_line_names_is_imported_for_this_command_alone(foreign,
     (foreign.parent / "foreign.yaml").write_text("sampling: foreign.Data\n")
     line = refused(capsys, "data", "undersample", "nowhere", "--config", "foreign.yaml")
     assert "the class foreign.Data" in line
+
+
+CALLBACKS, PICKLE = "lightning.pytorch.callbacks", {"f": "pickle.pt", "weights_only": False}
+HUB = {"class_path": "torch.hub.load", "init_args": {"repo_or_dir": ".", "model": "Data", "source": "local"}}
+STARTED = {"words": ["touch", "called"], "run_id": "x"}
+
+
+def callback(name: str, **options) -> dict:
+    return {"trainer": {"callbacks": [{"class_path": f"{CALLBACKS}.{name}", "init_args": options}]}}
+
+
+# a function of an allowed package with its arguments, or alone, and classes that are none of a run's
+CALLS = {
+    "a pickle": callback("LambdaCallback", setup={"class_path": "torch.load", "init_args": PICKLE}),
+    "a hub": callback("LambdaCallback", setup=HUB),
+    "a process": callback(
+        "ThroughputMonitor",
+        batch_size_fn={"class_path": "fm_unroll.training.sweep.execute", "init_args": STARTED},
+    ),
+    "a function alone": callback("LambdaCallback", on_fit_start="torch.hub.load"),
+    "a module": callback("LambdaCallback", setup={"class_path": "torch.nn.Identity"}),
+    "a hook": {
+        "trainer": {
+            "strategy": {
+                "class_path": "lightning.pytorch.strategies.DDPStrategy",
+                "init_args": {"ddp_comm_hook": {"class_path": "torch.load", "init_args": PICKLE}},
+            }
+        }
+    },
+    "where anything may stand": {
+        "trainer": {
+            "profiler": {
+                "class_path": "lightning.pytorch.profilers.PyTorchProfiler",
+                "init_args": {"filename": "x"},
+                "dict_kwargs": {"experimental": {"class_path": "torch.load", "init_args": PICKLE}},
+            }
+        }
+    },
+}
+
+
+class Touch:
+    """What leaves a file behind where it is unpickled."""
+
+    def __reduce__(self):
+        return open, ("called", "w")
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_a_config_calls_nothing(kind, foreign, capsys):
+    """Allowed packages hold functions that load pickles, fetch code and start processes."""
+    torch.save(Touch(), "pickle.pt")
+    (foreign.parent / "hubconf.py").write_text("open('called', 'w').close()\ndef Data(): pass\n")
+    data = {"class_path": "CMRxReconData", "init_args": {"root": "nowhere"}}
+    (foreign.parent / "fit.yaml").write_text(yaml.safe_dump({"data": data, **CALLS[kind]}))
+    line = refused(capsys, "fit", "--config", "fit.yaml", "--trainer.accelerator", "cpu")
+    named = re.search("torch.load|torch.hub.load|torch.nn.Identity|[a-z_.]*sweep.execute", str(CALLS[kind]))[
+        0
+    ]
+    assert f"a config names {named}: only classes of callbacks, loggers, " in line, line
+    assert not (foreign.parent / "called").exists()
+
+
+def test_what_the_command_line_names_may_be_called(foreign, capsys):
+    """The same function, named there: the run goes on to its data, which are not there."""
+    hook = "torch.distributed.algorithms.ddp_comm_hooks.default_hooks.fp16_compress_hook"
+    strategy = {
+        "class_path": "lightning.pytorch.strategies.DDPStrategy",
+        "init_args": {"ddp_comm_hook": hook},
+    }
+    content = {"trainer": {"strategy": strategy, "accelerator": "cpu"}}
+    content["data"] = {"class_path": "CMRxReconData", "init_args": {"root": "nowhere"}}
+    (foreign.parent / "fit.yaml").write_text(yaml.safe_dump(content))
+    assert "a config names torch.distributed" in refused(capsys, "fit", "--config", "fit.yaml")
+    named = f"--trainer.strategy.init_args.ddp_comm_hook={hook}"
+    assert "nowhere" in refused(capsys, "fit", "--config", "fit.yaml", named)
+
+
+def test_a_config_does_not_let_pickles_be_read(foreign, capsys):
+    data = {"class_path": "CMRxReconData", "init_args": {"root": "nowhere"}}
+    (foreign.parent / "fit.yaml").write_text(yaml.safe_dump({"data": data, "weights_only": False}))
+    assert "weights_only is false" in refused(capsys, "fit", "--config", "fit.yaml")

@@ -30,6 +30,7 @@ from fm_unroll.precision import default_precision
 from fm_unroll.provenance import commit, provenance
 from fm_unroll.subjects.population import Seen
 from fm_unroll.subjects.split import split_sha256, write_split
+from fm_unroll.training.kinds import require_kinds
 from fm_unroll.training.loggers import default_loggers, describe_at_wandb, forget_empty_variables
 from fm_unroll.training.losses import check_loss, needs_targets
 from fm_unroll.training.options import add_denoiser_options, plain, seed_of, settled_model, unknown_option
@@ -156,12 +157,13 @@ class ReconstructionCLI(LightningCLI):
             require_consent(checkpoint["hyper_parameters"]["method"], self.asked.ckpt_path)
 
     def settle_model(self) -> None:
-        """Give the method's options their defaults, and refuse options of other methods.
+        """Give the method's options their defaults, and refuse those of others, and what no config may name.
 
         Lightning has put the hyper-parameters of a given checkpoint over the config. Of the denoiser's
         options, those that the checkpoint names are then the given ones.
         """
         config = self.config[self.subcommand]
+        require_kinds(config)
         named = read_checkpoint(Path(config.ckpt_path))["hyper_parameters"] if config.ckpt_path else None
         check_loss(config.model.loss)
         config.model = settled_model(config, named)
