@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from fm_unroll.errors import InputError
-from fm_unroll.files import write_json
+from fm_unroll.files import whole_file, write_json
 
 SUFFIX = ".safetensors"
 FILE = "model.safetensors"  # of a repository on the Hugging Face hub
@@ -55,8 +55,8 @@ def write_release(
             raise InputError(f"{name} is complex: a released network holds real numbers")
         if not tensor.isfinite().all():
             raise InputError(f"{name} holds values that are not finite{' in float16' if half else ''}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, {KEY: json.dumps(facts, default=str), **notes})
+    with whole_file(path) as part:  # not `save_file`, which writes for the user alone, whatever the umask
+        part.write_bytes(save(tensors, {KEY: json.dumps(facts, default=str), **notes}))
 
 
 def read_release(path: Path) -> dict[str, Any]:

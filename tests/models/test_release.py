@@ -1,6 +1,7 @@
 """Networks to pass on: the same images from one small file, with all facts and without paths."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -59,6 +60,17 @@ def test_half_is_half_the_size(tmp_path):
         # whoever reads it computes in float32
         read = read_release(tmp_path / "n.safetensors")["state_dict"]
         assert {tensor.dtype for tensor in read.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_others_may_read_what_is_released_as_the_umask_says(umask, mode, tmp_path):
+    before = os.umask(umask)
+    try:
+        write_release(checkpoint(), tmp_path / "new/network.safetensors", half=False)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new/network.safetensors").stat().st_mode & 0o777 == mode
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["network.safetensors"]
 
 
 def test_what_cannot_be_released_is_refused(tmp_path):
