@@ -14,7 +14,6 @@ from torch import Tensor
 from fm_unroll.errors import InputError
 from fm_unroll.models.build import build_model
 from fm_unroll.models.checkpoints import NamesCode, load_tensors
-from fm_unroll.models.paper import PaperNetwork
 
 MODULE = "varnet."  # before the names in a checkpoint of fastMRI's VarNetModule
 LOSS = "loss."  # before those of its loss
@@ -77,8 +76,8 @@ def sizes_of(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     }
 
 
-def network_of(tensors: Mapping[str, Tensor], path: Path) -> PaperNetwork:
-    """The network of some weights of fastMRI's, on the CPU, in evaluation mode.
+def named_as_ours(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Some weights of fastMRI's by the names of our network with their sizes, float32, on the CPU.
 
     Args:
         tensors: see :func:`read_fastmri_weights`.
@@ -88,9 +87,9 @@ def network_of(tensors: Mapping[str, Tensor], path: Path) -> PaperNetwork:
         InputError: a tensor is missing, is one too many, has another shape or type, or is not finite.
     """
     sizes: dict[str, Any] = sizes_of(tensors)
-    network = build_model("varnet", **sizes)
-    assert isinstance(network, PaperNetwork)
-    expected = {_their_name(name): tensor.shape for name, tensor in network.state_dict().items()}
+    with torch.device("meta"):  # names and shapes alone: a network of whatever size takes no memory
+        ours = build_model("varnet", **sizes).state_dict()
+    expected = {_their_name(name): tensor.shape for name, tensor in ours.items()}
     shapes = [
         f"{name} is {tuple(tensors[name].shape)}, expected {tuple(shape)}"
         for name, shape in expected.items()
@@ -106,8 +105,8 @@ def network_of(tensors: Mapping[str, Tensor], path: Path) -> PaperNetwork:
     if found := [f"{what}: {_first_of(names)}" for what, names in faults.items() if names]:
         said = ", ".join(f"{name} {value}" for name, value in sizes.items())
         raise InputError(f"{path} is not of one VarNet of fastMRI with {said}: {'; '.join(found)}")
-    network.load_fastmri_state_dict(tensors)
-    return network.eval()
+    # copied: a part of a larger tensor would be written with the whole of it
+    return {name: tensors[_their_name(name)].float().clone() for name in ours}
 
 
 def _is_real(tensor: Tensor) -> bool:

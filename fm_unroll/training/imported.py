@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning
+import torch
 
 from fm_unroll.errors import InputError
 from fm_unroll.files import file_sha256
@@ -14,7 +15,7 @@ from fm_unroll.physics import EquispacedSampling, RandomSampling, SamplingPatter
 from fm_unroll.physics.sampling import CenterFractionSampling
 from fm_unroll.subjects.population import Population
 from fm_unroll.subjects.split import Split, split_content
-from fm_unroll.training.fastmri_weights import network_of, read_fastmri_weights, sizes_of
+from fm_unroll.training.fastmri_weights import named_as_ours, read_fastmri_weights, sizes_of
 from fm_unroll.training.task import ReconstructionTask
 
 Anatomy = Literal["knee", "brain"]
@@ -130,11 +131,13 @@ def import_fastmri(path: Path, training: Training) -> dict[str, Any]:
         InputError: they cannot be read, or are not of one such network.
     """
     tensors = read_fastmri_weights(path)
-    network = network_of(tensors, path)
+    ours = named_as_ours(tensors, path)
     settings: dict[str, Any] = dict(sizes_of(tensors))
+    with torch.device("meta"):  # the settings alone are wanted
+        task = ReconstructionTask(method="varnet", **settings)
     return {
-        "state_dict": {NETWORK + name: tensor for name, tensor in network.state_dict().items()},
-        "hyper_parameters": dict(ReconstructionTask(method="varnet", **settings).hparams),
+        "state_dict": {NETWORK + name: tensor for name, tensor in ours.items()},
+        "hyper_parameters": dict(task.hparams),
         # the file's hash tells it from other weights; nothing else of the recipe is known
         "fm_unroll": training.facts() | {"recipe": {"imported": file_sha256(path)}},
         "epoch": float("nan"),

@@ -80,6 +80,22 @@ def test_sizes_are_read_off_the_published_network():
         assert sizes_of(VarNet(**sizes).state_dict()) == sizes
 
 
+def test_names_of_a_huge_network_are_refused_before_it_is_built(tmp_path, monkeypatch, capsys):
+    """300 cascades of fastMRI's width would take 3 GB; their names alone take none of it."""
+    tensors = varnet(chans=18, pools=4).state_dict()
+    tensors |= {f"cascades.{number}.dc_weight": torch.ones(1) for number in range(2, 300)}
+    real = []  # what would have been filled with numbers
+    monkeypatch.setattr(
+        torch.nn.Conv2d,
+        "reset_parameters",
+        lambda layer: real.append(layer) if not layer.weight.is_meta else None,
+    )
+    with pytest.raises(SystemExit):
+        imported(save(tmp_path / "many.pt", tensors), *GIVEN)
+    line = capsys.readouterr().err
+    assert "num_cascades 300" in line and "missing: cascades.2.model.unet" in line and not real
+
+
 def test_what_is_known_of_a_published_file_comes_from_its_name(knee, tmp_path, capsys):
     entrant = trained(knee)
     assert entrant.arm.label == "E2E-VarNet (fastMRI knee, imported)"
