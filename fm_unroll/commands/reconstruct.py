@@ -73,7 +73,7 @@ def reconstruct(
     """
     check_options(checkpoint, method, weights, trust, adapt, batch_size)
     path = locate(checkpoint or GENERAL)
-    trained = check_checkpoint(path, weights, trust) if method is None else {}
+    trained = check_checkpoint(path, weights, trust, adapt) if method is None else {}
     scan = open_scan(file, axes, min(part.get("readout_crop", 1.0) for part in data_sets_of(trained)))
     files = planned_files(output, formats, scan.volume, file)
     pattern = choose_sampling(scan, usual(scan, trained, checkpoint), acceleration, center, sampling)
@@ -113,13 +113,16 @@ def check_options(
         raise InputError(f"batch_size is {batch_size}: give 1 or more")
 
 
-def check_checkpoint(path: Path, weights: Path | None, trust: bool) -> dict[str, Any]:
+def check_checkpoint(
+    path: Path, weights: Path | None, trust: bool, adapt: Adaptation | None
+) -> dict[str, Any]:
     """The facts that a checkpoint holds about its training, ``checkpoint["fm_unroll"]``.
 
     Args:
         path: the checkpoint.
         weights: file with the frozen encoder's weights, if given.
         trust: whether a trust map is asked for.
+        adapt: how the network is to be adapted, if it is.
 
     Raises:
         InputError: it cannot be read, is of a network of the user's own that was not named in this command,
@@ -127,9 +130,11 @@ def check_checkpoint(path: Path, weights: Path | None, trust: bool) -> dict[str,
     """
     content = read_checkpoint(path)
     method, facts = content["hyper_parameters"]["method"], dict[str, Any](content["fm_unroll"])
-    require_consent(method, str(path))
+    require_consent(method, named(path))
     if trust and is_own(method):
         raise InputError(f"{path}: {method} gives no coil images, and has no trust map: leave out --trust")
+    if adapt and is_own(method):
+        raise InputError(f"{path}: {method} gives no coil images and cannot be adapted: leave out --adapt")
     if weights and not facts["encoders"]:
         raise InputError(f"--weights {weights}: the checkpoint has no frozen encoder that needs them")
     return facts

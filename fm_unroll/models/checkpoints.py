@@ -21,6 +21,7 @@ from fm_unroll.models.denoisers.unet import unets
 from fm_unroll.models.own import SIZES, TAKEN, OwnNetwork, require_fit
 from fm_unroll.models.registry import effective_options, find_denoisers, options_of, source_of
 from fm_unroll.models.release import SUFFIX, read_release
+from fm_unroll.models.sharing import named
 from fm_unroll.models.unrolled import UnrolledNetwork
 
 TOO_MANY = 10_000  # cascades or channels, of which a network would fill the memory before it is refused
@@ -119,7 +120,7 @@ def load_network(path: Path, weights: Path | None = None) -> UnrolledNetwork:
 def build_network(checkpoint: dict[str, Any], path: Path, weights: Path | None = None) -> UnrolledNetwork:
     """The network of a checkpoint that has been read from a path; see :func:`load_network`."""
     settings = checkpoint["hyper_parameters"]
-    require_consent(settings["method"], str(path))
+    require_consent(settings["method"], named(path))
     network = build_model(**network_options(settings, weights))
     if not settings.get("any_encoder"):
         require_encoders(network, checkpoint)

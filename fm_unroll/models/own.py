@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 from torch import Tensor, nn
+from torch.jit import ScriptModule
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
@@ -57,7 +58,11 @@ class OwnNetwork(UnrolledNetwork):
             InputError: it returned something else, or in training something that is not finite.
         """
         check_input(masked_kspace, mask, num_acs)
-        image = self.own(masked_kspace, mask, num_acs)
+        try:
+            image = self.own(masked_kspace, mask, num_acs)
+        except Exception as error:  # the user's code may raise any; a note stands below its traceback
+            error.add_note(f"raised within {self.name}, a network of your own, called with {INPUT}")
+            raise
         if not isinstance(image, Tensor):
             raise InputError(f"{self.name} returned a {type(image).__name__}, expected a tensor: the image")
         batch, _, *matrix = masked_kspace.shape
@@ -109,6 +114,8 @@ def find_class(name: str) -> type[nn.Module]:
         raise InputError(f"{name} is {kind}, expected a class derived from torch.nn.Module")
     if name_of(found) != name:
         raise InputError(f"{name} is defined as {name_of(found)}: give it by this name")
+    if issubclass(found, ScriptModule):  # which hides its forward
+        raise InputError(f"{name} is a ScriptModule: derive it from torch.nn.Module, and script parts of it")
     if found.forward is nn.Module.forward:
         raise InputError(f"{name} has no forward: it is called with {INPUT} and returns the image")
     forward = inspect.signature(found.forward)
@@ -245,8 +252,10 @@ def build_own(name: str, sizes: Mapping[str, int | None], options: Mapping[str, 
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise InputError(f"{name} has no parameters that could be trained")
     for key, value in network.state_dict().items():
-        if not isinstance(value, Tensor) or is_lazy(value):
-            raise InputError(f"{name}: {key} of its state is no tensor of a known shape, as checkpoints hold")
+        if not isinstance(value, Tensor) or is_lazy(value) or value.is_meta:
+            raise InputError(
+                f"{name}: {key} of its state is no tensor with a shape and values, as checkpoints hold"
+            )
     return OwnNetwork(name, network)
 
 

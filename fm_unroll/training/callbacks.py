@@ -24,6 +24,7 @@ from fm_unroll.data.volume import Volume
 from fm_unroll.files import file_sha256, write_json
 from fm_unroll.provenance import provenance
 from fm_unroll.reconstruction.engine import require_target
+from fm_unroll.reconstruction.volume import finite
 from fm_unroll.reconstruction.writers import write_h5
 from fm_unroll.training.run_folder import ORIGIN, require_same_origin
 from fm_unroll.training.task import ReconstructionTask, gather, one_data_set
@@ -204,8 +205,12 @@ class ReconstructionWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Collect one batch and write the volumes it completes."""
-        images = prediction.float().cpu().numpy()
+        """Collect one batch and write the volumes it completes.
+
+        Raises:
+            InputError: an image holds NaN or Inf.
+        """
+        images = finite(prediction.float(), batch, "reconstruction").numpy()
         volumes = {
             volume.name: volume
             for volume in one_data_set(trainer).volumes("test")

@@ -30,7 +30,10 @@ from fm_unroll.models.registry import (
     number_of_cascades,
     own_entries,
 )
+from fm_unroll.training.losses import needs_targets
 from fm_unroll.training.task import ReconstructionTask
+
+SUPERVISED = "ssim"  # the loss where none is named
 
 # What jsonargparse says of an option that does not exist, on the command line or in a config.
 UNKNOWN = re.compile(r"(?:nrecognized arguments: --|does not accept option ')model\.(\w+)")
@@ -104,6 +107,11 @@ def settle_options(model: dict[str, Any], named: Collection[str] | None = None) 
     if model.get("compile") and is_own(model["method"]):
         raise InputError(
             f"compile is true: {model['method']} is a network of your own: compile it in its code"
+        )
+    if is_own(model["method"]) and not needs_targets(model.get("loss", SUPERVISED)):
+        raise InputError(
+            f"loss is {model['loss']}, which is taken at coil images: {model['method']} is a network of your "
+            f"own, which gives an image alone; give --model.loss {SUPERVISED}"
         )
     common["num_cascades"] = number_of_cascades(model["method"], model.get("num_cascades"))
     given = {name: model[name] for name in options & model.keys() if named is None or name in named}

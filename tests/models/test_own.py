@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,11 @@ BAD = {
     ),
     "another class": ("class Net: pass", "{}:Net", "is the class Net, expected a class derived from"),
     "by another name": ("Net = nn.Linear", "{}:Net", "is defined as torch.nn.modules.linear:Linear: give"),
+    "a script": (
+        "class Net(torch.jit.ScriptModule): pass",
+        "{}:Net",
+        "is a ScriptModule: derive it from torch.nn.Module, and script parts of it",
+    ),
     "without forward": ("class Net(nn.Module): pass", "{}:Net", "has no forward: it is called with"),
     "two arguments": (
         "class Net(Root):\n  def forward(self, kspace, mask): pass",
@@ -252,6 +258,8 @@ def test_sizes_of_every_method_go_to_a_class_that_asks_for_them(module):
                 build_model(net, **given)
         with pytest.raises(InputError, match="compile is true"):
             settle_options({"method": net, "compile": True})
+        with pytest.raises(InputError, match="self_supervised, which is taken at coil images"):
+            settle_options({"method": net, "loss": "self_supervised"})
         with pytest.raises(InputError, match="has no cascades in turn"):
             build_model(f"{net} x 2, varnet x 2")
 
@@ -276,6 +284,15 @@ def test_what_is_no_image_is_refused(returned, reason, module):
         network = build_model(name)
     with pytest.raises(InputError, match=reason):
         network(*measured())
+
+
+def test_an_error_of_its_own_keeps_its_traceback_and_says_whose_it_is(module):
+    name = f"{module(f'class Net(Root):{chr(10)}  def forward(self, k, *rest): return self.body(k)')}:Net"
+    with trust(name), pytest.raises(AttributeError, match="no attribute 'body'") as raised:
+        build_model(name)(*measured())
+    *trace, last = "".join(traceback.format_exception(raised.value)).splitlines()
+    assert last.startswith(f"raised within {name}, a network of your own")
+    assert "return self.body(k)" in "".join(trace)
 
 
 def test_it_is_given_a_measurement_alone_and_gives_an_image_alone(module):
@@ -337,11 +354,12 @@ def test_statistics_of_single_processes_are_refused():
     [
         "def get_extra_state(self): return {'steps': 1}",
         "def __init__(self): super().__init__(); self.layer = nn.LazyLinear(2)",
+        "def __init__(self): super().__init__(); self.layer = nn.Linear(2, 2, device='meta')",
     ],
 )
 def test_a_state_that_a_checkpoint_does_not_hold_is_refused_before_training(body, module):
     name = f"{module(f'class Net(Root):{chr(10)}    {body}')}:Net"
-    with trust(name), pytest.raises(InputError, match="no tensor of a known shape"):
+    with trust(name), pytest.raises(InputError, match="no tensor with a shape and values"):
         build_model(name)
 
 

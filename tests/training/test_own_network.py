@@ -10,12 +10,17 @@ import torch
 import yaml
 from fastmri.data.transforms import center_crop
 from fastmri.models import VarNet
+from huggingface_hub import constants
 
 from fm_unroll.cli import main
 from fm_unroll.data.scan import open_scan
+from fm_unroll.errors import InputError
 from fm_unroll.evaluation.records import read_records, record_arms
+from fm_unroll.models.release import FILE
 from fm_unroll.physics import UniformSampling
 from fm_unroll.reconstruction.engine import load
+from fm_unroll.training.callbacks import ReconstructionWriter
+from hub_server import fill_cache
 from training_runs import DATA, config_for, same_weights, weights
 
 pytestmark = pytest.mark.slow
@@ -81,6 +86,7 @@ def test_a_trained_network_is_brought_back(run_dir, synthetic, tmp_path, capsys)
     line = refused(capsys, *command)
     assert line.startswith(f"error: {best} names a network") and line.endswith("with the class)")
     assert "leave out --trust" in refused(capsys, *command, "--trust", *TRUST)
+    assert "leave out --adapt" in refused(capsys, *command, "--adapt", *TRUST)
     main([*command, *TRUST])
     assert "CG-SENSE" in capsys.readouterr().out and (tmp_path / "a.h5").is_file()
 
@@ -142,3 +148,47 @@ def test_other_verbs_take_it_and_other_methods_work_afterwards(run_dir, syntheti
     sweep = ["sweep", str(file), "--max-runs", "0", "--output", str(tmp_path / "sweeps")]
     assert f"names a network that is not of fm_unroll, {NAME}" in refused(capsys, *sweep)
     main([*sweep, *TRUST])
+
+
+@pytest.mark.filterwarnings("ignore:the hub cannot be reached")
+def test_it_is_passed_on_without_its_code(run_dir, synthetic, tmp_path, monkeypatch, capsys):
+    """As a folder, and from the hub's cache: whoever takes it needs the class, and says so."""
+    best = run_dir / "checkpoints/best.ckpt"
+    release = ["release", str(best), str(tmp_path / "own"), "--license", "mit"]
+    assert f"{best} names a network" in refused(capsys, *release)
+    assert not (tmp_path / "own").exists()
+    main([*release, *TRUST])
+    assert f"The code of `{NAME}` is not in this repository" in (tmp_path / "own/README.md").read_text()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    files = {file.name: file.read_bytes() for file in (tmp_path / "own").iterdir()}
+    fill_cache(tmp_path / "cache", "anna/own", files)
+    scan = open_scan(next((synthetic / "knee").rglob("*.h5")))
+    batch = scan.undersample(UniformSampling(4, acs_lines=8))[0]
+    own = sys.modules["fastmri_adapter"].FastMRIVarNet
+    expected = load(best, trust_code=own)(batch)
+    for place in (tmp_path / "own" / FILE, "hf://anna/own"):
+        with pytest.raises(InputError, match=f"names a network .*, {NAME}: if you know its code"):
+            load(place)
+        assert torch.equal(load(place, trust_code=own)(batch), expected)
+    with pytest.raises(InputError, match="slice 0, frame 0 holds NaN"):  # `predict` writes no such image
+        images = torch.full_like(expected, torch.nan)
+        ReconstructionWriter().write_on_batch_end(None, None, images, None, batch, 0, 0)
+    command = ["reconstruct", str(scan.path), "--checkpoint", "hf://anna/own"]
+    assert "hf://anna/own@" in (line := refused(capsys, *command)) and f"add --trust_code {NAME}" in line
+    main([*command, "--output", str(tmp_path / "a.h5"), *TRUST])
+    assert (tmp_path / "a.h5").is_file()
+
+
+def test_it_validates_and_predicts(run_dir, synthetic, tmp_path, capsys):
+    best = str(run_dir / "checkpoints/best.ckpt")
+    data = {"class_path": "CMRxReconData", "init_args": {"root": str(synthetic), **DATA}}
+    trainer = {"accelerator": "cpu", "default_root_dir": str(tmp_path / "b")}
+    applied = tmp_path / "applied.yaml"
+    applied.write_text(yaml.safe_dump({"data": data, "trainer": trainer}))
+    for verb in ("validate", "predict"):
+        command = [verb, "--config", str(applied), "--ckpt_path", best]
+        assert f"{best} names a network" in refused(capsys, *command)
+        main([*command, *TRUST])
+    assert 0 < json.loads((tmp_path / "b/validate.json").read_text())["metrics"]["val/ssim"] < 1
+    assert [*(tmp_path / "b/reconstructions").rglob("*.h5")]
