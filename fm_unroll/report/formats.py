@@ -1,6 +1,7 @@
 """What a table is, and how it is written: CSV by pandas, every other format by a template."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import jinja2
 import pandas as pd
@@ -93,6 +94,7 @@ class Table:
         return environment().get_template("table.txt").render(table=self, rows=rows, widths=widths)
 
 
+@cache  # a template is compiled once, not for each table
 def environment(**delimiters: str) -> jinja2.Environment:
     """Where the templates of plain texts are; nothing in them is escaped."""
     templates = jinja2.Environment(

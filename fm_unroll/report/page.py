@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,8 @@ from fm_unroll.report import (
     tables,
 )
 from fm_unroll.report.analysis import Analysis, analyse
+from fm_unroll.report.figure_files import saving
 from fm_unroll.report.formats import Table
-from fm_unroll.report.style import save
 
 Prior = dict[str, Any]
 WIPE_BYTES = 10_000_000  # of the pictures that the wipe holds
@@ -85,13 +87,13 @@ class Drawn:
     """A figure in the page.
 
     Attributes:
-        source: its picture as a data URI.
+        source: its picture as a data URI, as soon as it is written.
         caption: what it shows.
         notice: what stands beside pictures of phantoms.
         width: in CSS pixels, at which its type has the size it is printed in.
     """
 
-    source: str
+    source: Future[str]
     caption: str
     notice: str
     width: int
@@ -126,16 +128,17 @@ def write_report(records: Path, out: Path) -> tuple[int, int]:
     for folder in (out / "tables", out / "figures"):
         make_folder(folder)
     made = _tables(analysis, sizes) | {"along_training": along_training.gain_table(gains(epochs), sizes)}
-    for table in (table for group in made.values() for table in group):
-        for suffix, text in ((".csv", table.csv()), (".md", table.markdown()), (".tex", table.latex())):
-            (out / "tables" / f"{table.name}{suffix}").write_text(text, encoding="utf-8")
     drawn: defaultdict[str, list[Drawn]] = defaultdict(list)
-    for drawing in (*_drawings(analysis, shown, priors), *_along_training(epochs)):
-        source = save(drawing.figure, out / "figures", drawing.name)
-        width = round(96 * drawing.figure.get_figwidth())
-        notice = sentences.synthetic_notice(drawing.synthetic)
-        drawn[drawing.section].append(Drawn(source, drawing.caption, notice, width))
-    page = _page(analysis, shown, made, drawn, provenance, records)
+    with saving(out / "figures") as saved:
+        for drawing in chain(_drawings(analysis, shown, priors), _along_training(epochs)):
+            source = saved(drawing.figure, drawing.name)
+            width = round(96 * drawing.figure.get_figwidth())
+            notice = sentences.synthetic_notice(drawing.synthetic)
+            drawn[drawing.section].append(Drawn(source, drawing.caption, notice, width))
+        for table in (table for group in made.values() for table in group):
+            for suffix, text in ((".csv", table.csv()), (".md", table.markdown()), (".tex", table.latex())):
+                (out / "tables" / f"{table.name}{suffix}").write_text(text, encoding="utf-8")
+        page = _page(analysis, shown, made, drawn, provenance, records)
     (out / "report.html").write_text(page, encoding="utf-8")
     return sum(map(len, made.values())), sum(map(len, drawn.values()))
 

@@ -1,4 +1,4 @@
-"""The one style of all figures: fonts, lines, colours of arms, and how a figure is saved."""
+"""The one style of all figures: fonts, lines, colours of arms."""
 
 import base64
 import functools
@@ -6,7 +6,6 @@ import io
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
@@ -76,17 +75,6 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
             return draw(*args, **kwargs)
 
     return wrapper
-
-
-def save(figure: Figure, folder: Path, name: str) -> str:
-    """Write ``name.png`` and ``name.pdf`` into a folder; return the picture as a data URI."""
-    buffer = io.BytesIO()
-    with mpl.rc_context(SETTINGS):
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-        figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-    (folder / f"{name}.png").write_bytes(buffer.getvalue())
-    with Image.open(buffer) as picture:
-        return data_uri(picture)
 
 
 def data_uri(picture: Image.Image) -> str:

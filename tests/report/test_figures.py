@@ -1,12 +1,17 @@
 import base64
 import io
+import re
+import zlib
 from dataclasses import replace
 from itertools import combinations
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from fontTools.ttLib import TTFont
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
@@ -16,9 +21,9 @@ from fm_unroll.evaluation.records import read_records
 from fm_unroll.evaluation.selection import best_classical, extremes, shown_runs
 from fm_unroll.report import figures, panels, pictures, sheet
 from fm_unroll.report.analysis import analyse
+from fm_unroll.report.figure_files import save
 from fm_unroll.report.formats import MINUS, MISSING
 from fm_unroll.report.sentences import SYNTHETIC
-from fm_unroll.report.style import save
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +49,29 @@ def test_figures_are_written_as_png_and_pdf_and_are_the_same_every_time(tmp_path
     assert Image.open(tmp_path / "map.png").size[0] > 800 and bytes_of_pdf.startswith(b"%PDF")
     assert save(figures.regime_map(ssim, analysis.means), tmp_path, "map") == first
     assert (tmp_path / "map.pdf").read_bytes() == bytes_of_pdf
+
+
+def test_fonts_in_a_pdf_are_truetype_with_the_outlines_and_the_text_of_what_is_written(tmp_path, analysis):
+    ssim = analysis.comparisons[analysis.comparisons.metric == "ssim"]
+    figure = figures.regime_map(ssim, analysis.means)
+    written = {letter for text in figure.findobj(Text) for letter in text.get_text() if letter.strip()}
+    save(figure, tmp_path, "map")
+    pdf = (tmp_path / "map.pdf").read_bytes()
+    streams = re.findall(rb"<<((?:[^>]|>(?!>))*)>>\s*stream\n(.*?)\nendstream", pdf, re.DOTALL)
+    fonts = [TTFont(io.BytesIO(zlib.decompress(data))) for head, data in streams if b"/Length1" in head]
+    assert fonts and b"/Type3" not in pdf
+    for font in fonts:
+        bold = "bold" if "Bold" in font["name"].getDebugName(4) else "normal"
+        whole = TTFont(findfont(FontProperties(family="DejaVu Sans", weight=bold), fallback_to_default=False))
+        shown = set(font.getGlyphOrder()) - {".notdef"}
+        assert shown and {"cvt ", "fpgm", "prep"} <= set(font.keys()) and "GPOS" not in font
+        for name in shown:
+            assert font["hmtx"][name] == whole["hmtx"][name]
+            outline, expected = (f["glyf"][name].getCoordinates(f["glyf"]) for f in (font, whole))
+            assert list(outline[0]) == list(expected[0]) and outline[1] == expected[1]
+    texts = [zlib.decompress(data) for _, data in streams if data.startswith(b"x")]
+    searchable = b"".join(text for text in texts if b"begincmap" in text).decode()
+    assert not {letter for letter in written if f"<{ord(letter):04x}>" not in searchable}
 
 
 def test_the_regime_map_shows_every_difference_and_marks_only_the_clear_ones(analysis):
