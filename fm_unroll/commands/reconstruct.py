@@ -26,7 +26,6 @@ from fm_unroll.reconstruction.domain import ScanFacts, choose_sampling, outside_
 from fm_unroll.reconstruction.trust import WORTH
 from fm_unroll.reconstruction.volume import Reconstruction, as_volume, reconstruct_scan
 from fm_unroll.reconstruction.writers import WRITERS, Format, Picture, beside, planned_files, remark
-from fm_unroll.report.trust_files import write_trust
 from fm_unroll.subjects.population import data_sets_of
 
 Method = Literal["cg_sense", "wavelet", "zero_filled"]
@@ -217,6 +216,9 @@ def write(result: Reconstruction, scan: Scan, files: Sequence[tuple[Format, Path
         WRITERS[format](path, picture)
         print(f"written: {path}{remark(format, picture)}")
     if result.change is not None:
+        # with matplotlib, which takes long to import and nothing else here needs
+        from fm_unroll.report.trust_files import write_trust
+
         for path in write_trust(
             files[0][1], scan.volume, picture.image, as_volume(result.change, scan.volume)
         ):

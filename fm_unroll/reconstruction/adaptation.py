@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from scipy.stats import t as student
+from scipy.special import stdtrit  # quantiles of Student's t; all of scipy.stats takes long to import
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -115,7 +115,7 @@ class Outcome:
             self.ending = f"it diverged before step {step}: lower the learning rate"
             return False
         lines = gains.shape[1]
-        sure = student.ppf(SURE, lines - 1).item() * gains.std(1) / math.sqrt(lines)
+        sure = stdtrit(lines - 1, SURE).item() * gains.std(1) / math.sqrt(lines)
         better = bool((gains.mean(1) > sure).all() and (latest.together < former.together).all())
         if better:
             self.chosen = step
