@@ -1,8 +1,9 @@
 """A network as it is beside the same network adapted to each scan: the table of docs/adaptation.md.
 
 ``python experiments/adaptation.py scan.h5 another.mat`` prints a Markdown table: for each scan and sampling
-SSIM and PSNR of the volume without and with adaptation, the step that was taken, and the seconds that
-adapting took. Other networks: ``--checkpoint best.ckpt``; another way to adapt: ``--adapt.free decoder``.
+SSIM and PSNR of the volume without and with adaptation, the errors at the lines held out of the network as it
+was and of CG-SENSE, the step that was taken, and the seconds that adapting took. Other networks:
+``--checkpoint best.ckpt``; another way to adapt: ``--adapt.free decoder``.
 """
 
 import sys
@@ -52,10 +53,12 @@ def row(
             seconds = time.monotonic() - start
             after = scores(network, batches) if outcome.chosen else before
     except InputError as refusal:
-        return f"| {' | '.join([*cells, '', f'refused: {refusal}', '', ''])} |"
+        return f"| {' | '.join([*cells, '', f'refused: {refusal}', '', '', ''])} |"
+    not_adapted = "fits" if outcome.fits else "declined"
     cells += [
+        f"{outcome.error(0):.2f}, {outcome.without_training.loss:.2f}",
         f"{after[0]:.4f} / {after[1]:.2f}",
-        f"{after[0] - before[0]:+.4f} / {after[1] - before[1]:+.2f}" if outcome.chosen else "declined",
+        f"{after[0] - before[0]:+.4f} / {after[1] - before[1]:+.2f}" if outcome.chosen else not_adapted,
         f"{outcome.chosen} of {max(outcome.looks)}",
         f"{seconds:.0f}",
     ]
@@ -82,7 +85,7 @@ def adaptation(
         adapt: how it is adapted.
     """
     network = load_network(checkpoint)
-    head = "scan, slices|coils|sampling|without|adapted|change|steps taken|seconds"
+    head = "scan, slices|coils|sampling|without|errors|adapted|change|steps taken|seconds"
     print(f"|{head}|\n|{'---|' * (head.count('|') + 1)}")
     for file in tqdm(files, unit="scan"):
         scan = open_scan(file)

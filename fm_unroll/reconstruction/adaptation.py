@@ -3,15 +3,17 @@
 See :mod:`fm_unroll.models.self_supervision` for the loss. Darestani, Liu and Heckel (ICML 2022,
 https://arxiv.org/abs/2204.07204) adapt to one scan as well; they train with a self-supervised loss beside the
 supervised one, and show that a network that was trained without it may become worse by adapting. So here a
-fifth of the measured lines is held out, and a later step is taken only where it predicts these better, by
-more than chance.
+fifth of the measured lines is held out. A network that predicts these better than CG-SENSE, which was trained
+on nothing, fits the scan and stays as it is. Of another a later step is taken only where it predicts them
+better than the former, by more than chance.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from scipy.special import stdtrit  # quantiles of Student's t; all of scipy.stats takes long to import
@@ -20,7 +22,9 @@ from tqdm import tqdm
 
 from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
 from fm_unroll.errors import InputError
+from fm_unroll.models.classical import CGSense
 from fm_unroll.models.classical.memory import set_apart
+from fm_unroll.models.classical.sense import SenseProblem
 from fm_unroll.models.self_supervision import (
     FEWEST_LINES,
     HELD_OUT,
@@ -34,7 +38,7 @@ from fm_unroll.models.self_supervision import (
     relative_errors,
 )
 from fm_unroll.models.unrolled import UnrolledNetwork
-from fm_unroll.physics import SamplingPattern
+from fm_unroll.physics import SamplingPattern, fft2c
 from fm_unroll.reconstruction.engine import accelerate, in_float32
 from fm_unroll.reconstruction.volume import Indexed
 
@@ -81,6 +85,11 @@ class Look(NamedTuple):
     by_line: Tensor
     together: Tensor
 
+    @property
+    def loss(self) -> float:
+        """Of all lines."""
+        return self.together.mean().item()
+
 
 @dataclass
 class Outcome:
@@ -88,17 +97,24 @@ class Outcome:
 
     Attributes:
         looks: by step, those after which there was one.
+        without_training: the same errors of CG-SENSE.
         chosen: the step that was taken; 0: the network as it was.
         ending: why it ended before its last step; empty if it did not.
     """
 
-    looks: dict[int, Look] = field(default_factory=dict)
+    looks: dict[int, Look]
+    without_training: Look
     chosen: int = 0
     ending: str = ""
 
+    @property
+    def fits(self) -> bool:
+        """Whether the network as it is fits the scan: by either error it predicts better than CG-SENSE."""
+        return bool((self.looks[0].together < self.without_training.together).any())
+
     def error(self, step: int) -> float:
         """The loss over the lines held out after a step."""
-        return self.looks[step].together.mean().item()
+        return self.looks[step].loss
 
     def judge(self, step: int) -> bool:
         """Choose the latest step if it is better than the one chosen so far; end if that no longer comes.
@@ -123,15 +139,30 @@ class Outcome:
             self.ending = f"ended at step {step}, nothing better since"
         return better
 
+    def content(self) -> dict[str, Any]:
+        """What a record says of it: steps, errors at the lines held out, and the ending in words.
+
+        Errors that are not finite, of a network that gives no numbers, are None.
+        """
+        before, after = (
+            error if math.isfinite(error) else None for error in map(self.error, (0, self.chosen))
+        )
+        return {
+            "step_chosen": self.chosen,
+            "steps_taken": max(self.looks),
+            "error_before": before,
+            "error_after": after,
+            "error_of_cg_sense": self.without_training.loss,
+            "ending": self.ending,
+        }
+
     def __str__(self) -> str:
         """One line."""
-        ending = f"; {self.ending}" if self.ending else ""
+        errors = f"error at lines held out {self.error(0):.4f}, of CG-SENSE {self.without_training.loss:.4f}"
         if not self.chosen:
-            return f"not adapted: no step predicts the lines held out better by more than chance{ending}"
-        before, after = self.error(0), self.error(self.chosen)
-        return (
-            f"adapted by {self.chosen} steps: error at lines held out {before:.4f}, now {after:.4f}{ending}"
-        )
+            return f"not adapted, {errors}: {self.ending or 'no step is better by more than chance'}"
+        ending = f"; {self.ending}" if self.ending else ""
+        return f"adapted by {self.chosen} steps: {errors}, now {self.error(self.chosen):.4f}{ending}"
 
 
 @contextmanager
@@ -175,6 +206,7 @@ def adapted(
         yield outcome
     finally:
         put(former, free)
+        network.zero_grad()  # of all parameters, not only of those that were free
 
 
 def _adapt(
@@ -190,14 +222,18 @@ def _adapt(
     exercises = [leave_out(learned, num_acs, PREDICTED, random) for _ in range(EXERCISES)]
 
     @torch.no_grad()
-    def look() -> Look:
-        pairs = [(predict_kspace(network, one.kspace, learned, num_acs), one.kspace) for one in slices]
+    def look(predict: Callable[[Tensor, Tensor, int], Tensor]) -> Look:
+        pairs = [(predict(one.kspace, learned, num_acs), one.kspace) for one in slices]
         by_line = torch.cat([relative_errors(*pair, held_out, each_line=True) for pair in pairs])
         together = torch.cat([relative_errors(*pair, held_out) for pair in pairs])
         return Look(by_line[..., held_out.flatten()].mean(0).cpu(), together.mean(0).cpu())
 
     optimizer = torch.optim.Adam(free, lr=settings.learning_rate)
-    outcome, chosen = Outcome({0: look()}), copies(free)
+    as_network = partial(predict_kspace, network)
+    outcome, chosen = Outcome({0: look(as_network)}, look(by_cg_sense)), copies(free)
+    if outcome.fits:
+        outcome.ending = "the network fits the scan, it predicts these lines better than CG-SENSE"
+        return outcome
     for step in tqdm(range(1, settings.steps + 1), unit="step", desc="adapting", delay=1):
         given, predicted = exercises[step % EXERCISES]
         kspace = slices[step % EXERCISES % len(slices)].kspace
@@ -207,14 +243,19 @@ def _adapt(
         optimizer.step()
         if step % settings.look_every and step < settings.steps:
             continue
-        outcome.looks[step] = look()
+        outcome.looks[step] = look(as_network)
         if outcome.judge(step):
             chosen = copies(free)
         if outcome.ending:
             break
-    optimizer.zero_grad()
     put(chosen, free)
     return outcome
+
+
+def by_cg_sense(kspace: Tensor, given: Tensor, num_acs: int) -> Tensor:
+    """What CG-SENSE makes of some lines of k-space: as :func:`predict_kspace`, of no network."""
+    problem = SenseProblem.calibrate(torch.where(given, kspace, 0), given, num_acs)
+    return fft2c(problem.coil_images(CGSense().solve(problem)))
 
 
 def require_lines(mask: Tensor, num_acs: int, volume: str) -> None:
