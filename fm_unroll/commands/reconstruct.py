@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -66,7 +67,7 @@ def reconstruct(
         center: its ACS lines (24) or center fraction (0.08), in place of the pattern's.
         sampling: its pattern. Default: that of the checkpoint's training; else equispaced, x4, fraction 0.08.
         trust: also write a map of where to look, with a picture; on anatomy as in training (docs/trust.md).
-        adapt: first train the network on the scan's measured lines; --adapt.free ...: docs/adaptation.md.
+        adapt: first train a network that does not fit the scan on its measured lines: docs/adaptation.md.
         batch_size: slices at once; halved whenever the device's memory does not suffice.
         device: cpu, cuda, cuda:1, ...; auto: a GPU if there is one.
     """
@@ -79,9 +80,9 @@ def reconstruct(
     place = choose_device(device)
     network = CLASSICAL[method]() if method else load_network(path, weights)
     announce(in_words(path, method), scan, pattern, trained)
-    with adapting(network.to(place), scan, pattern, place, adapt):
+    with adapting(network.to(place), scan, pattern, place, adapt) as adaptation:
         write(reconstruct_scan(scan, network, pattern, place, batch_size, trust), scan, files)
-    keep_origin(files[0][1], scan, pattern, path, method)
+    keep_origin(files[0][1], scan, pattern, path, method, adaptation)
 
 
 def usual(scan: Scan, trained: dict[str, Any], checkpoint: str | None) -> SamplingPattern:
@@ -149,12 +150,17 @@ def in_words(path: Path, method: Method | None) -> str:
 
 
 def keep_origin(
-    written: Path, scan: Scan, pattern: SamplingPattern | None, path: Path, method: Method | None
+    written: Path,
+    scan: Scan,
+    pattern: SamplingPattern | None,
+    path: Path,
+    method: Method | None,
+    adaptation: dict[str, Any],
 ) -> None:
     """Write ``NAME_provenance.json`` beside an image: of which scan it was made, how, and by what."""
     made: dict[str, Any] = {"scan": str(scan.path), "masked_by": None if pattern is None else str(pattern)}
     made |= {"method": method} if method else {"network": named(path), "sha256": file_sha256(path)}
-    write_json(beside(written, "_provenance.json"), provenance() | {"reconstruction": made})
+    write_json(beside(written, "_provenance.json"), provenance() | {"reconstruction": made | adaptation})
 
 
 def choose_device(name: str) -> torch.device:
@@ -178,14 +184,18 @@ def adapting(
     pattern: SamplingPattern | None,
     device: torch.device,
     adapt: Adaptation | None,
-) -> Iterator[None]:
-    """Adapt the network for a while, if it is asked for, and say what came of it."""
+) -> Iterator[dict[str, Any]]:
+    """Adapt the network for a while, if it is asked for, and say what came of it.
+
+    Yields:
+        The same for the record beside the image; empty if nothing is adapted.
+    """
     if adapt is None:
-        yield
+        yield {}
         return
     with adapted(cast(UnrolledNetwork, network), spread(scan, pattern, device), adapt) as outcome:
         print(outcome)
-        yield
+        yield {"adaptation": {"settings": asdict(adapt), **outcome.content()}}
 
 
 def announce(by: str, scan: Scan, pattern: SamplingPattern | None, trained: dict[str, Any]) -> None:

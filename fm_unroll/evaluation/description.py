@@ -147,6 +147,36 @@ def limit(description: Mapping[str, Any], records: pd.DataFrame) -> dict[str, An
     }
 
 
+def adapted_name(method: str, sha256: str) -> str:
+    """How ``adaptations.json`` names a network: ``adapted/METHOD``, and the hash of its checkpoint."""
+    return f"{method}, {SHA256}{sha256}"
+
+
+def standing_adaptations(
+    present: Mapping[str, Mapping[str, Any]], records: pd.DataFrame, earlier: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """What came of each adaptation whose rows are in a folder.
+
+    Args:
+        present: of this run: network as :func:`adapted_name` has it -> ``CONDITION/VOLUME`` -> outcome.
+        records: the rows.
+        earlier: of earlier commands in the same folder, in the same form.
+    """
+    place = ["method", "checkpoint_sha256", "dataset", "anatomy", "center", "acceleration", "volume"]
+    rows = {
+        (adapted_name(method, sha256), f"{dataset}/{anatomy}/{center}_x{acceleration:g}/{volume}")
+        for method, sha256, dataset, anatomy, center, acceleration, volume in records[place]
+        .drop_duplicates()
+        .itertuples(index=False, name=None)
+    }
+    both = {name: {**earlier.get(name, {}), **present.get(name, {})} for name in {**earlier, **present}}
+    kept = {
+        name: {volume: outcome for volume, outcome in outcomes.items() if (name, volume) in rows}
+        for name, outcomes in both.items()
+    }
+    return {name: outcomes for name, outcomes in kept.items() if outcomes}
+
+
 def learned_priors(
     entrants: Sequence[Entrant], records: pd.DataFrame, earlier: Mapping[str, Any]
 ) -> dict[str, Any]:

@@ -70,6 +70,10 @@ class Parts:
         digest = hashlib.sha256(content.encode()).hexdigest()[:12]
         return Path(folder, condition.folder, f"{volume.name}-{digest}.csv")
 
+    def of_adaptation(self, entrant: Entrant, condition: Condition, volume: Volume) -> Path:
+        """Where it is noted what came of adapting to one finished volume."""
+        return self.of_volume(entrant, condition, volume).with_suffix(".json")
+
     def of_picture(self, entrant: Entrant, condition: Condition, volume: Volume, place: Place) -> Path:
         """Where the picture of one finished slice is."""
         rows = self.of_volume(entrant, condition, volume)

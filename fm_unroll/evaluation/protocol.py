@@ -11,7 +11,7 @@ from fm_unroll.consent import is_own
 from fm_unroll.data.undersampling import mask_of
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.along_training import ALONG_TRAINING
-from fm_unroll.evaluation.description import describe, learned_priors, settle_endpoint
+from fm_unroll.evaluation.description import describe, learned_priors, settle_endpoint, standing_adaptations
 from fm_unroll.evaluation.earlier import EarlierRows
 from fm_unroll.evaluation.elsewhere import Elsewhere
 from fm_unroll.evaluation.endpoint import Endpoint
@@ -242,10 +242,18 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
     if protocol.along_training:
         return records
     run.picture(records)
-    priors = output / "priors.json"
-    write_json(priors, learned_priors(entrants, records, read_json(priors)))
+    keep_facts(output, entrants, run, records)
     stopwatch.save(records)
     return records
+
+
+def keep_facts(output: Path, entrants: Sequence[Entrant], run: Run, records: pd.DataFrame) -> None:
+    """Write what is known of the networks besides their rows: ``priors.json`` and ``adaptations.json``."""
+    priors, adaptations = output / "priors.json", output / "adaptations.json"
+    write_json(priors, learned_priors(entrants, records, read_json(priors)))
+    outcomes = standing_adaptations(run.adaptations(), records, read_json(adaptations))
+    if outcomes or adaptations.exists():
+        write_json(adaptations, outcomes)
 
 
 def without_images(work: Sequence[tuple[Entrant, Condition]]) -> Iterator[str]:

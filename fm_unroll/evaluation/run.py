@@ -16,7 +16,7 @@ from torch import nn
 from tqdm import tqdm
 
 from fm_unroll.data.volume import Volume
-from fm_unroll.evaluation.description import extend, limit
+from fm_unroll.evaluation.description import adapted_name, extend, limit
 from fm_unroll.evaluation.entrants import Entrant
 from fm_unroll.evaluation.parts import Parts
 from fm_unroll.evaluation.scoring import Condition, Scorer
@@ -128,11 +128,24 @@ class Run:
                     continue
                 bar.set_postfix_str(f"{entrant.arm}: {condition.folder}")
                 scorer = self._scorer(entrant, condition)
-                for volume, records in scorer.volumes(volumes, batch_size, num_workers):
+                for volume, records, outcome in scorer.volumes(volumes, batch_size, num_workers):
+                    if outcome:  # before the rows, which say that the volume is finished
+                        adaptation = self.parts.of_adaptation(entrant, condition, volume)
+                        write_json(adaptation, outcome.content())
                     self.parts.write_rows(self.parts.of_volume(entrant, condition, volume), records)
                     bar.update(volume.num_images)
                     if self.share.leads:
                         stopwatch.save()
+
+    def adaptations(self) -> dict[str, dict[str, Any]]:
+        """What came of every adaptation, of all processes: arm and checkpoint -> volume -> outcome."""
+        found: dict[str, dict[str, Any]] = {}
+        for entrant, condition, volume in self.items():
+            if entrant.adaptation:
+                of_entrant = found.setdefault(adapted_name(entrant.arm.method, entrant.sha256), {})
+                outcome = read_json(self.parts.of_adaptation(entrant, condition, volume))
+                of_entrant[str(condition.folder / volume.name)] = outcome
+        return found
 
     def picture(self, records: pd.DataFrame) -> None:
         """Store pictures of typical and extreme slices by every entrant, all of them by this process.

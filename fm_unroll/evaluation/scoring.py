@@ -23,7 +23,7 @@ from fm_unroll.evaluation.records import CROPPED, SliceRecord
 from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.physics import Center, SamplingPattern
 from fm_unroll.provenance import commit, source_sha256
-from fm_unroll.reconstruction.adaptation import adapted, spread
+from fm_unroll.reconstruction.adaptation import Outcome, adapted, spread
 from fm_unroll.reconstruction.engine import accelerate, reconstruct, require_target
 
 # 2: rows carry the challenge's metrics and say what the model was trained on.
@@ -138,7 +138,7 @@ class Scorer:
 
     def volumes(
         self, volumes: Sequence[Volume], batch_size: int, num_workers: int
-    ) -> Iterator[tuple[Volume, list[SliceRecord]]]:
+    ) -> Iterator[tuple[Volume, list[SliceRecord], Outcome | None]]:
         """Reconstruct and score volumes one after another; a batch never spans two of them.
 
         A network that is adapted is adapted to each of them anew.
@@ -147,12 +147,13 @@ class Scorer:
         other volumes are still to be done.
 
         Yields:
-            A volume and the records of its slices, in order.
+            A volume, the records of its slices, in order, and what came of adapting to it, if that was done.
         """
         groups = [volumes] if self.entrant.adaptation is None else [[volume] for volume in volumes]
         for group in groups:
-            with self._adapted_to(group[0]):
-                yield from self._volumes(group, batch_size, num_workers)
+            with self._adapted_to(group[0]) as outcome:
+                for volume, records in self._volumes(group, batch_size, num_workers):
+                    yield volume, records, outcome
 
     def _volumes(
         self, volumes: Sequence[Volume], batch_size: int, num_workers: int
@@ -188,14 +189,14 @@ class Scorer:
         return images[0].cpu(), require_target(batch)[0].cpu()
 
     @contextmanager
-    def _adapted_to(self, volume: Volume) -> Iterator[None]:
+    def _adapted_to(self, volume: Volume) -> Iterator[Outcome | None]:
         """Adapt the network to a volume for a while, if the entrant is one that does."""
         if self.entrant.adaptation is None:
-            yield
+            yield None
             return
         slices = spread(self.condition.test_set.data.slices([volume]), self.condition.pattern, self.device)
-        with adapted(cast(UnrolledNetwork, self.network), slices, self.entrant.adaptation):
-            yield
+        with adapted(cast(UnrolledNetwork, self.network), slices, self.entrant.adaptation) as outcome:
+            yield outcome
 
     def reconstruct(self, volume: Volume, full: KSpaceBatch) -> tuple[KSpaceBatch, Tensor]:
         """Undersample and reconstruct fully sampled slices of a volume: float32, ``(batch, *crop)``."""

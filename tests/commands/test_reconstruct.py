@@ -1,5 +1,6 @@
 """The verb ``reconstruct`` on files of every kind."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import h5py
@@ -16,9 +17,11 @@ from fm_unroll.cli import main
 from fm_unroll.data import CMRxReconData
 from fm_unroll.data.scan import open_scan
 from fm_unroll.errors import InputError
+from fm_unroll.files import read_json
 from fm_unroll.models.checkpoints import load_network
 from fm_unroll.models.classical import CLASSICAL
 from fm_unroll.physics import EquispacedSampling, UniformSampling, fft2c, ifft2c, rss
+from fm_unroll.reconstruction.adaptation import Adaptation
 from fm_unroll.reconstruction.volume import in_chunks
 from fm_unroll.training.task import ReconstructionTask
 
@@ -220,6 +223,18 @@ def test_a_network_is_fitted_to_the_scan_for_a_while(synthetic, checkpoint, tmp_
     plain, adapted, declined = (stored(tmp_path / f"{name}.h5") for name in ("plain", "adapted", "declined"))
     assert np.abs(adapted - plain).max() > 1e-3 * plain.max()
     np.testing.assert_array_equal(declined, plain)
+    # the record beside each image says what was done
+    records = {
+        name: read_json(tmp_path / f"{name}_provenance.json")["reconstruction"]
+        for name in ("plain", "adapted", "declined")
+    }
+    assert "adaptation" not in records["plain"]
+    done, undone = records["adapted"]["adaptation"], records["declined"]["adaptation"]
+    assert done["settings"] == asdict(Adaptation(steps=6, learning_rate=0.01))
+    assert 0 < done["step_chosen"] <= done["steps_taken"] <= 6
+    assert 0 < done["error_after"] < done["error_before"]
+    assert undone["step_chosen"] == 0 and undone["steps_taken"] == 1
+    assert undone["error_after"] == undone["error_before"] > 0
 
 
 def test_older_checkpoints_are_still_read(synthetic, tmp_path, capsys):

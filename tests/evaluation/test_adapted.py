@@ -66,22 +66,33 @@ def test_an_adapted_network_is_an_arm_beside_itself(synthetic, checkpoint, tmp_p
     assert set(ours["adapted/varnet"].checkpoint_sha256) == set(of_plain.checkpoint_sha256)
     facts = read_json(tmp_path / "both" / "provenance.json")["protocol"]
     assert "steps=" in facts["adapted"]["adapted/varnet"] and len(facts["checkpoints"]) == 1
-    # rows of an adapted network stay, as others do
+    # rows of an adapted network stay, as others do, and with them what came of each adaptation
+    outcomes = read_json(tmp_path / "both" / "adaptations.json")
     again = run(synthetic, tmp_path / "both", checkpoint, checkpoints=(), baselines=["cg_sense"])
     assert (again.method == "adapted/varnet").sum() == len(ours["varnet"])
+    assert read_json(tmp_path / "both" / "adaptations.json") == outcomes
+    ((name, of_volumes),) = outcomes.items()
+    assert name == f"adapted/varnet, sha256 {of_plain.checkpoint_sha256.iloc[0]}"
+    assert not (tmp_path / "plain" / "adaptations.json").exists()
 
     # by hand: each volume on its own
     network, test_set = load_network(checkpoint), hearts(synthetic)
     test_set.data.setup()
-    pattern, scores = UniformSampling(2, acs_lines=8), []
+    pattern, scores, expected = UniformSampling(2, acs_lines=8), [], {}
     for volume in test_set.data.volumes("test"):
         slices = test_set.data.slices([volume])
-        with adapted(network, spread(slices, pattern, torch.device("cpu")), Adaptation()):
+        with adapted(network, spread(slices, pattern, torch.device("cpu")), Adaptation()) as outcome:
+            expected[f"heart/cardiac/8 ACS lines_x2/{volume.name}"] = outcome
             for item in range(len(slices)):
                 batch = undersample(KSpaceBatch.collate([slices[item]]), pattern)
                 image = reconstruct(network, batch)
                 scores.append(score_slices(image, batch.target, batch.data_range)["ssim"].item())
     np.testing.assert_allclose(sorted(scores), sorted(ours["adapted/varnet"].ssim), atol=1e-4)
+    assert set(of_volumes) == set(expected)
+    for name, outcome in expected.items():
+        assert of_volumes[name]["step_chosen"] == outcome.chosen
+        assert of_volumes[name]["error_before"] == pytest.approx(outcome.error(0), rel=1e-4)
+        assert of_volumes[name]["error_after"] == pytest.approx(outcome.error(outcome.chosen), rel=1e-4)
 
     # paired with itself as it was trained
     pairs = analyse(both).controls

@@ -446,8 +446,8 @@ def test_a_nan_image_is_recorded_as_failed(synthetic):
     entrant = Entrant(Arm("broken"), Broken)
     volume = knee.data.volumes("test")[0]
     scorer = Scorer(Broken(), entrant, condition, torch.device("cpu"), tuple(measures()[:2]))
-    ((scored, records),) = scorer.volumes([volume], batch_size=2, num_workers=0)
-    assert scored == volume and len(records) == volume.num_slices
+    ((scored, records, outcome),) = scorer.volumes([volume], batch_size=2, num_workers=0)
+    assert outcome is None and scored == volume and len(records) == volume.num_slices
     for record in records:
         assert record.status == "failed" and record.scores["target_energy"] > 0
         unknown = [record.scores[name] for name in ("ssim", "psnr", "squared_error", "challenge_ssim")]

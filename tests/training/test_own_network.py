@@ -86,7 +86,8 @@ def test_a_trained_network_is_brought_back(run_dir, synthetic, tmp_path, capsys)
     line = refused(capsys, *command)
     assert line.startswith(f"error: {best} names a network") and line.endswith("with the class)")
     assert "leave out --trust" in refused(capsys, *command, "--trust", *TRUST)
-    assert "leave out --adapt" in refused(capsys, *command, "--adapt", *TRUST)
+    for adapt in (["--adapt"], ["--adapt.free", "decoder"]):
+        assert "cannot be adapted: leave out --adapt" in refused(capsys, *command, *adapt, *TRUST)
     main([*command, *TRUST])
     assert "CG-SENSE" in capsys.readouterr().out and (tmp_path / "a.h5").is_file()
 
