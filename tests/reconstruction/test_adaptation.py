@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import ttest_1samp
 from torch import Tensor, nn
 
 from fm_unroll.data.sample import KSpaceBatch, KSpaceSample
@@ -18,7 +20,15 @@ from fm_unroll.models.classical.memory import known_maps
 from fm_unroll.models.self_supervision import HELD_OUT, free_parameters, leave_out, relative_errors
 from fm_unroll.models.unrolled import UnrolledNetwork
 from fm_unroll.physics import EquispacedSampling, fft2c, ifft2c, rss
-from fm_unroll.reconstruction.adaptation import Adaptation, Look, Outcome, adapted, by_cg_sense
+from fm_unroll.reconstruction.adaptation import (
+    Adaptation,
+    Look,
+    Outcome,
+    adapted,
+    by_cg_sense,
+    require_lines,
+    spread,
+)
 from fm_unroll.reconstruction.engine import reconstruct
 from simulate import complex_noise, disc_scan
 from small_networks import TINY_VIT
@@ -87,6 +97,45 @@ def test_a_network_comes_nearer_to_the_scan_and_is_then_again_what_it_was(full):
         assert outcome.error(0) == pytest.approx(3.0, abs=1e-4)
         assert outcome.error(20) == pytest.approx(2.8, abs=0.01)
     assert network.scale == 4.0 and network.cascades[0].weight.grad is None
+
+
+class Watched(Scaled):
+    """Keeps, of every step, the slice, the lines that it was given and those that its error counted at."""
+
+    def __init__(self, truth: Tensor) -> None:
+        super().__init__(truth, 4.0)
+        self.steps: list[tuple[float, Tensor, Tensor]] = []
+        self.looked: list[Tensor] = []
+
+    def coil_images(self, kspace: Tensor, mask: Tensor, num_acs: int) -> Tensor:
+        prediction = self.truth * self.cascades[0].weight[0, 0]
+        if not torch.is_grad_enabled():
+            self.looked.append(mask.flatten())
+            return ifft2c(prediction)
+        assert self.cascades[0].weight.grad is None, "what is left of the step before"
+        scale = (kspace / self.truth).abs().max().item()
+
+        def keep(gradient: Tensor) -> None:
+            by_line = gradient.abs().amax((0, 1, 2))  # beyond rounding of the transforms
+            self.steps.append((round(scale), mask.flatten(), by_line > 1e-3 * by_line.max()))
+
+        prediction.register_hook(keep)
+        return ifft2c(prediction)
+
+
+def test_lines_held_out_are_never_learned_from_and_all_slices_are(full):
+    batch = undersample(full, SAMPLING)
+    network = Watched(full.kspace)
+    slices = [batch, replace(batch, kspace=2 * batch.kspace)]
+    with adapted(network, slices, Adaptation(steps=3, look_every=2)) as outcome:
+        assert list(outcome.looks) == [0, 2, 3]  # the last step, too
+    (learned,) = {tuple(mask.tolist()) for mask in network.looked}
+    held_out = batch.mask.flatten() & ~torch.tensor(learned)
+    assert held_out.sum() == 3  # a fifth of 14 lines
+    assert {scale for scale, _, _ in network.steps} == {1, 2} and len(network.steps) == 3
+    for _, given, predicted in network.steps:
+        assert predicted.any() and not (given & predicted).any()
+        assert not ((given | predicted) & held_out).any()
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
@@ -173,12 +222,35 @@ def test_only_what_is_better_beyond_chance_is_chosen():
     assert Outcome(*looks(start, alike)).judge(1)
     outcome = Outcome(*looks(start, one_line))
     assert not outcome.judge(1) and outcome.chosen == 0 and not outcome.ending
-    # better on most lines, and worse where most of the signal is
+    # better on most lines, and worse where most of the signal is, by one of the errors or by both
     assert not Outcome(*looks(start, alike, together=[0.5, 0.51])).judge(1)
+    one_error, worse = looks(start, alike)
+    one_error[1] = one_error[1]._replace(together=one_error[0].together + torch.tensor([-0.1, 0.1]))
+    assert not Outcome(one_error, worse).judge(1)
     # against the one chosen last, not against the first
     outcome = Outcome(*looks(start, alike, alike, alike, alike))
     assert [outcome.judge(step) for step in (1, 2, 3, 4)] == [True, False, False, False]
     assert outcome.chosen == 1 and outcome.ending == "ended at step 4, nothing better since"
+
+
+def test_chance_is_what_a_t_test_of_either_error_takes_for_it():
+    random, found = np.random.default_rng(0), set()
+    for _ in range(200):
+        gains = random.normal(1, 1, (2, 3)).astype(np.float32)  # of three lines
+        former = Look(torch.zeros(2, 3), torch.ones(2))
+        latest = Look(-torch.from_numpy(gains), torch.zeros(2))
+        sure = ttest_1samp(gains, 0, axis=1, alternative="greater").pvalue < 0.1
+        assert Outcome({0: former, 1: latest}, former).judge(1) == sure.all()
+        found.add(tuple(sure.tolist()))
+    assert len(found) == 4
+
+
+def test_slices_are_spread_over_the_volume():
+    volume = Volume.of_array(Path("v.h5"), (1, 13, 1, 4, 8))
+    scan = [KSpaceSample(complex_noise(1, 4, 8), None, volume, number, frame=0) for number in range(13)]
+    chosen = [batch.slice[0] for batch in spread(scan, EquispacedSampling(2, 0.2), torch.device("cpu"))]
+    assert chosen == [1, 4, 8, 11]  # the middle of each quarter
+    assert len(spread(scan[:2], EquispacedSampling(2, 0.2), torch.device("cpu"))) == 2
 
 
 def test_an_error_leaves_the_network_as_it_was(full):
@@ -236,6 +308,10 @@ def test_what_cannot_be_adapted_is_refused(full):
     few = undersample(full, EquispacedSampling(4, 0.1))  # 4 ACS lines and 6 others
     with pytest.raises(InputError, match="alone takes 8"), adapted(network, [few], Adaptation()):
         pass
+    mask = torch.ones(12, dtype=torch.bool)
+    require_lines(mask, 4, "v.h5")
+    with pytest.raises(InputError, match=r"v\.h5: 7 lines were measured besides 5 ACS lines"):
+        require_lines(mask, 5, "v.h5")
     with (
         pytest.raises(InputError, match="no parameters of the kind decoder"),
         adapted(network, [undersample(full, SAMPLING)], Adaptation(free="decoder")),
