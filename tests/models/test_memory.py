@@ -63,6 +63,16 @@ def test_a_full_memory_keeps_what_it_has(monkeypatch):
     assert compute.asked == 3 + 3 + 1 + 1
 
 
+def test_what_is_kept_takes_no_room_again_beside_others(monkeypatch):
+    monkeypatch.setenv(SETTING, str(2 * KIB))
+    memory, compute = Memory(1), Counter()
+    for slices in ("a", "a", "ab", "ab"):
+        memory(slices, lambda slices=slices: compute(len(slices)))
+    assert compute.asked == 4
+    memory("ab", compute)
+    assert compute.asked == 4  # there was room for both
+
+
 def test_the_share_is_of_the_setting(monkeypatch):
     monkeypatch.setenv(SETTING, str(2 * KIB))
     memory, compute = Memory(0.4), Counter()
@@ -122,6 +132,9 @@ def test_whatever_was_measured_differently_has_another_fingerprint():
         fingerprints(kspace.reshape(2, 6, 12, 32), mask, num_acs)[0],
     ]
     assert len({first, *others}) == 4
+    # the same samples at other lines
+    alike, places = torch.ones(1, 2, 3, 4, dtype=torch.complex64), torch.eye(4, dtype=torch.bool)
+    assert len({fingerprints(alike, line[None, None, None], 1)[0] for line in places}) == 4
 
 
 @pytest.mark.parametrize("method", [CGSense, WaveletCS])
@@ -146,7 +159,9 @@ def test_a_slice_is_the_same_to_the_last_bit_whatever_was_in_its_batch(method):
 @torch.no_grad()
 def test_methods_and_their_settings_are_told_apart():
     scan = disc_scan(1, 3, 24, 32, acs_lines=8).measured
-    methods = [WaveletCS(), WaveletCS(threshold=0.1), WaveletCS(iterations=3), CGSense(), CGSense(penalty=1)]
+    wavelet = [{}, {"threshold": 0.1}, {"iterations": 3}, {"levels": 2}]
+    cg_sense = [{}, {"penalty": 1}, {"floor": 1}, {"max_iterations": 2}, {"tolerance": 0.5}]
+    methods = [*(WaveletCS(**each) for each in wavelet), *(CGSense(**each) for each in cg_sense)]
     alone = [method(*scan) for method in methods]
     again = [[method(*scan) for method in methods] for _ in range(3)][-1]
     assert all(torch.equal(a, b) for a, b in zip(alone, again, strict=True))

@@ -240,6 +240,28 @@ def test_a_setting_that_is_no_number_is_refused(monkeypatch):
         reconstruct(CGSense(), scan())
 
 
+def test_less_than_none_is_none_and_takes_nothing_away(folder, monkeypatch):
+    compute = Counter()
+    with fixed_masks():
+        Store("maps", 1)(["a"], compute, CPU)
+        age(folder, 100)
+        before = files(folder)
+        monkeypatch.setenv(SETTING, "-1")
+        for slice_ in "ab":
+            Store("maps", 1)([slice_], compute, CPU)
+    assert compute.asked == 3 and files(folder) == before != []
+
+
+def test_a_file_that_cannot_be_finished_leaves_nothing(folder, monkeypatch, caplog):
+    def fail(self: Path, target: Path) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with fixed_masks():
+        Store("maps", 1)(["a"], Counter(), CPU)
+    assert not files(folder) and "no space left" in caplog.text
+
+
 WRITER = """
 import sys, torch
 from fm_unroll.models.classical.stored import Store, fixed_masks
