@@ -101,6 +101,13 @@ def test_a_crop_is_a_piece_of_the_images():
     assert np.allclose(reach, [(6 - 30) / 60, (53 - 30) / 60], atol=1 / columns)
 
 
+def test_the_first_line_of_a_crop_is_not_taken_for_the_last():
+    """Of 41 lines 38 are kept, whose first lies half a line outside: -1, as floats round it."""
+    after = Augmentation(crop=(38 / 41, 38 / 41))(batch_of(40, 41, coils=1, acquired=(0, 30)), SEEDS)
+    lines = after.mask[0, 0, 0]
+    assert len(lines) == 38 and lines[0] and not lines[-1]
+
+
 def test_crops_leave_small_matrices_alone():
     after = Augmentation(crop=(0.1, 0.1))(batch_of(24, 40), SEEDS)
     assert after.kspace.shape[-2:] == (24, 32)
