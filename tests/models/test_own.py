@@ -127,7 +127,7 @@ def test_only_a_module_and_a_class_name_code():
         "a/b:Net",
         "file:///a:Net",
     )
-    more = ("nets:Net x 2, varnet x 2", "nets:Net\n", "nets:Net()", "nets:Net.of")
+    more = ("nets:Net x 2, varnet x 2", "nets:Net\n", "nets:Net()", "nets:Net.of", "nets:N\u0435t")
     assert not [method for method in others + more if is_own(method)]
 
 
@@ -164,6 +164,7 @@ def test_consent_ends_with_its_command(module, tmp_path, capsys):
 BAD = {
     "no such module": ("", "nowhere_at_all:Net", "cannot be imported .ModuleNotFoundError.*PYTHONPATH"),
     "a module with an error": ("1 / 0", "{}:Net", r"cannot be imported \(ZeroDivisionError"),
+    "a module that lacks another": ("import nowhere_at_all", "{}:Net", r"nowhere_at_all'\); --debug shows"),
     "no such class": ("class Nets(Root): pass", "{}:Net", "has no Net, did you mean Nets"),
     "a function": (
         "def Net(): pass",
