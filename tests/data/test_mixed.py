@@ -156,9 +156,10 @@ def test_settings_of_loaders_stand_in_one_place(synthetic):
     for name, value in (("batch_size", 4), ("num_workers", 9), ("seed", 5)):
         with pytest.raises(InputError, match=f"data set 1 has its own {name}: give it beside"):
             MixedData([CMRxReconData(synthetic, **{name: value})])
+        MixedData([CMRxReconData(synthetic, **{name: value})], **{name: value})  # said twice
 
 
-@pytest.mark.parametrize("weights", [[1], [1, 2, 3], [1, 0], [1, -1], [1, float("nan")]])
+@pytest.mark.parametrize("weights", [[1], [1, 2, 3], [1, 0], [1, -1], [1, float("nan")], [1, float("inf")]])
 def test_weights_that_cannot_be_are_refused(weights):
     parts = [CMRxReconData("here"), FastMRIKneeData("there")]
     with pytest.raises(InputError, match="give a number above 0 for each of the 2 parts"):

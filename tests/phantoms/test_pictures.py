@@ -166,6 +166,14 @@ def test_images_of_any_kind_are_read_grey_resized_and_scanned(folder):
     assert len(chosen) == 3 and set(chosen) < set(data.index.volumes)
 
 
+def test_sharp_edges_stay_within_black_and_white(tmp_path):
+    grey = np.zeros((60, 90), np.uint8)
+    grey[:, 45:] = 255
+    Image.fromarray(grey).save(tmp_path / "edge.png")
+    pixels = ImageFile(tmp_path / "edge.png").pixels(np.random.default_rng(0), (40, 48))
+    assert pixels.min() == 0 and pixels.max() == 1
+
+
 def test_an_image_that_cannot_be_read_is_named(folder):
     whole = (folder / "grey.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])

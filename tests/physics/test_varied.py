@@ -150,6 +150,7 @@ def test_configs_and_checkpoints_bring_it_back():
             r"patterns \['RadialSampling'\]: give some of UniformSampling, Equi",
         ),
         ({"patterns": ()}, "give some of UniformSampling"),
+        ({"patterns": ("VariedSampling",)}, "give some of UniformSampling"),
         ({"accelerations": (4.2, 4.8)}, "accelerations 4.2 to 4.8: UniformSampling needs a whole one"),
     ],
 )
