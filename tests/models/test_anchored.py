@@ -119,6 +119,12 @@ def test_gradients_are_those_of_autograd_through_all_steps():
         )
 
 
+def test_steps_beyond_rounding_change_nothing():
+    """Not even where the squares of what is left vanish, which some units bring about sooner."""
+    right = 2.0 ** -torch.arange(40)[:, None, None] * complex_noise(40, 1, 2)
+    torch.testing.assert_close(solve(lambda image: 0.1 * image, right, 8), 10 * right, rtol=1e-5, atol=0)
+
+
 def test_memory_of_a_step_does_not_grow_with_the_solver_s_steps():
     problem = SenseProblem.calibrate(*scan())
     kept = []
@@ -145,6 +151,11 @@ def test_learned_maps_are_trained_and_others_are_not():
         assert trained == ({"sensitivity", "cascades"} if maps == "learned" else {"cascades"})
 
 
+def test_the_start_is_not_differentiated_where_its_maps_are_trained():
+    start, problem, facts = build_model("varnet_zero", **SMALL, maps="learned").begin(*scan())
+    assert problem.sensitivities.requires_grad and not start.requires_grad and not facts.requires_grad
+
+
 @pytest.mark.parametrize("deviation", [0.2, 3.0])
 def test_the_noise_level_is_that_of_the_noise(deviation):
     torch.manual_seed(0)
@@ -161,6 +172,10 @@ def test_a_readout_that_was_not_measured_at_its_ends_has_no_noise_level():
     kspace[..., :8, :] = kspace[..., -8:, :] = 0
     assert noise_level(SenseProblem.calibrate(kspace, mask, acs)).item() == 0
     assert torch.isfinite(describe(SenseProblem.calibrate(kspace, mask, acs))).all()
+    kspace, mask, acs = scan(4, 48)  # a tenth of four is still a sample
+    kspace = kspace.clone()
+    kspace[..., [0, 3], :] = 0
+    assert noise_level(SenseProblem.calibrate(kspace, mask, acs)).item() == 0
 
 
 @torch.no_grad()
