@@ -12,6 +12,7 @@ import torch
 from huggingface_hub import constants
 
 import fm_unroll as fm
+from fm_unroll import hub
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.protocol import find_checkpoints
 from fm_unroll.models import build_model
@@ -103,6 +104,19 @@ def test_what_is_not_in_the_cache_of_a_machine_without_network(offline, tmp_path
         InputError, match=rf"^{NAME}: the hub cannot be reached for .* give the command once "
     ):
         locate(NAME)
+
+
+def test_a_download_that_never_asked_the_hub_is_not_taken_for_a_file_that_is_not_there(offline):
+    with pytest.raises(hub.OutOfReach, match=r"cannot be reached for anna/heart\.net-2"):
+        hub.download("anna/heart.net-2", "model.safetensors")
+
+
+def test_only_large_files_are_named_by_their_sha256(tmp_path):
+    """Small ones have the name that git gives them."""
+    for name, stated in (("a" * 64, "a" * 64), ("b" * 40, None), ("model.safetensors", None)):
+        link = tmp_path / f"link of {name}"
+        link.symlink_to(tmp_path / name)
+        assert hub.stated_sha256(link) == stated
 
 
 def test_a_repository_of_pickles_is_refused(fake_hub: Hub, offline, monkeypatch):
