@@ -6,7 +6,7 @@ import torch
 from fm_unroll.errors import InputError
 from fm_unroll.metrics import psnr
 from fm_unroll.models.classical import CGSense, WaveletCS, ZeroFilled
-from fm_unroll.models.classical.calibration import estimate_sensitivities
+from fm_unroll.models.classical.calibration import KERNEL, _is_signal, estimate_sensitivities
 from fm_unroll.models.classical.cg_sense import conjugate_gradients
 from fm_unroll.models.classical.sense import SenseProblem
 from fm_unroll.models.classical.wavelet import analyse, synthesise
@@ -67,6 +67,15 @@ def test_few_acs_lines_give_maps_close_to_the_true_ones(acs_lines, agreement):
     assert found.mean() > agreement
 
 
+def test_directions_of_patches_are_signal_by_their_singular_values():
+    energies = torch.tensor([0.04, 0.06, 1.0]).square()
+    assert _is_signal(energies, KERNEL, KERNEL).tolist() == [False, True, True]
+    # beside few ACS lines half of all count, but for what is nothing but rounding
+    energies = torch.tensor([*5 * [1e-9], 0.2, 0.5, 1.0])
+    assert _is_signal(energies, KERNEL, 3).tolist() == 5 * [False] + 3 * [True]
+    assert _is_signal(energies[-1:], 1, 1).tolist() == [True]
+
+
 def test_maps_have_a_phase_of_their_own_that_no_order_of_coils_and_no_device_decides():
     scan = disc_scan()
     acs = locate_acs(scan.mask, scan.num_acs)
@@ -75,6 +84,17 @@ def test_maps_have_a_phase_of_their_own_that_no_order_of_coils_and_no_device_dec
     inside = scan.image.abs() > 0
     difference = (turned.flip(1).roll(-2, 1) - maps).norm(dim=1)[inside]
     assert difference.max() < 1e-3
+
+
+def test_their_phase_is_relative_to_the_strongest_combination_of_coils():
+    """In which the strongest coil has none; by NumPy's singular value decomposition of the ACS samples."""
+    scan = disc_scan(batch=1)
+    acs = locate_acs(scan.mask, scan.num_acs)
+    combination = np.linalg.svd(scan.kspace[0][..., acs.flatten()].flatten(1).numpy(), full_matrices=False)[0]
+    strongest = combination[:, 0] * np.exp(-1j * np.angle(combination[np.abs(combination[:, 0]).argmax(), 0]))
+    maps = estimate_sensitivities(scan.kspace, acs)[0].numpy()
+    combined = np.einsum("c,crp->rp", strongest.conj(), maps)[scan.image[0].abs() > 0]
+    assert np.abs(np.angle(combined[np.abs(combined) > 0.1])).max() < 1e-3
 
 
 @pytest.mark.parametrize("first", [18, 19])
@@ -203,6 +223,18 @@ def test_one_level_of_shrinkage_is_cycle_spinning():
         spun += back.roll((-shift[0], -shift[1]), (-2, -1)) / 4
     # coefficients of the undecimated transform are half as long
     torch.testing.assert_close(WaveletCS(threshold=0.3, levels=1).shrink(image), spun)
+
+
+def test_steps_are_those_of_fista():
+    """With (t[k] - 1) / t[k + 1] for t = 1, 1.618..., 2.193..., 2.749... by Beck and Teboulle's recursion."""
+    problem = SenseProblem.calibrate(*disc_scan(1, 3, 16, 18, acs_lines=4).measured)
+    method = WaveletCS(threshold=0.01, iterations=4)
+    image = previous = target = problem.adjoint()
+    for factor in (0, 0, 0.2817536, 0.4340428):
+        ahead = image + factor * (image - previous)
+        previous, image = image, method.shrink(ahead - problem.normal(ahead) + target)
+    torch.testing.assert_close(method.solve(problem), image, rtol=1e-5, atol=1e-6)
+    assert (image - previous).norm() > 1e-2 * image.norm(), "not there yet"
 
 
 @pytest.mark.slow
