@@ -13,7 +13,7 @@ import yaml
 from torch import nn
 
 from fm_unroll.cli import main
-from fm_unroll.consent import consented, consenting, is_own
+from fm_unroll.consent import consented, consenting, is_own, named_by
 from fm_unroll.errors import InputError
 from fm_unroll.models import build_model
 from fm_unroll.models.checkpoints import build_network
@@ -129,6 +129,13 @@ def test_only_a_module_and_a_class_name_code():
     )
     more = ("nets:Net x 2, varnet x 2", "nets:Net\n", "nets:Net()", "nets:Net.of", "nets:N\u0435t")
     assert not [method for method in others + more if is_own(method)]
+
+
+def test_a_command_line_gives_consent_by_its_method_in_either_spelling():
+    for words in (["--model.method=nets:Net"], ["--model.method", "nets:Net", "--model.width", "3"]):
+        assert named_by(["fit", *words]) == ["nets:Net"]
+    for words in (["--model.method=varnet", "nets:Net"], ["--model.width", "nets:Net", "--model.method"]):
+        assert named_by(["fit", *words]) == []
 
 
 def test_consent_ends_with_its_command(module, tmp_path, capsys):
