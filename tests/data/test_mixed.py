@@ -159,6 +159,15 @@ def test_settings_of_loaders_stand_in_one_place(synthetic):
         MixedData([CMRxReconData(synthetic, **{name: value})], **{name: value})  # said twice
 
 
+@pytest.mark.parametrize("needed", [False, True])
+def test_targets_are_needed_of_every_data_set_or_of_none(needed):
+    parts = [CMRxReconData("here"), FastMRIKneeData("there")]
+    data = MixedData(parts)
+    data.needs_targets = needed
+    data.serve("fit", [])
+    assert [part.needs_targets for part in parts] == [needed, needed]
+
+
 @pytest.mark.parametrize("weights", [[1], [1, 2, 3], [1, 0], [1, -1], [1, float("nan")], [1, float("inf")]])
 def test_weights_that_cannot_be_are_refused(weights):
     parts = [CMRxReconData("here"), FastMRIKneeData("there")]
