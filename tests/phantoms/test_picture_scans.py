@@ -72,6 +72,14 @@ def test_coils_see_smoothly_and_differently_with_a_smooth_phase():
     assert np.ptp(np.unwrap(np.angle(turned[0]))) > 0.1
 
 
+@pytest.mark.parametrize("coils", [1, 2])
+def test_a_few_coils_see_the_whole_field(coils):
+    """The darkest place is a tenth as bright as the brightest one, not a fiftieth."""
+    scanners = [PictureScans().scanner(np.random.default_rng(seed), (coils, 16, 16)) for seed in range(8)]
+    seen = [np.linalg.norm(scanner.weights, axis=0) for scanner in scanners]
+    assert np.median([each.min() / each.max() for each in seen]) > 0.1
+
+
 def test_cubic_functions_are_enlarged_exactly_ends_upon_ends():
     def cubic(y, x):
         return y**3 - 2 * y * x**2 + x
