@@ -240,6 +240,15 @@ def test_a_setting_that_is_no_number_is_refused(monkeypatch):
         reconstruct(CGSense(), scan())
 
 
+def test_what_is_there_is_not_written_again_with_its_neighbours(folder):
+    compute = Counter()
+    with fixed_masks():
+        Store("maps", 1)(["a"], compute, CPU)
+        (before,) = (file.stat() for file in files(folder))
+        Store("maps", 1)(["b", "a"], lambda: compute(2), CPU)
+    assert before.st_ino in {file.stat().st_ino for file in files(folder)} and len(files(folder)) == 2
+
+
 def test_less_than_none_is_none_and_takes_nothing_away(folder, monkeypatch):
     compute = Counter()
     with fixed_masks():
