@@ -1,6 +1,7 @@
 """Reconstructions of other programs: made of what `data undersample` writes, checked, scored as one arm."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import fastmri
@@ -13,10 +14,13 @@ from fastmri.data import transforms
 from scipy.io import savemat
 
 from fm_unroll.cli import main
+from fm_unroll.data.volume import Volume
+from fm_unroll.errors import InputError
 from fm_unroll.evaluation.arms import Arm
-from fm_unroll.evaluation.elsewhere import fault_of
+from fm_unroll.evaluation.elsewhere import Elsewhere, fault_of
 from fm_unroll.evaluation.records import read_records, record_arms
 from fm_unroll.files import read_json
+from fm_unroll.physics import UniformSampling
 from simulate import coil_maps, rss_image, to_kspace, uniform_lines, write_fastmri, write_matlab
 
 MATRIX, COILS, SLICES, FRAMES = (32, 30), 4, 3, 2
@@ -240,6 +244,7 @@ PLACES = [(0, 0), (1, 2), (2, 0)]
             "has slices of different scales, 0.5 to 1.2",
         ),
         (TRUE.flip(1), "looks with its slices backwards"),
+        (TRUE.flip(0), "looks with its frames backwards"),
         (TRUE.swapaxes(0, 1), "looks with slices and frames exchanged"),
         (TRUE * 0, "slice 0, frame 0 is the same everywhere"),
         (TRUE * (torch.arange(SLICES) != 1)[:, None, None], "slice 1, frame 0 is the same everywhere"),
@@ -251,6 +256,31 @@ PLACES = [(0, 0), (1, 2), (2, 0)]
 def test_faults_are_told_apart(images: torch.Tensor, words: str):
     found = fault_of(images, {place: TARGETS[place] for place in PLACES})
     assert found.startswith(words) and bool(found) == bool(words)
+
+
+def test_targets_without_content_are_those_of_no_image():
+    assert fault_of(TRUE, {place: 0 * TARGETS[place] for place in PLACES}).startswith("is not this scan")
+
+
+def test_a_slice_that_hardly_resembles_its_target_has_no_scale():
+    images, targets = TRUE[:1].clone(), {(0, slice_): TARGETS[0, slice_] for slice_ in range(SLICES)}
+    noise = torch.rand(MATRIX, generator=torch.Generator().manual_seed(0))
+    images[0, 1] = 0.1 * TRUE[0, 1] + 0.2 * noise
+    assert fault_of(images, targets) == ""
+    images[0, 1] -= 0.2 * noise
+    assert fault_of(images, targets).startswith("has slices of different scales")
+
+
+def test_files_that_change_after_they_were_checked_are_refused(tmp_path: Path):
+    path = tmp_path / "uniform_x4_6/P001/cine_sax.npy"
+    path.parent.mkdir(parents=True)
+    np.save(path, np.zeros((4, 4), np.float32))
+    volume = replace(Volume.of_array(path, (1, 1, 1, 4, 4)), name="P001/cine_sax")
+    pattern, theirs = UniformSampling(4, 6), Elsewhere.below("theirs", tmp_path)
+    assert theirs.find(pattern, volume) == path and theirs.find(UniformSampling(8, 6), volume) is None
+    path.write_bytes(path.read_bytes() + b"more")
+    with pytest.raises(InputError, match="P001/cine_sax changed while it was in use"):
+        theirs.images(None, pattern, volume)
 
 
 @pytest.mark.parametrize("acceleration", [2, 4, 10])
