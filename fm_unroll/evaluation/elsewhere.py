@@ -258,7 +258,7 @@ def best_shift(images: Tensor, others: Tensor) -> tuple[int, int]:
         images: float32, ``(image, row, column)``; what leaves at one side comes in at the other.
         others: the same.
     """
-    spectra = [torch.fft.fft2((each - each.mean()).double()) for each in (images, others)]
+    spectra = [torch.fft.fft2(each.double()) for each in (images, others)]
     agreement = torch.fft.ifft2((spectra[0] * spectra[1].conj()).sum(0)).real
     place = divmod(int(agreement.argmax()), agreement.shape[1])
     rows, columns = (
