@@ -109,8 +109,9 @@ def serve(cache: Path) -> Iterator[Hub]:
                 return
             lines = self.headers.get("Content-Type") == "application/x-ndjson"
             content = [json.loads(line) for line in text.splitlines()] if lines else json.loads(text)
+            there = self.path == "/api/repos/create" and (self.path, content) in published.told
             reply = json.dumps(published.reply(self.path, content)).encode()
-            self.send_response(200)
+            self.send_response(409 if there else 200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(reply)))
             self.end_headers()

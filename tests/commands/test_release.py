@@ -12,6 +12,7 @@ from huggingface_hub import ModelCard
 from safetensors import safe_open
 
 import fm_unroll as fm
+from fm_unroll import hub
 from fm_unroll.cli import main
 from fm_unroll.commands.cross_domain import cross_domain
 from fm_unroll.data import FastMRIBrainData, FastMRIKneeData
@@ -187,6 +188,16 @@ def test_what_is_published_comes_back_and_no_token_is_left_anywhere(
     assert all(
         torch.equal(found[name], tensor) for name, tensor in load_network(checkpoint).state_dict().items()
     )
+
+
+def test_a_later_version_goes_into_the_repository_that_is_there(fake_hub: Hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_SECRET")
+    folder = tmp_path / "network"
+    folder.mkdir()
+    for version in ("first", "second"):
+        (folder / "facts.json").write_text(version)
+        assert hub.publish(folder, "anna/knee", version) == COMMIT
+    assert list(fake_hub.files.values()) == [b"second"]
 
 
 def test_a_token_that_may_not_write_is_named_in_one_line(fake_hub: Hub, checkpoint, monkeypatch, capsys):
