@@ -103,7 +103,7 @@ class Watched(Scaled):
     """Keeps, of every step, the slice, the lines that it was given and those that its error counted at."""
 
     def __init__(self, truth: Tensor) -> None:
-        super().__init__(truth, 4.0)
+        super().__init__(truth, 8.0)
         self.steps: list[tuple[float, Tensor, Tensor]] = []
         self.looked: list[Tensor] = []
 
