@@ -52,7 +52,7 @@ def test_pages_fetch_nothing_from_elsewhere(site: Path):
 
 def test_formulas_and_docstrings_are_rendered(site: Path):
     method = (site / "method.html").read_text()
-    assert method.count('<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">') == 7
+    assert method.count('<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">') == 9
     for page in site.glob("*.html"):
         text = page.read_text()
         assert "8&lt;--" not in text.replace(" ", ""), f"{page.name}: a file was not included"

@@ -9,7 +9,8 @@ by conjugate gradients from x[t], as MoDL does (Aggarwal et al., IEEE Trans. Med
 https://doi.org/10.1109/TMI.2018.2865356) with beta = 1 and one denoiser for all iterations. VS-Net (Duan et
 al., MICCAI 2019, https://arxiv.org/abs/1907.10033) splits the problem further, so that data consistency is
 solved point by point; here all pixels are solved for together. Denoisers start at zero and so does beta: an
-untrained network is the classical method that it starts from. Beta and lambda follow the noise level and the
+untrained network is the classical method that it starts from, save for two (see
+:class:`AnchoredNetwork`). Beta and lambda follow the noise level and the
 acceleration of the measurement. A denoiser that ``takes_measurement`` is told both, and A^H (y - A x[t]).
 SDUM (Wang et al. 2025, https://arxiv.org/abs/2512.17137) is told of the acquisition as well, and also of the
 cascade's number; here each cascade has weights of its own.
@@ -45,7 +46,12 @@ USUAL_NOISE, USUAL_ACCELERATION = 0.01, 4.0
 
 
 class AnchoredNetwork(UnrolledNetwork):
-    """A classical solution, improved by denoisers that each end in a SENSE problem."""
+    """A classical solution, improved by denoisers that each end in a SENSE problem.
+
+    Untrained it is the method that it starts from, with two exceptions: from ``zero_filled``, lines that were
+    not measured are those of E A^H y, which the method itself leaves zero; and ``learned`` maps are not
+    ESPIRiT's, but those of an estimator that is not trained yet.
+    """
 
     def __init__(
         self,
@@ -125,7 +131,10 @@ class AnchoredCascade(nn.Module):
 
 
 def describe(problem: SenseProblem) -> Tensor:
-    """What is known of measurements: noise level and true acceleration; float32, ``(batch, 2)``."""
+    """What is known of measurements: noise level and acceleration; float32, ``(batch, 2)``.
+
+    The acceleration is all lines of the matrix, zero padding included, over the measured ones.
+    """
     noise = noise_level(problem)
     sampled = problem.lines.flatten(1).float().mean(1).expand_as(noise)
     return torch.stack([noise, 1 / sampled], dim=1)

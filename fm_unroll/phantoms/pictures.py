@@ -222,8 +222,8 @@ class PicturesData(KSpaceData):
                 that runs of several seeds train on the same data.
             scans: how pictures are scanned: matrices, coils, noise, ...
             leaves: how dead leaves are drawn.
-            options: split, split_seed, split_file, release, batch_size, num_workers and seed, as in
-                :class:`~fm_unroll.data.modules.KSpaceData`.
+            options: split, split_seed, split_file, release, augmentation, batch_size, num_workers and seed,
+                as in :class:`~fm_unroll.data.modules.KSpaceData`.
 
         Raises:
             InputError: fewer than one picture is asked for, or there are leaves for a folder of images.

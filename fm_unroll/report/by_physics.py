@@ -104,7 +104,9 @@ def survival_table(gains: pd.DataFrame) -> list[Table]:
         " anatomies than that of training, each counts alike. Change: the gain in the other physics minus"
         " that in the paper's, over the same conditions; estimated where networks and U-Nets differ in the"
         " physics alone: the paper's U-Net then has a zero head (varnet_zero), and loss and recipe are the"
-        " same. In words: by the intervals. Holm over the changes out of domain, and over the others."
+        " same. In words: by the intervals. p: of no change at all, raised where few seeds tell little of"
+        " their variance, so that it may be above 0.05 beside an interval without 0. Holm over the changes"
+        " out of domain, and over the others."
     )
     caption = f"Does the gain in {label} survive another physics?"
     return [Table("survival", caption, plain_header(HEADINGS), tuple(body), notes_of(gains, note), gains)]

@@ -207,6 +207,10 @@ VERDICTS: dict[Verdict, str] = {
 }
 
 
+# of a p-value above 0.05 beside an interval without 0: only the former is averaged over possible variances
+RAISED = " (raised above that of the interval, because few seeds tell little of their variance)"
+
+
 def endpoint_headline(
     endpoint: Endpoint | None, answers: Sequence[Answer], provenance: Mapping[str, Any]
 ) -> list[str]:
@@ -246,11 +250,13 @@ def _answer_text(endpoint: Endpoint, given: Answer) -> str:
     if np.isnan(found.low):
         return f"{text}, not tested (fewer than {MIN_SUBJECTS} subjects in one of them)."
     seeds = "" if given.found.covers_seeds else " for these networks"
+    raised = "" if found.low <= 0 <= found.high or found.p_value < 0.05 else RAISED
     detectable = number(found.detectable, endpoint.metric)
     return (
         f"{text} {interval(found.low, found.high, endpoint.metric, difference)}{seeds},"
-        f" p {p_text(found.p_value, given.found.subjects, equal='= ')}: {VERDICTS[given.verdict]}"
-        f" (what matters: {margin}). Four in five such studies would find a difference of {detectable}."
+        f" p {p_text(found.p_value, given.found.subjects, equal='= ')} for no difference at all{raised}:"
+        f" {VERDICTS[given.verdict]} (what matters: {margin})."
+        f" Four in five such studies would find a difference of {detectable}."
     )
 
 

@@ -1,6 +1,7 @@
 """How numbers are printed, and sentences about tables that are written by hand."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -163,7 +164,7 @@ def test_the_primary_endpoint_is_answered_with_its_margin_and_power():
         "Primary endpoint, named before the results: CLIP against E2E-VarNet, gain in SSIM"
     )
     assert f"over 1 data set, 8 subjects: +{estimate.value:.4f} [+{estimate.low:.4f}," in said
-    assert "p < 0.001: better, by what matters (what matters: 0.0100)." in said
+    assert "p < 0.001 for no difference at all: better, by what matters (what matters: 0.0100)." in said
     assert said.endswith(f"would find a difference of {estimate.detectable:.4f}.")
     assert "these networks" not in said
     assert "named when results were there already" in said_of(endpoint, records, late=True)[0]
@@ -173,6 +174,22 @@ def test_the_primary_endpoint_is_answered_with_its_margin_and_power():
     (absent,) = said_of(Endpoint("dinov2"), records)
     assert absent.endswith("SSIM of DINOv2 against E2E-VarNet is not among the records.")
     assert sentences.endpoint_headline(None, [], {}) == []
+
+
+@pytest.mark.parametrize(
+    ("high", "p_value", "said_so"), [(-0.002, 0.107, True), (-0.002, 0.04, False), (0.001, 0.107, False)]
+)
+def test_a_p_value_beside_an_interval_without_zero_is_explained(high, p_value, said_so):
+    """Of few seeds the p-value is raised, the interval not: -0.030 [-0.059, -0.002] may have p = 0.107."""
+    endpoint = Endpoint("clip", accelerations=(10,))
+    records = fake_records(("varnet", "clip"), anatomies=("knee",), subjects=8, seeds=3)
+    (given,) = analyse(records, endpoint).answers
+    estimate = replace(given.found.estimate, value=-0.03, low=-0.059, high=high, p_value=p_value)
+    answer = replace(given, found=replace(given.found, estimate=estimate), verdict="open")
+    provenance = {"protocol": {"primary": endpoint.content()}}
+    (said,) = sentences.endpoint_headline(endpoint, [answer], provenance)
+    assert f"p = {p_value:.3f} for no difference at all" in said
+    assert ("because few seeds tell little of their variance): open" in said) is said_so
 
 
 def test_several_comparisons_of_one_name_are_not_called_the_one():

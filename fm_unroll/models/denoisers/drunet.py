@@ -59,7 +59,7 @@ class DRUNet(nn.Module):
         Args:
             image: complex64, ``(batch, readout, phase)``.
             residual: A^H (y - A x), of the same shape; None: unknown, as in the paper's physics.
-            facts: float32, ``(batch, 2)``: noise level, in the image's unit, and true acceleration; likewise.
+            facts: float32, ``(batch, 2)``: noise level, in the image's unit, and acceleration; likewise.
 
         Returns:
             Image of the same shape and dtype; scaling image, residual and noise level scales the output.
