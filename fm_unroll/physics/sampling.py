@@ -302,7 +302,8 @@ class EquispacedSampling(CenterFractionSampling):
     def outer_lines(self, num_lines: int, num_acs: int, random: np.random.RandomState) -> Lines:
         """Lines at offset, offset + spacing, ... rounded to whole lines."""
         self.outer_budget(num_lines, num_acs)  # refuses a centre that leaves no line
-        lines = np.zeros(num_lines, dtype=bool)
+        # fastMRI's rule, which never takes the last line, would leave it out of all lines
+        lines = np.full(num_lines, self.acceleration == 1)
         if num_acs < num_lines:
             # fastMRI's own expression: one that equals it on paper differs in the last bit, which decides to
             # which side half a line is rounded

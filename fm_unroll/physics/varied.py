@@ -53,10 +53,10 @@ class VariedSampling(SamplingPattern):
         """Refuse ranges that cannot be, and patterns that are not known."""
         for name in ("accelerations", "centers", "patterns"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # configs and checkpoints hold lists
-        for name in ("accelerations", "centers"):
+        for name, example in (("accelerations", "[2, 10]"), ("centers", "[16, 32] or [0.04, 0.1]")):
             values = getattr(self, name)
             if len(values) != 2 or not values[0] <= values[1]:
-                raise InputError(f"{name} {list(values)}: give the least and the greatest, such as [2, 10]")
+                raise InputError(f"{name} {list(values)}: give the least and the greatest, such as {example}")
         low, high = self.accelerations
         if not 1 <= low <= high < math.inf:
             raise InputError(f"accelerations {low:g} to {high:g}: give numbers from 1 (fully sampled) on")

@@ -87,6 +87,13 @@ def test_same_lines_as_fastmri(ours, theirs, num_lines, acceleration, fraction, 
     assert mask.num_acs == num_low
 
 
+@pytest.mark.parametrize("pattern", [UniformSampling, EquispacedSampling, RandomSampling])
+@pytest.mark.parametrize("num_lines", [61, 64, 203])
+def test_acceleration_1_is_every_line(pattern, num_lines):
+    mask = pattern(1)(num_lines, "file1.h5")
+    assert mask.lines.all() and mask.true_acceleration == 1
+
+
 class FixedOffset:
     """Stands for a random state whose every draw is the offset that is asked for."""
 

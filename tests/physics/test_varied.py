@@ -142,7 +142,7 @@ def test_configs_and_checkpoints_bring_it_back():
         ({"accelerations": (4, math.inf)}, "give numbers from 1"),
         ({"accelerations": (8, 4)}, r"accelerations \[8, 4\]: give the least and the greatest"),
         ({"accelerations": (4,)}, r"accelerations \[4\]"),
-        ({"centers": (32, 16)}, r"centers \[32, 16\]: give the least"),
+        ({"centers": (32, 16)}, r"centers \[32, 16\]: give the least .* such as \[16, 32\] or \[0.04, 0.1\]"),
         ({"centers": (0.08, 16)}, r"centers \[0.08, 16\]: give two numbers of ACS lines"),
         ({"centers": (0, 0.1)}, r"centers \[0, 0.1\]: give two"),
         (
