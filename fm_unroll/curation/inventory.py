@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from fm_unroll.curation.survey import DataSet, Survey
 from fm_unroll.data.dataset import SliceDataset
-from fm_unroll.data.index import Index, examine_volume, require_size
+from fm_unroll.data.index import Index, examine_volume
 from fm_unroll.data.parallel import each_watched
 from fm_unroll.data.undersampling import rss_image
-from fm_unroll.data.volume import Volume
+from fm_unroll.data.volume import Volume, require_size
 from fm_unroll.errors import InputError
 
 PATIENCE = 3600  # seconds for the data of a volume: a gigabyte, from storage that may be slow
@@ -87,7 +87,7 @@ def read_all(data_set: DataSet) -> tuple[DataSet, list[str]]:
 
 def read_volume(volume: Volume, data_set: DataSet) -> Volume:
     """Read every slice of a volume, and refuse what training would refuse."""
-    require_size(volume, data_set.index.root)
+    require_size(volume, data_set.index.root / volume.path)
     return examine_volume(volume, data_set.index.root, data_set.reader, every_slice=True)
 
 

@@ -25,7 +25,6 @@ from fm_unroll.data.readers.reader import Reader
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError, UnsupportedError
 from fm_unroll.files import at_home, cache_folder, files_below, passing_over, reached_again, require_file
-from fm_unroll.metrics import WINDOW
 from fm_unroll.provenance import source_sha256
 
 # what decides a description and what slices tell, besides the module of a reader that lies elsewhere
@@ -208,20 +207,6 @@ def examine_volume(volume: Volume, root: Path, reader: Reader[Any], every_slice:
     """
     slices = SliceDataset(root, reader, [volume])
     return examine(slices, range(len(slices)) if every_slice else None)
-
-
-def require_size(volume: Volume, root: Path) -> None:
-    """Refuse a fully sampled volume whose images cannot be scored.
-
-    Raises:
-        InputError: they are smaller than the window of SSIM.
-    """
-    if volume.fully_sampled and min(volume.crop) < WINDOW:
-        rows, columns = volume.crop
-        raise InputError(
-            f"{root / volume.path}: images of {rows} x {columns} are smaller than the {WINDOW} x {WINDOW} "
-            "window of SSIM"
-        )
 
 
 class IndexCache:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from fm_unroll.data.augmentation import Augmentation
 from fm_unroll.data.dataset import SliceDataset, Slices
-from fm_unroll.data.index import Index, build_index, measure_maxima, require_size
+from fm_unroll.data.index import Index, build_index, measure_maxima
 from fm_unroll.data.readers.cmrxrecon import CMRxReconReader
 from fm_unroll.data.readers.fastmri import FastMRIReader, split_by_folder
 from fm_unroll.data.readers.reader import Reader
@@ -26,7 +26,7 @@ from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.training_data import DEFAULTS, TrainingData
 from fm_unroll.data.training_sizes import sizes_in_training
 from fm_unroll.data.undersampling import undersample
-from fm_unroll.data.volume import Volume
+from fm_unroll.data.volume import Volume, require_size
 from fm_unroll.errors import InputError
 from fm_unroll.files import at_home
 from fm_unroll.physics import Center, EquispacedSampling, SamplingPattern, UniformSampling
@@ -116,7 +116,7 @@ class KSpaceData(TrainingData, ABC):
         index = build_index(self.root, self.reader, self.num_workers)
         for volume in index.volumes:
             self.require_anatomy(volume)
-            require_size(volume, index.root)
+            require_size(volume, index.root / volume.path)
         self.divide(index)
         return measure_maxima(index, self.reader, self.num_workers)
 
@@ -168,12 +168,13 @@ class KSpaceData(TrainingData, ABC):
             networks = []
         self.population = population
         runs = {seen.name: seen.split for seen in networks}
-        self.division = self.splitting.settle(subjects, runs, self.published(index))
+        published = self.published(index)
+        self.division = self.splitting.settle(subjects, runs, published)
         if self.verb in SCORING:
             scored = {subject for part in USES[self.verb] for subject in self.division.parts[part]}
             refuse_seen_parts(index, self.reader, self.networks, population, scored)
         if self.verb is not None:
-            require_parts(index, self.division, self.verb, self.needs_targets)
+            require_parts(index, self.division, self.verb, self.needs_targets, published is not None)
 
     def published(self, index: Index) -> Split | None:
         """The split that the data set was published with, if that is asked for."""

@@ -6,10 +6,11 @@ from typing import Any, Literal
 from lightning.pytorch.utilities import rank_zero_warn
 
 from fm_unroll.data.index import Index, first_of
+from fm_unroll.data.readers.fastmri import FOLDERS
 from fm_unroll.data.readers.reader import Reader
 from fm_unroll.errors import InputError
 from fm_unroll.subjects.population import Population, Seen
-from fm_unroll.subjects.split import Split
+from fm_unroll.subjects.split import PARTS, Split
 
 Stage = Literal["train", "val", "test"]
 Verb = Literal["fit", "validate", "test", "predict", "cross-domain"]
@@ -90,7 +91,9 @@ def refuse_seen_parts(
                 )
 
 
-def require_parts(index: Index, division: Split, verb: Verb, needs_targets: bool = True) -> None:
+def require_parts(
+    index: Index, division: Split, verb: Verb, needs_targets: bool = True, published: bool = False
+) -> None:
     """Refuse a split or files that a verb cannot work on.
 
     Args:
@@ -98,6 +101,7 @@ def require_parts(index: Index, division: Split, verb: Verb, needs_targets: bool
         division: the split of its subjects.
         verb: what is to be done.
         needs_targets: whether a training needs them.
+        published: whether the split is that of the data set's own folders.
 
     Raises:
         InputError: a part of the split that it uses is empty, or has no targets though they are needed.
@@ -115,6 +119,12 @@ def require_parts(index: Index, division: Split, verb: Verb, needs_targets: bool
         where = f"`{verb}` has no {name} subjects in {index.root}"
         if division.parts[part]:
             raise InputError(f"{where}: the {name} part of the split has no file of the chosen contrasts")
+        if published:
+            folder = FOLDERS[PARTS.index(part)]
+            raise InputError(
+                f"{where}: by published_split they are the files of {folder}, and there are none: add them, "
+                f"or give a split in place of data.published_split, such as {REMEDIES[verb]}"
+            )
         numbers = ", ".join(f"{len(ids)} {other}" for other, ids in division.parts.items())
         fractions = "" if division.fractions is None else f" {list(division.fractions)}"
         more = ", or more subjects" if len(division.subjects) < 3 else ""

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from fm_unroll.errors import InputError
+from fm_unroll.metrics import WINDOW
 from fm_unroll.physics import count_acs_lines
 
 PICTURES = "pictures"  # the anatomy of data that show no body
@@ -30,7 +31,8 @@ class Volume:
         crop: rows and columns of the centre of the image that count.
         acquired: first and one-past-last line the scanner acquired; lines outside are zero padding.
         sampled: the sampled lines of an undersampled scan; None in a fully sampled one.
-        num_acs: fully sampled centre lines of an undersampled scan; 0 in a fully sampled one.
+        num_acs: fully sampled centre lines of an undersampled scan, 0 where its centre is not sampled
+            (see ``require_acs``); 0 in a fully sampled one.
         maximum: maximum of the target, in image units, as it was measured; None where it is not known (yet).
         synthetic: whether the file says of itself that it is simulated.
         reference_seed: the text that the layout's reference seeds masks with, where that is not ``name``.
@@ -82,7 +84,7 @@ class Volume:
             synthetic: whether the file says of itself that it is simulated.
 
         Raises:
-            InputError: the centre of k-space is not sampled.
+            InputError: no line is sampled.
         """
         frames, slices, coils, readout, phase = shape
         sampled, num_acs = sampled_lines(lines, file)
@@ -162,11 +164,41 @@ def sampled_lines(lines: NDArray[np.bool_] | None, file: Path) -> tuple[tuple[in
         file: where the lines were found, for the message.
 
     Raises:
-        InputError: the centre of k-space is not sampled.
+        InputError: no line is sampled.
     """
     if lines is None:
         return None, 0
+    sampled = tuple(np.flatnonzero(lines).tolist())
     try:
-        return tuple(np.flatnonzero(lines).tolist()), count_acs_lines(torch.from_numpy(lines))
+        return sampled, count_acs_lines(torch.from_numpy(lines))
     except InputError as error:
+        if sampled:
+            return sampled, 0
         raise InputError(f"{file}: {error}") from error
+
+
+def require_acs(volume: Volume, file: Path) -> None:
+    """Refuse an undersampled volume from which no sensitivity maps can be estimated.
+
+    Raises:
+        InputError: its centre of k-space is not sampled.
+    """
+    if volume.sampled is not None:
+        try:
+            count_acs_lines(torch.from_numpy(volume.lines))
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from error
+
+
+def require_size(volume: Volume, file: Path) -> None:
+    """Refuse a fully sampled volume whose images cannot be scored.
+
+    Raises:
+        InputError: they are smaller than the window of SSIM.
+    """
+    if volume.fully_sampled and min(volume.crop) < WINDOW:
+        rows, columns = volume.crop
+        raise InputError(
+            f"{file}: images of {rows} x {columns} are smaller than the {WINDOW} x {WINDOW} window of SSIM, "
+            "by which those of fully sampled scans are scored"
+        )

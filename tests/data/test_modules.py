@@ -180,7 +180,7 @@ def folders_of(root: Path, synthetic: Path) -> Path:
     """Knees of one scan in each of fastMRI's folders."""
     scan = min((synthetic / "knee" / "multicoil_val").glob("*.h5"))
     for number, folder in enumerate(("multicoil_train", "multicoil_val", "multicoil_test_full")):
-        (root / folder).mkdir(exist_ok=True)
+        (root / folder).mkdir(exist_ok=True, parents=True)
         copy = shutil.copy(scan, root / folder / f"file{number}.h5")
         with h5py.File(copy, "a") as file:
             file.attrs["patient_id"] = f"patient{number}"
@@ -200,6 +200,13 @@ def test_the_folders_of_fastmri_are_its_own_split(synthetic, tmp_path):
         FastMRIKneeData(root, published_split=True, split_seed=1, num_workers=0).setup()
     with pytest.raises(InputError, match=r"file0\.h5: published_split needs it in multicoil_train or"):
         FastMRIKneeData(root / "multicoil_train", published_split=True, num_workers=0).setup()
+    part = FastMRIKneeData(folders_of(tmp_path / "part", synthetic), published_split=True, num_workers=0)
+    shutil.rmtree(part.root / "multicoil_train")
+    part.serve("fit", ())
+    with pytest.raises(
+        InputError, match=r"no training subjects .* published_split they are the files of multicoil_train"
+    ):
+        part.setup()
     shutil.copy(root / "multicoil_train/file0.h5", root / "multicoil_val/file9.h5")
     with pytest.raises(InputError, match="subject patient0 is in multicoil_train and in multicoil_val"):
         FastMRIKneeData(root, published_split=True, num_workers=0).setup()

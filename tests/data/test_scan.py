@@ -6,6 +6,7 @@ import torch
 
 from fm_unroll.data.readers.numpy import AXES
 from fm_unroll.data.scan import open_scan
+from fm_unroll.data.volume import require_acs
 from fm_unroll.errors import InputError
 from fm_unroll.models import build_model
 from fm_unroll.physics import RandomSampling, UniformSampling, ifft2c, rss
@@ -73,6 +74,16 @@ def test_numpy_lines_that_are_zero_were_not_sampled(tmp_path):
     assert volume.sampled == (0, 2, 4, 5, 6, 7, 8, 10, 11) and volume.num_acs == 5
 
 
+def test_a_scan_without_its_centre_has_no_acs_lines(tmp_path):
+    kspace = random_kspace(4, 16, 12)
+    kspace[..., [1, 6, 9]] = 0
+    np.save(tmp_path / "a.npy", kspace)
+    volume = open_scan(tmp_path / "a.npy", ("coil", "readout", "phase")).volume
+    assert volume.sampled == (0, 2, 3, 4, 5, 7, 8, 10, 11) and volume.num_acs == 0
+    with pytest.raises(InputError, match=r"a\.npy: the centre of k-space is not sampled"):
+        require_acs(volume, tmp_path / "a.npy")
+
+
 def test_files_that_cannot_be_used_are_named(tmp_path):
     complex_ = tmp_path / "complex.npy"
     np.save(complex_, random_kspace(4, 16, 12))
@@ -82,6 +93,8 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     torn.write_bytes(complex_.read_bytes()[:-100])
     code = tmp_path / "code.npy"
     np.save(code, np.array([{}], dtype=object))
+    empty = tmp_path / "empty.npy"
+    empty.touch()
     many = tmp_path / "many.npy"
     np.save(many, random_kspace(200, 16, 12))
     masked = tmp_path / "masked.npy"
@@ -100,7 +113,8 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
         (complex_, ("slice", *three), "does not have the axes"),
         (real, three, "expected one complex array, found float64"),
         (torn, three, "damaged NumPy file"),
-        (code, three, "damaged NumPy file"),
+        (code, three, "an array of Python objects, which may hold code and is not read: save numbers"),
+        (empty, three, "an empty file: write or copy it again"),
         (many, three, "200 coils by the axes coil, readout, phase: is their order right?"),
         (masked, three, "masked_mask.npy lies beside it, and masks of NumPy files are not read"),
         (text, (), "no HDF5 file"),

@@ -92,6 +92,11 @@ def _load(path: Path) -> Array:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
+        if "ython objects" in str(error):
+            raise InputError(
+                f"{path}: an array of Python objects, which may hold code and is not read: save numbers in "
+                "one array, such as numpy.save(file, numpy.stack(slices).astype('complex64'))"
+            ) from error
         raise InputError(f"{path}: damaged NumPy file ({' '.join(str(error).split())})") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind != "c":
         raise InputError(f"{path}: expected one complex array, found {getattr(array, 'dtype', 'an archive')}")

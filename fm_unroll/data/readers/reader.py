@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fm_unroll.data.readers.geometry import Geometry
 from fm_unroll.data.readers.hdf5 import hold_datasets, open_file, reading
-from fm_unroll.data.volume import Volume
+from fm_unroll.data.volume import Volume, require_acs
 from fm_unroll.errors import InputError
 from fm_unroll.subjects.population import Population
 
@@ -200,7 +200,9 @@ class Reader(ABC, Generic[Opened]):
             InputError: the file cannot be used.
         """
         with reading(path), closing(self.open(path)) as file:
-            return replace(self.parse(file, path), path=path.relative_to(root).as_posix())
+            volume = self.parse(file, path)
+        require_acs(volume, path)
+        return replace(volume, path=path.relative_to(root).as_posix())
 
     # a folder of files
 
