@@ -7,10 +7,10 @@ import os
 import re
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from itertools import pairwise
-from typing import get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from fm_unroll import __version__
 from fm_unroll.errors import InputError
@@ -226,10 +226,23 @@ def call(function: Callable[..., None], args: list[str], prog: str) -> None:
     parser.add_function_arguments(function, as_positional=positionals)
     if "config" not in parameters:
         parser.add_argument("--config", action="config", help="a YAML file with these options")
-    if not positionals:
-        args = join_values(args, parameters)
-    options = parser.instantiate(parser.parse_args(spell_out(args, parameters)))
-    function(**{name: options[name] for name in parameters})
+    words = spell_out(join_values(args, parameters), parameters)
+    options = parser.instantiate(parser.parse_args(words))
+    also = given_within(parser.parse_args(words, defaults=False).as_dict(), parameters)
+    function(**{name: also.get(name) if options[name] is None else options[name] for name in parameters})
+
+
+def given_within(given: Mapping[str, Any], parameters: Iterable[str]) -> dict[str, Any]:
+    """Options of a verb that were given as those of one of its classes: ``--sampling.acceleration 8``.
+
+    The class's own default, which nobody gave, stands for nothing: ``--sampling RandomSampling`` alone.
+
+    Args:
+        given: what the command line gives, without defaults.
+        parameters: names of the verb's options.
+    """
+    classes = [value.get("init_args", {}) for value in given.values() if isinstance(value, dict)]
+    return {name: options[name] for options in classes for name in parameters if name in options}
 
 
 def spell_out(args: list[str], parameters: Mapping[str, inspect.Parameter]) -> list[str]:
@@ -254,21 +267,47 @@ def spell_out(args: list[str], parameters: Mapping[str, inspect.Parameter]) -> l
 
 
 def join_values(args: Sequence[str], parameters: Mapping[str, inspect.Parameter]) -> list[str]:
-    """Let ``--weights A B`` stand for ``--weights [A,B]``, where every value belongs to an option.
+    """Let ``--weights A B`` stand for ``--weights [A,B]``.
 
-    Of options that take several values, a single one stands for a list of it: ``--accelerations 8``.
+    Where there are options alone, every value belongs to one. Else only those that take several go on to the
+    next option: as far as what must stand without a name is not in front and may follow, only with values of
+    their type. Of options that take several values, a single one stands for a list of it: ``--formats nii``.
     """
+    several = {name: get_args(p.annotation)[0] for name, p in parameters.items() if takes_several(p)}
+    nameless = [p for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    in_front = next((place for place, arg in enumerate(args) if arg.startswith("--")), len(args))
+    may_follow = in_front < sum(p.default is p.empty for p in nameless)
     joined: list[str] = []
+    option = ""  # whose value the next word may be
     for arg in args:
-        if arg.startswith("--") or not joined or joined[-1].startswith("--"):
+        kind = several.get(option.removeprefix("--").replace("-", "_"))
+        if arg.startswith("--"):
+            option = arg
             joined.append(arg)
-        else:
+        elif not option or joined[-1] == option:
+            joined.append(arg)
+            option = "" if nameless and (arg[:1] == "[" or not kind) else option
+        elif not nameless or not may_follow or fits(arg, kind):
             joined[-1] = f"[{joined[-1].removeprefix('[').removesuffix(']')},{arg}]"
-    several = {name for name, p in parameters.items() if get_origin(p.annotation) is Sequence}
+        else:
+            option = ""
+            joined.append(arg)
     for place, (option, value) in enumerate(pairwise(joined), start=1):
         if option.removeprefix("--").replace("-", "_") in several and value[0] not in "[-":
             joined[place] = f"[{value}]"
     return joined
+
+
+def takes_several(parameter: inspect.Parameter) -> bool:
+    """Whether an option takes several values."""
+    return get_origin(parameter.annotation) is Sequence
+
+
+def fits(word: str, kind: object) -> bool:
+    """Whether a word may be a value of a type: one of its choices, a number, or any text."""
+    if get_origin(kind) is Literal:
+        return word in get_args(kind)
+    return kind is str or word.replace(".", "", 1).isdecimal()
 
 
 def load(target: str) -> Callable[..., None]:

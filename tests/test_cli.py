@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fm_unroll.cli import VERBS, join_values, main, spell_out
+from fm_unroll.cli import VERBS, call, join_values, main, spell_out
 from fm_unroll.commands.cross_domain import cross_domain
 from fm_unroll.commands.reconstruct import reconstruct
+from fm_unroll.commands.undersample import undersample
+from fm_unroll.physics import RandomSampling, SamplingPattern
 
 ROOT = Path(__file__).parents[1]
 
@@ -156,6 +158,45 @@ def test_several_values_of_an_option_are_a_list() -> None:
     assert joined == ["--weights", "[a.pt,b.pt]", "--only", "[knee]", "--matched", "--output", "x"]
     single = join_values(["--only", "knee", "--accelerations", "8", "--weights", "a.pt"], parameters)
     assert single == ["--only", "[knee]", "--accelerations", "[8]", "--weights", "a.pt"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("a.h5 --formats nii png", "a.h5 --formats [nii,png]"),
+        ("a.h5 --formats nii --method wavelet", "a.h5 --formats [nii] --method wavelet"),
+        ("a.h5 --formats nii gif", "a.h5 --formats [nii,gif]"),  # which the parser refuses by name
+        ("a.h5 --formats [nii,png] --trust", "a.h5 --formats [nii,png] --trust"),
+        ("--formats nii png a.h5", "--formats [nii,png] a.h5"),
+        ("--formats [nii] a.h5", "--formats [nii] a.h5"),
+        ("--method wavelet a.h5", "--method wavelet a.h5"),
+    ],
+)
+def test_several_values_beside_what_has_no_name(words, expected) -> None:
+    assert join_values(words.split(), inspect.signature(reconstruct).parameters) == expected.split()
+
+
+def test_several_numbers_beside_what_has_no_name() -> None:
+    parameters = inspect.signature(undersample).parameters
+    joined = join_values(["--accelerations", "4", "8.5", "data", "--subjects", "P001", "P002"], parameters)
+    assert joined == ["--accelerations", "[4,8.5]", "data", "--subjects", "[P001,P002]"]
+
+
+@pytest.mark.parametrize(
+    ("words", "acceleration"),
+    [
+        ("--sampling RandomSampling", None),
+        ("--sampling RandomSampling --sampling.acceleration 8", 8),
+        ("--sampling RandomSampling --sampling.acceleration 8 --acceleration 5", 5),
+    ],
+)
+def test_what_is_given_of_a_class_is_told_from_its_default(words, acceleration) -> None:
+    def verb(file: Path, sampling: SamplingPattern | None = None, acceleration: float | None = None) -> None:
+        called.append((sampling, acceleration))
+
+    called: list[tuple[SamplingPattern | None, float | None]] = []
+    call(verb, ["a.h5", *words.split()], "verb")
+    assert called == [(RandomSampling(8), acceleration)]
 
 
 def test_an_option_that_is_a_set_of_options_stands_for_their_defaults() -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from fm_unroll.consent import is_own, require_consent
 from fm_unroll.data.scan import Scan, open_scan
-from fm_unroll.data.volume import counted
+from fm_unroll.data.volume import counted, require_acs, require_size
 from fm_unroll.errors import InputError
 from fm_unroll.files import file_sha256, write_json
 from fm_unroll.models import UnrolledNetwork
@@ -20,7 +20,7 @@ from fm_unroll.models.checkpoints import load_network, read_checkpoint
 from fm_unroll.models.classical import CLASSICAL
 from fm_unroll.models.release import GENERAL
 from fm_unroll.models.sharing import locate, named
-from fm_unroll.physics import Center, EquispacedSampling, SamplingPattern
+from fm_unroll.physics import Center, EquispacedSampling, SamplingPattern, VariedSampling
 from fm_unroll.provenance import provenance
 from fm_unroll.reconstruction.adaptation import Adaptation, adapted, spread
 from fm_unroll.reconstruction.domain import ScanFacts, choose_sampling, outside_training, sampling_of_training
@@ -63,9 +63,10 @@ def reconstruct(
             of its TestSet whole, else central slices and region; nii: compressed NIfTI; png: all slices.
         weights: file with the frozen encoder's weights, where the checkpoint's own path no longer holds.
         axes: order of a NumPy array's axes, such as slice,coil,readout,phase; also: frame.
-        acceleration: nominal acceleration of the mask put on a fully sampled file, in place of the pattern's.
+        acceleration: nominal acceleration of the mask put on a fully sampled file. Default: see sampling.
         center: its ACS lines (24) or center fraction (0.08), in place of the pattern's.
-        sampling: its pattern. Default: that of the checkpoint's training; else equispaced, x4, fraction 0.08.
+        sampling: its pattern. Default: that of training, if it was one alone; of a network for a range of
+            masks, and without a checkpoint, equispaced, x4, fraction 0.08. Another keeps this acceleration.
         trust: also write a map of where to look, with a picture; on anatomy as in training (docs/trust.md).
         adapt: first train a network that does not fit the scan on its measured lines: docs/adaptation.md.
         batch_size: slices at once; halved whenever the device's memory does not suffice.
@@ -75,8 +76,11 @@ def reconstruct(
     path = locate(checkpoint or GENERAL)
     trained = check_checkpoint(path, weights, trust, adapt) if method is None else {}
     scan = open_scan(file, axes, min(part.get("readout_crop", 1.0) for part in data_sets_of(trained)))
+    require_size(scan.volume, file)
+    if method != "zero_filled":  # which alone needs no sensitivity maps
+        require_acs(scan.volume, file)
     files = planned_files(output, formats, scan.volume, file)
-    pattern = choose_sampling(scan, usual(scan, trained, checkpoint), acceleration, center, sampling)
+    pattern = choose_sampling(scan, usual(scan, trained), acceleration, center, sampling)
     place = choose_device(device)
     network = CLASSICAL[method]() if method else load_network(path, weights)
     announce(in_words(path, method), scan, pattern, trained)
@@ -85,9 +89,13 @@ def reconstruct(
     keep_origin(files[0][1], scan, pattern, path, method, adaptation)
 
 
-def usual(scan: Scan, trained: dict[str, Any], checkpoint: str | None) -> SamplingPattern:
-    """The pattern where none is given: that of a checkpoint's training; else a usual one."""
-    return sampling_of_training(scan, trained) if checkpoint else DEFAULT_SAMPLING
+def usual(scan: Scan, trained: dict[str, Any]) -> SamplingPattern:
+    """The pattern where none is given: that of a network's training, if it was one; else the default.
+
+    A network for many patterns is not given one that hangs on the file's name: nobody could compare metrics.
+    """
+    pattern = sampling_of_training(scan, trained) if trained else DEFAULT_SAMPLING
+    return DEFAULT_SAMPLING if isinstance(pattern, VariedSampling) else pattern
 
 
 def check_options(
@@ -202,7 +210,8 @@ def announce(by: str, scan: Scan, pattern: SamplingPattern | None, trained: dict
     """Print what reconstructs, what the file holds, how it is masked; warn of what training did not see."""
     volume, seen = scan.volume, ScanFacts.of(scan, pattern)
     kind = f"{scan.kind}, synthetic" if volume.synthetic else scan.kind
-    sampled = "undersampled" if pattern is None else f"fully sampled, masked by {pattern}"
+    by_default = " (the default)" if pattern == DEFAULT_SAMPLING else ""
+    sampled = "undersampled" if pattern is None else f"fully sampled, masked by {pattern}{by_default}"
     print(
         f"by {by}\n{volume.name}: {kind}, {counted(volume.num_slices, 'slice')} x "
         f"{counted(volume.num_frames, 'frame')}, {counted(volume.num_coils, 'coil')} x "

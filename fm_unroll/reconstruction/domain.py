@@ -7,7 +7,7 @@ from typing import Any
 from fm_unroll.data.scan import Scan
 from fm_unroll.data.volume import PICTURES
 from fm_unroll.errors import InputError
-from fm_unroll.physics import Center, SamplingPattern, pattern_from_config
+from fm_unroll.physics import Center, SamplingPattern, VariedSampling, pattern_from_config
 from fm_unroll.subjects.population import Population, Seen, data_sets_of
 
 # of the true acceleration: masks with random offsets differ by a line or two
@@ -74,6 +74,8 @@ def choose_sampling(
 ) -> SamplingPattern | None:
     """The mask's pattern: the one given, else the usual one, at the acceleration and centre given.
 
+    One that is given without an acceleration has the usual one's, not the default of its class.
+
     Returns:
         The pattern; None for undersampled scans.
 
@@ -86,6 +88,8 @@ def choose_sampling(
         if given:
             raise InputError(f"{scan.path} is undersampled already: leave out {', '.join(given)}")
         return None
+    if acceleration is None and not isinstance(sampling, VariedSampling | None):
+        acceleration = usual.acceleration
     return (sampling or usual).at(acceleration, center).drawn(scan.volume.phase, scan.volume.mask_seed)
 
 
@@ -124,22 +128,18 @@ def outside_training(scan: ScanFacts, checkpoint: Mapping[str, Any]) -> list[str
     trained = " and ".join(anatomies)
     lines = []
     if scan.anatomy is None:
-        lines.append(f"the file does not say what it shows; the checkpoint was trained on {trained} scans")
+        lines.append(f"the file does not say what it shows; the network was trained on {trained} scans")
     elif scan.anatomy not in anatomies:
-        lines.append(f"this is a {scan.anatomy} scan, the checkpoint was trained on {trained} scans")
-    networks = Seen.of(checkpoint, "the checkpoint")
+        lines.append(f"this is a {scan.anatomy} scan, the network was trained on {trained} scans")
+    networks = Seen.of(checkpoint, "the network")
     roles = [seen.role_of(scan.subject, scan.population) for seen in networks]
     if any(seen.may_hold(scan.part, scan.population) for seen in networks):
-        lines.append(
-            "the checkpoint may have been trained on this scan: metrics may be better than for others"
-        )
+        lines.append("the network may have been trained on this scan: metrics may be better than for others")
     elif role := max(roles):  # training before selection
         used = "was trained on" if role == "training" else "was used for selection in training"
         lines.append(f"a subject called {scan.subject} {used}: metrics may be better than for others")
-    elif not scan.named:
-        lines.append(
-            "the file does not say whose it is: the checkpoint may have been trained on this subject"
-        )
+    elif not scan.named and not all(seen.population.synthetic for seen in networks):
+        lines.append("the file does not say whose it is: the network may have been trained on this subject")
     alike = [part for part in parts if part["anatomy"] in (scan.anatomy, PICTURES)] or parts
     return lines + min((differences(scan, part) for part in alike), key=len)
 

@@ -24,6 +24,7 @@ from fm_unroll.physics import EquispacedSampling, UniformSampling, fft2c, ifft2c
 from fm_unroll.reconstruction.adaptation import Adaptation
 from fm_unroll.reconstruction.volume import in_chunks
 from fm_unroll.training.task import ReconstructionTask
+from simulate import random_kspace
 
 HEART = "MultiCoil/Cine/TrainingSet/FullSample/P001/cine_sax.mat"
 SETTINGS = {
@@ -388,3 +389,28 @@ def test_a_maximum_that_is_not_that_of_the_images_is_warned_of(
         file.attrs["max"] = factor * maximum
     run(scan, "--checkpoint", checkpoint, "--output", tmp_path / "out.h5")
     assert ("warning: the stated maximum" in capsys.readouterr().err) is warned
+
+
+def save_array(path: Path, shape: tuple[int, int], gaps: tuple[int, ...] = ()) -> list:
+    """An array of one slice of two coils, without some lines; the words that reconstruct it."""
+    kspace = random_kspace(2, *shape)
+    kspace[..., list(gaps)] = 0
+    np.save(path, kspace)
+    return [path, "--axes", "coil,readout,phase", "--output", path.parent, "--formats", "h5"]
+
+
+def test_without_acs_lines_the_zero_filled_image_is_written(tmp_path, capsys):
+    words = save_array(tmp_path / "scan.npy", (16, 12), gaps=(1, 6, 9))
+    run(*words, "--method", "zero_filled")
+    kspace = torch.from_numpy(np.load(tmp_path / "scan.npy"))
+    np.testing.assert_allclose(stored(tmp_path / "scan.h5")[0], rss(ifft2c(kspace)), rtol=1e-5)
+    for other in (["--method", "cg_sense"], []):
+        line = error_line(capsys, *words, *other)
+        assert "scan.npy: the centre of k-space is not sampled" in line
+
+
+def test_images_too_small_to_be_scored_are_refused_before_the_work(tmp_path, capsys):
+    words = save_array(tmp_path / "scan.npy", (5, 7))
+    line = error_line(capsys, *words, "--method", "zero_filled")
+    assert "scan.npy: images of 5 x 7 are smaller than the 7 x 7 window of SSIM" in line
+    assert not (tmp_path / "scan.h5").exists()

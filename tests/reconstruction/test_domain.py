@@ -1,9 +1,14 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from fm_unroll.reconstruction.domain import ScanFacts, outside_training
+from fm_unroll.commands.reconstruct import usual
+from fm_unroll.data.scan import open_scan
+from fm_unroll.physics import EquispacedSampling, RandomSampling, UniformSampling, VariedSampling
+from fm_unroll.reconstruction.domain import ScanFacts, choose_sampling, outside_training
 from fm_unroll.subjects.population import Population
+from simulate import random_kspace
 
 CHECKPOINT = {
     "anatomy": "cardiac",
@@ -30,12 +35,12 @@ def test_a_scan_like_the_training_data_is_not_warned_of():
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"anatomy": "knee"}, "this is a knee scan, the checkpoint was trained on cardiac scans"),
+        ({"anatomy": "knee"}, "this is a knee scan, the network was trained on cardiac scans"),
         ({"subject": "P002"}, "a subject called P002 was trained on"),
         ({"subject": "P003"}, "a subject called P003 was used for selection"),
         ({"subject": "P002", "population": Population("CMRxRecon")}, "a subject called P002 was trained on"),
         ({"anatomy": None}, "does not say what it shows"),
-        ({"subject": "elsewhere", "named": False}, "does not say whose it is: the checkpoint may have been"),
+        ({"subject": "elsewhere", "named": False}, "does not say whose it is: the network may have been"),
         ({"coils": 16}, "16 coils, trained on 10"),
         ({"readout": 640}, "640 readout samples, trained on 384 to 512"),
         ({"phase": 100}, "100 phase lines, trained on 116 to 246"),
@@ -60,6 +65,38 @@ def test_each_difference_is_one_line(change, words):
 )
 def test_subjects_of_another_population_may_have_the_same_name(population):
     assert outside_training(replace(SEEN, subject="P001", population=population), CHECKPOINT) == []
+
+
+def test_nobody_was_scanned_for_drawings():
+    """Whoever a nameless file is of, a network that was trained on drawings alone has not seen them."""
+    nameless = replace(SEEN, subject="scan", named=False, population=Population("NumPy", synthetic=None))
+    drawn = {**CHECKPOINT, "population": {**CHECKPOINT["population"], "synthetic": True}}
+    assert outside_training(nameless, drawn) == outside_training(nameless, {"parts": [drawn, drawn]}) == []
+    (line,) = outside_training(nameless, {"parts": [drawn, CHECKPOINT]})
+    assert "whose it is" in line
+
+
+@pytest.fixture
+def scan(tmp_path):
+    np.save(tmp_path / "scan.npy", random_kspace(2, 16, 100))
+    return open_scan(tmp_path / "scan.npy", "coil,readout,phase")
+
+
+def test_another_pattern_keeps_the_acceleration(scan):
+    for before in (EquispacedSampling(4, 0.08), UniformSampling(6, 24)):
+        assert choose_sampling(scan, before, None, None, RandomSampling()) == RandomSampling(
+            before.acceleration
+        )
+        assert choose_sampling(scan, before, 8, None, RandomSampling()) == RandomSampling(8)
+        assert choose_sampling(scan, before, None, None, None) == before
+    drawn = choose_sampling(scan, before, None, None, VariedSampling((2, 3)))
+    assert drawn == VariedSampling((2, 3)).drawn(100, "scan")
+
+
+def test_a_network_for_a_range_of_masks_gets_the_default(scan):
+    facts = {"anatomy": "knee", "sampling": VariedSampling((2, 10)).to_config()}
+    assert usual(scan, facts) == usual(scan, {}) == EquispacedSampling(4, 0.08)
+    assert usual(scan, facts | {"sampling": UniformSampling(6, 20).to_config()}) == UniformSampling(6, 20)
 
 
 def test_more_acs_lines_than_in_training_are_no_problem():
@@ -91,8 +128,8 @@ BOTH = {"parts": [CHECKPOINT, KNEES]}
     "change, words",
     [
         ({}, None),
-        ({"anatomy": "brain"}, "this is a brain scan, the checkpoint was trained on cardiac and knee scans"),
-        ({"anatomy": None}, "the checkpoint was trained on cardiac and knee scans"),
+        ({"anatomy": "brain"}, "this is a brain scan, the network was trained on cardiac and knee scans"),
+        ({"anatomy": None}, "the network was trained on cardiac and knee scans"),
         # between the two data sets is in neither
         ({"coils": 12}, "12 coils, trained on 10"),
         ({"true_acceleration": 8.0}, "true acceleration 8, trained on 3.47 to 4.6"),
