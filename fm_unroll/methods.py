@@ -7,6 +7,7 @@ from fm_unroll.errors import InputError
 PAPER = "paper"  # the physics of the published method, which goes without saying
 NUM_CASCADES = 12  # where neither method nor user say
 PART = re.compile(r"(\S+) x ([1-9]\d*)")
+ALMOST = re.compile(r"([^\s\"']+)\s+x\s*0*([1-9]\d*)")
 
 
 def parts_of(method: str) -> list[tuple[str, int | None]]:
@@ -20,11 +21,20 @@ def parts_of(method: str) -> list[tuple[str, int | None]]:
     found = [PART.fullmatch(part) for part in method.split(", ")]
     names = [part[1] for part in found if part]
     if len(names) < len(found) or len(names) < 2 or any(map(str.__eq__, names, names[1:])):
+        meant = _meant(method)
+        if len(meant) > 1 and len(names) < len(found):
+            raise InputError(f"method {method!r}: write it as {', '.join(meant)!r}, with these spaces")
         raise InputError(
             f"method {method!r}: give one name and num_cascades, or different names in turn, each with its "
             "number of cascades, such as 'varnet x 8, clip x 4'"
         )
     return [(part[1], int(part[2])) for part in found if part]
+
+
+def _meant(method: str) -> list[str]:
+    """The parts of a list that is written with other spaces, or in brackets; none if it is another thing."""
+    found = [ALMOST.fullmatch(part.strip()) for part in method.strip(" [],").split(",")]
+    return [f"{part[1]} x {part[2]}" for part in found if part] if all(found) else []
 
 
 def cascades_of(method: str, num_cascades: int | None = None) -> list[str]:

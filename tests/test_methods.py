@@ -23,15 +23,10 @@ def test_one_name_stands_in_all_cascades():
     [
         "varnet x 8",  # that is method varnet with num_cascades 8
         "varnet x 4, varnet x 4",
-        "varnet x8, clip x 4",
-        "varnet x 8,clip x 4",
         "varnet x 0, clip x 4",
-        "varnet x 08, clip x 4",
         "varnet x -1, clip x 4",
         "varnet, clip",
         "varnet x 8, clip",
-        "[varnet x 8, clip x 4]",
-        "varnet x 8, clip x 4, ",
         "varnet ",
         ",",
     ],
@@ -40,6 +35,22 @@ def test_each_list_has_one_spelling(method):
     with pytest.raises(InputError, match="such as 'varnet x 8, clip x 4'") as caught:
         parts_of(method)
     assert repr(method) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "varnet x8, clip x 4",
+        "varnet x 8,clip x4",
+        "varnet x 08, clip x 4",
+        "[varnet x 8, clip x 4]",
+        "varnet x 8, clip x 4, ",
+    ],
+)
+def test_another_spelling_is_answered_with_the_right_one(method):
+    with pytest.raises(InputError, match="write it as 'varnet x 8, clip x 4'"):
+        parts_of(method)
+    assert parts_of("varnet x 8, clip x 4") == [("varnet", 8), ("clip", 4)]
 
 
 def test_numbers_that_contradict_each_other_are_refused():

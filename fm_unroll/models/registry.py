@@ -10,6 +10,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+import re
 from argparse import ArgumentError
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -190,6 +191,11 @@ def find_denoiser(name: str) -> Entry:
     if is_own(name):
         return OwnEntry(find_class(name))
     if name not in list_methods() and not name.startswith("timm/"):
+        if re.fullmatch(r"(anchored_)?u-?net", name, re.IGNORECASE):
+            raise InputError(
+                f"unknown method {name!r}: the U-Net is varnet; with a head that starts at zero, as the "
+                "anchored physics needs it, varnet_zero"
+            )
         near = difflib.get_close_matches(name, list_methods()) or list_methods()
         if is_own(written := ":".join(name.rsplit(".", 1))):
             near = [written]
