@@ -140,9 +140,27 @@ def innermost(error: ArgumentError) -> str:
     """
     chain = chain_of(error)
     if len(chain) == 1:
-        return " ".join(str(error).split())
+        return in_plain_words(" ".join(str(error).split()))
     *introductions, reason = (str(link).strip().partition("\n")[0] for link in chain)
-    return " ".join([*dict.fromkeys(line for line in introductions if line.endswith(":")), reason])
+    return " ".join(
+        [*dict.fromkeys(line for line in introductions if line.endswith(":")), in_plain_words(reason)]
+    )
+
+
+def in_plain_words(reason: str) -> str:
+    """Say what a value should be where jsonargparse names a type of Python: one of several, or a list."""
+    if one_of := re.search(r"Expected a typing\.Literal\[(.*)\]\. Got value: (.*)", reason):
+        choices = one_of[1].replace("'", "")
+        said = f"{one_of[2]} is none of {choices}"
+    elif several := re.search(r"Expected a <class '(?:[\w.]*\.)?(\w+)'>\. Got value: ([^\[{]*)$", reason):
+        if several[1] not in {"Sequence", "list", "tuple"}:
+            return reason
+        value = several[2]
+        example = f"[{value}, {value}], with as many as it takes" if several[1] == "tuple" else f"[{value}]"
+        said = f"{value} is a single value: give a list in brackets, such as {example}"
+    else:
+        return reason
+    return f"{reason[: reason.index('Expected')]}{said}"
 
 
 def fault(error: OSError | RuntimeError) -> str | None:

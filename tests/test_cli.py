@@ -2,11 +2,14 @@ import inspect
 import json
 import subprocess
 import sys
+from argparse import ArgumentError
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from fm_unroll.cli import VERBS, call, join_values, main, spell_out
+from fm_unroll.cli import VERBS, call, innermost, join_values, main, spell_out
 from fm_unroll.commands.cross_domain import cross_domain
 from fm_unroll.commands.reconstruct import reconstruct
 from fm_unroll.commands.undersample import undersample
@@ -197,6 +200,31 @@ def test_what_is_given_of_a_class_is_told_from_its_default(words, acceleration) 
     called: list[tuple[SamplingPattern | None, float | None]] = []
     call(verb, ["a.h5", *words.split()], "verb")
     assert called == [(RandomSampling(8), acceleration)]
+
+
+@pytest.mark.parametrize(
+    ("words", "end"),
+    [
+        ("--formats gif", "gif is none of h5, png"),
+        ("--formats png gif", "gif is none of h5, png"),
+        (
+            "--sampling VariedSampling --sampling.centers 3",
+            "give a list in brackets, such as [3, 3], with as",
+        ),
+        ("--sampling VariedSampling --sampling.patterns x", "give a list in brackets, such as [x, x]"),
+    ],
+)
+def test_what_is_no_choice_or_no_list_is_said_in_plain_words(words, end) -> None:
+    def verb(
+        file: Path,
+        formats: Sequence[Literal["h5", "png"]] = (),
+        sampling: SamplingPattern | None = None,
+    ) -> None:
+        raise AssertionError
+
+    with pytest.raises(ArgumentError) as error:
+        call(verb, ["a.h5", *words.split()], "verb")
+    assert end.lower() in (said := innermost(error.value)).lower() and "<class" not in said
 
 
 def test_an_option_that_is_a_set_of_options_stands_for_their_defaults() -> None:
