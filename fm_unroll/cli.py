@@ -1,5 +1,6 @@
 """The command line: a table of verbs, each one call into the room that does the work."""
 
+import difflib
 import errno
 import importlib
 import inspect
@@ -142,9 +143,29 @@ def innermost(error: ArgumentError) -> str:
     if len(chain) == 1:
         return in_plain_words(" ".join(str(error).split()))
     *introductions, reason = (str(link).strip().partition("\n")[0] for link in chain)
-    return " ".join(
-        [*dict.fromkeys(line for line in introductions if line.endswith(":")), in_plain_words(reason)]
-    )
+    said = in_plain_words(reason)
+    classes = [found[1] for line in introductions if (found := re.search(r"class_path '([\w.]+)'", line))]
+    if classes and (unknown := re.fullmatch(r"Option '(\w+)' is not accepted", reason)):
+        said += instead_of(unknown[1], classes[-1])
+    return " ".join([*dict.fromkeys(line for line in introductions if line.endswith(":")), said])
+
+
+def instead_of(option: str, class_path: str) -> str:
+    """The end of a sentence that says what may have been meant by an option that a class does not have.
+
+    Args:
+        option: its name.
+        class_path: of a class that the parser has found.
+    """
+    from fm_unroll.physics import VariedSampling
+
+    module, _, name = class_path.rpartition(".")
+    kind = getattr(importlib.import_module(module), name)
+    known = {each for base in kind.__mro__ for each in inspect.signature(base.__init__).parameters} - {option}
+    if "sampling" in known and option in inspect.signature(VariedSampling).parameters:
+        return f"; a range is given as --data.sampling VariedSampling --data.sampling.{option}"
+    near = difflib.get_close_matches(option, sorted(known))
+    return f", did you mean {', '.join(near)}?" if near else ""
 
 
 def in_plain_words(reason: str) -> str:

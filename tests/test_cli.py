@@ -9,10 +9,11 @@ from typing import Literal
 
 import pytest
 
-from fm_unroll.cli import VERBS, call, innermost, join_values, main, spell_out
+from fm_unroll.cli import VERBS, call, innermost, instead_of, join_values, main, spell_out
 from fm_unroll.commands.cross_domain import cross_domain
 from fm_unroll.commands.reconstruct import reconstruct
 from fm_unroll.commands.undersample import undersample
+from fm_unroll.data.augmentation import Augmentation
 from fm_unroll.physics import RandomSampling, SamplingPattern
 
 ROOT = Path(__file__).parents[1]
@@ -211,6 +212,8 @@ def test_what_is_given_of_a_class_is_told_from_its_default(words, acceleration) 
             "--sampling VariedSampling --sampling.centers 3",
             "give a list in brackets, such as [3, 3], with as",
         ),
+        ("--sampling VariedSampling --sampling.acceleration 3", "not accepted, did you mean accelerations?"),
+        ("--augmentation.flip true", "not accepted, did you mean flips?"),
         ("--sampling VariedSampling --sampling.patterns x", "give a list in brackets, such as [x, x]"),
     ],
 )
@@ -219,12 +222,30 @@ def test_what_is_no_choice_or_no_list_is_said_in_plain_words(words, end) -> None
         file: Path,
         formats: Sequence[Literal["h5", "png"]] = (),
         sampling: SamplingPattern | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         raise AssertionError
 
     with pytest.raises(ArgumentError) as error:
         call(verb, ["a.h5", *words.split()], "verb")
     assert end.lower() in (said := innermost(error.value)).lower() and "<class" not in said
+
+
+@pytest.mark.parametrize(
+    ("option", "end"),
+    [
+        (
+            "accelerations",
+            "; a range is given as --data.sampling VariedSampling --data.sampling.accelerations",
+        ),
+        ("centre_fraction", ", did you mean center_fraction?"),
+        ("split_sed", "did you mean split_seed, split"),
+        ("zzz", ""),
+    ],
+)
+def test_an_option_that_a_data_set_does_not_have_is_answered_with_what_it_has(option, end) -> None:
+    said = instead_of(option, "fm_unroll.data.modules.FastMRIKneeData")
+    assert said == end or (end and end in said)
 
 
 def test_an_option_that_is_a_set_of_options_stands_for_their_defaults() -> None:
