@@ -1,5 +1,7 @@
 """The general network that comes with the package: where it is used, what it says of itself, its worth."""
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -31,6 +33,17 @@ def test_it_is_small_and_says_that_it_was_trained_on_drawings_alone():
     assert {part["anatomy"] for part in parts} == {"pictures", "cardiac", "knee", "brain"}
     assert all(part["synthetic"] and part["population"]["synthetic"] for part in parts)
     assert facts["encoders"] == []
+
+
+def test_its_card_states_what_it_was_trained_on():
+    seen = [part["trained_on"] for part in data_sets_of(read_checkpoint(GENERAL)["fm_unroll"])]
+    least = {name: min(each[name][0] for each in seen) for name in ("coils", "readout", "phase")}
+    most = {name: max(each[name][1] for each in seen) for name in ("coils", "readout", "phase")}
+    card = (Path(__file__).parents[2] / "docs/general_network.md").read_text().split("## ")[0]
+    words = " ".join(card.split())
+    assert f"trained on {least['coils']} to {most['coils']} coils" in words
+    sizes = f"{least['readout']} x {least['phase']} to {most['readout']} x {most['phase']}"
+    assert f"matrices from {sizes}" in words
 
 
 def test_it_is_the_default_of_load_and_of_reconstruct(network, synthetic, tmp_path, capsys):
