@@ -277,7 +277,10 @@ def test_the_pattern_of_the_guide_is_one_file(synthetic, tmp_path, monkeypatch, 
     for options, expected in (
         ([], pattern),
         (["--acceleration", "3", "--center", "0.1"], pattern.at(3.0, physics.Center(fraction=0.1))),
-        (["--sampling", "UniformSampling", "--center", "8"], physics.UniformSampling(8.0, 8)),
+        (
+            ["--sampling", "UniformSampling", "--center", "8"],
+            physics.UniformSampling(pattern.acceleration, 8),
+        ),
     ):
         main([*command, *options])
         assert f"masked by {expected}: " in capsys.readouterr().out
