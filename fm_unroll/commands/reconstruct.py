@@ -63,10 +63,9 @@ def reconstruct(
             of its TestSet whole, else central slices and region; nii: compressed NIfTI; png: all slices.
         weights: file with the frozen encoder's weights, where the checkpoint's own path no longer holds.
         axes: order of a NumPy array's axes, such as slice,coil,readout,phase; also: frame.
-        acceleration: nominal acceleration of the mask put on a fully sampled file. Default: see sampling.
+        acceleration: nominal one of the mask put on a fully sampled file. Default: the default pattern's.
         center: its ACS lines (24) or center fraction (0.08), in place of the pattern's.
-        sampling: its pattern. Default: that of training, if it was one alone; of a network for a range of
-            masks, and without a checkpoint, equispaced, x4, fraction 0.08. Another keeps this acceleration.
+        sampling: its pattern. Default: that of training, if it was one alone; else equispaced, x4, 0.08.
         trust: also write a map of where to look, with a picture; on anatomy as in training (docs/trust.md).
         adapt: first train a network that does not fit the scan on its measured lines: docs/adaptation.md.
         batch_size: slices at once; halved whenever the device's memory does not suffice.
@@ -75,10 +74,7 @@ def reconstruct(
     check_options(checkpoint, method, weights, trust, adapt, batch_size)
     path = locate(checkpoint or GENERAL)
     trained = check_checkpoint(path, weights, trust, adapt) if method is None else {}
-    scan = open_scan(file, axes, min(part.get("readout_crop", 1.0) for part in data_sets_of(trained)))
-    require_size(scan.volume, file)
-    if method != "zero_filled":  # which alone needs no sensitivity maps
-        require_acs(scan.volume, file)
+    scan = usable_scan(file, axes, trained, method)
     files = planned_files(output, formats, scan.volume, file)
     pattern = choose_sampling(scan, usual(scan, trained), acceleration, center, sampling)
     place = choose_device(device)
@@ -87,6 +83,19 @@ def reconstruct(
     with adapting(network.to(place), scan, pattern, place, adapt) as adaptation:
         write(reconstruct_scan(scan, network, pattern, place, batch_size, trust), scan, files)
     keep_origin(files[0][1], scan, pattern, path, method, adaptation)
+
+
+def usable_scan(file: Path, axes: str, trained: dict[str, Any], method: Method | None) -> Scan:
+    """Open a file as the network was trained to see it, if it can be reconstructed and scored.
+
+    Raises:
+        InputError: it cannot.
+    """
+    scan = open_scan(file, axes, min(part.get("readout_crop", 1.0) for part in data_sets_of(trained)))
+    require_size(scan.volume, file)
+    if method != "zero_filled":  # which alone needs no sensitivity maps
+        require_acs(scan.volume, file)
+    return scan
 
 
 def usual(scan: Scan, trained: dict[str, Any]) -> SamplingPattern:
