@@ -18,3 +18,8 @@ SMALL_OPTIONS = {
     },
     TINY_VIT: {**SMALL_DECODER, "pretrained": False, "blocks": (1, 2, 3)},
 }
+
+
+def with_espirit(options: dict) -> dict:
+    """The same without the sizes of learned maps, for networks that take ESPIRiT's."""
+    return {name: value for name, value in options.items() if not name.startswith("sens_")}

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from fm_unroll.data.lines import NOTHING
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import rss_image
 from fm_unroll.errors import InputError
@@ -23,6 +25,7 @@ from fm_unroll.physics import fft2c, ifft2c, rss
 from fm_unroll.physics.sampling import generator, log_uniform
 
 SMALLEST_MATRIX = 32  # that a crop leaves, where there is as much
+LEAST_SIGNAL = 0.5  # energy of what a crop shows, over that of as many pixels of the mean energy
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,17 @@ class Augmentation:
     Attributes:
         contrast: range of the factor b by which dark parts are brightened: the magnitude m of the combined
             image, in parts of its maximum, becomes b m / (1 + (b - 1) m), a curve that rises from 0 to 1.
-            All coil images are multiplied by the same positive map. 1 changes nothing, such as [0.5, 2].
-        coil_subset: range of the number of coils that are kept, drawn from all, such as [4, 16].
+            All coil images are multiplied by the same positive map, and lines that the scanner did not
+            acquire stay empty. 1 changes nothing, such as [0.5, 2].
+        coil_subset: range of the number of coils that are kept, such as [4, 16]. They are drawn from those
+            that hold data in the slice, and from the others only where there are fewer of those.
         virtual_coils: range of the number of virtual coils into which the coils are compressed by a singular
             value decomposition of the slice (Buehrer et al., MRM 57 (2007), and Huang et al., MRI 26 (2008)).
         flips: whether either axis is flipped, each with a chance of one half.
         transposition: whether readout and phase encoding are exchanged, with a chance of one half.
-        crop: range of the share of the field of view that is kept, at any place, along each axis, such as
-            [0.6, 1].
+        crop: range of the share of the field of view that is kept along each axis, such as [0.6, 1]. It lies
+            at any place where what is shown has half or more of the slice's mean energy a pixel, so that it
+            is never air alone; where there is no such place, it lies where it shows most.
         noise: range of the standard deviation of complex noise that is added, in its real and its imaginary
             part, in parts of the image's maximum, such as [0.001, 0.03]. The target is that of the noisier
             scan.
@@ -87,8 +93,8 @@ class Augmentation:
         """
         if not batch.fully_sampled:
             return batch
-        target = rss_image(batch.kspace, batch.crop) if batch.target is None else batch.target
-        above = batch.data_range / target.amax((-2, -1))
+        # not of a stored target, which may be zero where k-space is not
+        above = batch.data_range / rss_image(batch.kspace, batch.crop).amax((-2, -1))
         changed = replace(batch, kspace=ifft2c(batch.kspace))
         for change in (self._bend, self._choose_coils, self._flip, self._transpose, self._cut):
             changed = change(changed, seeds)
@@ -121,15 +127,22 @@ class Augmentation:
         magnitude = magnitude / magnitude.amax((-2, -1), keepdim=True)
         factor = torch.tensor(factors, device=magnitude.device)[:, None, None]
         gain = factor / (1 + (factor - 1) * magnitude)
-        return replace(batch, kspace=batch.kspace * gain[:, None])
+        images = batch.kspace * gain[:, None]
+        if not batch.mask.all():  # the map moves signal into lines that were never measured
+            images = ifft2c(fft2c(images) * batch.mask)
+        return replace(batch, kspace=images)
 
     def _choose_coils(self, batch: KSpaceBatch, seeds: Sequence[str]) -> KSpaceBatch:
         """Keep some coils, and compress them."""
         images = batch.kspace
         if self.coil_subset is not None:
             number = draw_number(f"coil_subset/{seeds[0]}", self.coil_subset, images.shape[1])
-            chosen = [generator(f"coils/{seed}").permutation(images.shape[1])[:number] for seed in seeds]
-            places = torch.from_numpy(np.stack(chosen)).to(images.device)
+            orders = np.stack([generator(f"coils/{seed}").permutation(images.shape[1]) for seed in seeds])
+            peaks = images.abs().amax((-2, -1)).cpu().numpy()
+            silent = peaks <= NOTHING * peaks.max(1, keepdims=True)
+            last = np.take_along_axis(silent, orders, 1).argsort(1, kind="stable")
+            chosen = np.take_along_axis(orders, last, 1)[:, :number]
+            places = torch.from_numpy(chosen).to(images.device)
             images = images[torch.arange(len(images), device=images.device)[:, None], places]
         if self.virtual_coils is not None:
             number = draw_number(f"virtual_coils/{seeds[0]}", self.virtual_coils, images.shape[1])
@@ -161,10 +174,10 @@ class Augmentation:
         if self.crop is None:
             return batch
         random, images, old = generator(f"crop/{seeds[0]}"), batch.kspace, batch.mask.shape[-1]
-        for axis in (-2, -1):
-            size = cropped(images.shape[axis], random.uniform(*self.crop))
-            images = images.narrow(axis, random.randint(images.shape[axis] - size + 1), size)
-        rows, columns = images.shape[-2:]
+        rows, columns = (cropped(size, random.uniform(*self.crop)) for size in images.shape[-2:])
+        places = np.argwhere(bright(images, (rows, columns), batch.crop))
+        top, left = places[random.randint(len(places))].tolist()
+        images = images[..., top : top + rows, left : left + columns]
         # the acquired lines reach as far into k-space as before, in wider steps
         lines = (torch.arange(columns, device=images.device) - columns // 2) * (old / columns) + old // 2
         mask = batch.mask[..., lines.round().long().clamp(0, old - 1)]
@@ -184,6 +197,29 @@ class Augmentation:
             torch.view_as_real(row).normal_(generator=random)
         level = torch.tensor(levels, device=kspace.device) * rss(ifft2c(kspace)).amax((-2, -1))
         return replace(batch, kspace=kspace + level[:, None, None, None] * noise * batch.mask)
+
+
+def bright(images: Tensor, size: tuple[int, int], crop: tuple[int, int]) -> NDArray[np.bool_]:
+    """Where a piece can be cut out of some slices so that each of them shows something.
+
+    Args:
+        images: complex64, ``(batch, coil, readout, phase)``.
+        size: rows and columns of the piece.
+        crop: those of its middle that are shown, at most.
+
+    Returns:
+        bool, over rows and columns of the piece's first corner: where the slice that has least of its energy
+        in what is shown has ``LEAST_SIGNAL`` of its mean or more; if nowhere, where it has most.
+    """
+    energy = images.abs().square().sum(1).cpu().double().numpy()
+    energy /= energy.mean((1, 2), keepdims=True)
+    shown = min(crop[0], size[0]), min(crop[1], size[1])
+    for axis, (whole, part) in enumerate(zip(size, shown, strict=True), start=1):
+        sums = np.cumsum(np.insert(energy, 0, 0, axis), axis)
+        first = (whole - part) // 2 + np.arange(images.shape[axis + 1] - whole + 1)
+        energy = (sums.take(first + part, axis) - sums.take(first, axis)) / part
+    least: NDArray[np.float64] = energy.min(0)
+    return np.asarray(least >= min(LEAST_SIGNAL, least.max()))
 
 
 def compress_coils(images: Tensor, number: int) -> Tensor:

@@ -50,6 +50,21 @@ class EpochPosition:
         return int(before + (batches.processed - done) * trainer.world_size)
 
 
+def reopen(checkpoint: dict[str, Any]) -> None:
+    """Let a run go on within the epoch in which ``max_steps`` ended it, which the trainer counts as whole.
+
+    Args:
+        checkpoint: what Lightning writes; its counts of epochs are changed.
+    """
+    loops = checkpoint["loops"]["fit_loop"]
+    epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
+    whole = batches["is_last_batch"] or not batches["current"]["processed"]
+    if whole or epochs["current"]["ready"] > epochs["current"]["processed"]:
+        return
+    for counts in (epochs["current"], epochs["total"]):
+        counts["processed"] = counts["completed"] = counts["processed"] - 1
+
+
 def progress(trainer: Trainer) -> tuple[int, bool, Any]:
     """The number of the epoch, whether it is under way, and the trainer's counts of its batches."""
     # Lightning annotates both as their base class, which does not count what was processed

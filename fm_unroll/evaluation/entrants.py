@@ -82,6 +82,13 @@ class Entrant:
         return math.nan if math.isnan(low) else min(max(acceleration, low), high)
 
     @property
+    def made_for(self) -> str:
+        """For which accelerations a network is, in words."""
+        name = GENERAL_NETWORK if self.arm.method == GENERAL_NETWORK else self.arm.label
+        span = " to ".join(f"x{end:g}" for end in dict.fromkeys(self.train_accelerations))
+        return f"{name} is made for {span}"
+
+    @property
     def folder(self) -> str:
         """A folder name that is its own for every entrant and changes with the checkpoint or parameters."""
         return folder_of(self.arm.method, self.sha256, self.settings)
@@ -319,7 +326,7 @@ def refuse_twins(entrants: Sequence[Entrant], along_training: bool = False) -> N
         seed, epoch = str(entrant.seed), entrant.epoch if along_training else 0
         key = (*training, entrant.train_accelerations, seed, epoch)
         other = first.setdefault(key, entrant)
-        if entrant.seen and other.seen and other.sha256 != entrant.sha256:
+        if entrant.seen and other.seen and other is not entrant:
             raise InputError(
                 f"{other.seen[0].name} and {entrant.seen[0].name} are both {entrant.arm.label} with seed "
                 f"{entrant.seed:g}, trained alike: give one of them, or train with another seed"

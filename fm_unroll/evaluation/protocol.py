@@ -11,6 +11,7 @@ from fm_unroll.consent import is_own
 from fm_unroll.data.undersampling import mask_of
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.along_training import ALONG_TRAINING
+from fm_unroll.evaluation.arms import GENERAL_NETWORK
 from fm_unroll.evaluation.description import describe, learned_priors, settle_endpoint, standing_adaptations
 from fm_unroll.evaluation.earlier import EarlierRows
 from fm_unroll.evaluation.elsewhere import Elsewhere
@@ -75,6 +76,17 @@ class Protocol:
     reconstructions: Sequence[str] = ()
     adapt: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse what is named twice: it would be evaluated twice, and its rows would contradict each other.
+
+        Raises:
+            InputError: a baseline, acceleration, test set or center is.
+        """
+        for name in ("baselines", "accelerations", "only", "centers"):
+            given = [getattr(value, "number", value) for value in getattr(self, name)]
+            if twice := [value for number, value in enumerate(given) if value in given[:number]]:
+                raise InputError(f"--{name}: {twice[0]} is given twice, name each once")
+
     def paths(self) -> list[Path]:
         """The files of the checkpoints."""
         if self.checkpoints is None:
@@ -134,10 +146,7 @@ class Protocol:
                     entrant.elsewhere, [own for other, own in work if other is entrant], conditions
                 )
         if not work:
-            raise InputError(
-                "nothing to evaluate: give --baselines, checkpoints of these --accelerations,"
-                " or --matched false"
-            )
+            raise InputError(f"nothing to evaluate: {why_nothing(entrants, conditions)}")
         return work
 
     def facts(
@@ -227,6 +236,7 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
     absent = obstacles()
     parts = Parts(output, tuple(each for each in measures() if absent.keys().isdisjoint(each.columns)))
     if share.leads:
+        print(*outside_of_general(entrants, protocol), sep="\n", end="")
         announce(absent, EarlierRows(parts, protocol.test_sets, work, protocol.along_training))
     facts = provenance() | {"protocol": protocol.facts(work, paths, output), "left_out": absent}
     stopwatch = Stopwatch(output / "provenance.json", facts)
@@ -254,6 +264,24 @@ def keep_facts(output: Path, entrants: Sequence[Entrant], run: Run, records: pd.
     outcomes = standing_adaptations(run.adaptations(), records, read_json(adaptations))
     if outcomes or adaptations.exists():
         write_json(adaptations, outcomes)
+
+
+def why_nothing(entrants: Sequence[Entrant], conditions: Sequence[Condition]) -> str:
+    """Why none of some entrants applies to any of some conditions, and what to do."""
+    if not conditions:
+        return "no test set has these --centers and --accelerations; give others"
+    if not entrants:
+        return "give --baselines or --checkpoints"
+    made_for = "; ".join(dict.fromkeys(entrant.made_for for entrant in entrants))
+    return f"{made_for}; give such --accelerations, or --matched false"
+
+
+def outside_of_general(entrants: Sequence[Entrant], protocol: Protocol) -> Iterator[str]:
+    """One line if the general network, which is asked for by name, is not made for some accelerations."""
+    for entrant in entrants:
+        outside = [each for each in protocol.accelerations if entrant.train_acceleration(each) != each]
+        if protocol.matched and entrant.arm.method == GENERAL_NETWORK and outside:
+            yield f"{entrant.made_for}: left out at {', '.join(f'x{each:g}' for each in outside)}\n"
 
 
 def without_images(work: Sequence[tuple[Entrant, Condition]]) -> Iterator[str]:

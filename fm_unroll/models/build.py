@@ -61,14 +61,36 @@ def build_model(
     if not isinstance(checkpoint_every, int) or checkpoint_every < 0:
         raise InputError(f"checkpoint_cascades is {checkpoint_cascades}: give all, none, or a whole number")
     settled = effective_options(method, options, physics)
+    refuse_idle_sizes(settled, {"sens_chans": sens_chans, "sens_pools": sens_pools})
     own = {name: settled.pop(name) for name in denoiser_options(method)}
-    # first: a seed gives the same weights whatever the denoiser draws
+    # first: a seed gives the same weights whatever is drawn
     sensitivity = SensitivityModel(sens_chans, sens_pools)
     denoisers = build_denoisers(method, num_cascades, own)
-    network: UnrolledNetwork = find_physics(physics).build(
-        sensitivity, denoisers, checkpoint_every, **settled
-    )
+    build = find_physics(physics).build
+    network: UnrolledNetwork = build(sensitivity, denoisers, checkpoint_every, **settled)
     return network
+
+
+def refuse_idle_sizes(options: Mapping[str, object], sizes: Mapping[str, object]) -> None:
+    """Refuse sizes of the sensitivity estimator for a network that has none.
+
+    Args:
+        options: of denoisers and physics, settled.
+        sizes: ``sens_chans`` and ``sens_pools``, among others.
+
+    Raises:
+        InputError: maps are ESPIRiT's, and a size of the estimator is not the default.
+    """
+    if options.get("maps") != "espirit":
+        return
+    usual = inspect.signature(build_model).parameters
+    for name in ("sens_chans", "sens_pools"):
+        value = sizes.get(name, usual[name].default)
+        if value != usual[name].default:
+            raise InputError(
+                f"{name} is {value}, and nothing is learned of maps espirit: give maps learned as well, or "
+                f"leave {name} out"
+            )
 
 
 def _own(

@@ -11,6 +11,7 @@ they are the objects of simulated multi-coil scans, and the smallest size differ
 Shapes are polygons of ``CORNERS`` corners, float ``(shape, corner, 2)``, x before y.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -61,7 +62,7 @@ class DeadLeaves:
         Raises:
             InputError: a value is out of its range.
         """
-        if not self.exponent > 1:
+        if not 1 < self.exponent < math.inf:
             raise InputError(f"leaves.exponent is {self.exponent:g}: give a number above 1")
         if not 0 < self.largest <= 1:
             raise InputError(f"leaves.largest is {self.largest:g}: give a share of the side, above 0 up to 1")
@@ -70,7 +71,7 @@ class DeadLeaves:
         for name in ("smallest", "layers", "gamma"):
             require_range(f"leaves.{name}", getattr(self, name))
         for name, least in (("most", 1), ("lines", 0), ("dots", 0)):
-            if getattr(self, name) < least:
+            if not least <= getattr(self, name) < math.inf:
                 raise InputError(f"leaves.{name} is {getattr(self, name):g}: give {least} or more")
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, int], finer: int = 1) -> Array:
@@ -125,9 +126,9 @@ def require_range(name: str, limits: Sequence[float]) -> None:
     """Refuse limits between which no number can be drawn.
 
     Raises:
-        InputError: the first is not positive, or the second is smaller.
+        InputError: the first is not positive, the second is smaller, or either is no finite number.
     """
-    if not 0 < limits[0] <= limits[1]:
+    if not 0 < limits[0] <= limits[1] < math.inf:
         raise InputError(f"{name} is {list(limits)}: give two numbers above 0, the smaller one first")
 
 

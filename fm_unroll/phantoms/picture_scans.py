@@ -4,6 +4,7 @@ The scanner computes with torch, which keeps to one thread in the processes that
 products would take all cores in each of them.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,18 +58,18 @@ class PictureScans:
         """
         for name, least in (("matrix", 16), ("coils", 1)):
             lower, upper = getattr(self, name)
-            if not least <= lower <= upper:
+            if not least <= lower <= upper < math.inf:
                 raise InputError(
                     f"scans.{name} is {[lower, upper]}: give two numbers from {least} on, in order"
                 )
         if any(size % 2 for size in self.matrix):
             raise InputError(f"scans.matrix is {list(self.matrix)}: give even numbers")
-        if self.shapes < 1:
+        if not self.shapes >= 1:
             raise InputError(f"scans.shapes is {self.shapes}: give 1 or more")
         for name in ("air", "padded"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"scans.{name} is {getattr(self, name):g}: give a share from 0 to 1")
-        if self.phase < 0:
+        if not 0 <= self.phase < math.inf:
             raise InputError(f"scans.phase is {self.phase:g}: give 0 or more radians")
         require_range("scans.noise", self.noise)
 

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,8 +16,9 @@ import torch
 from PIL import Image, ImageOps
 
 from fm_unroll.data.dataset import Slices
-from fm_unroll.data.index import Index
+from fm_unroll.data.index import Index, IndexCache, stamp_all
 from fm_unroll.data.modules import KSpaceData
+from fm_unroll.data.parallel import each
 from fm_unroll.data.readers.reader import Images, Reader
 from fm_unroll.data.sample import KSpaceSample
 from fm_unroll.data.undersampling import rss_image
@@ -31,6 +33,7 @@ from fm_unroll.subjects.population import Population
 
 DRAWN = 2000  # pictures, unless another number is given
 NOWHERE = Path("dead_leaves")  # the root of drawn pictures in messages
+NAMED = 5  # images that cannot be used
 
 
 @dataclass(frozen=True)
@@ -56,24 +59,39 @@ class ImageFile:
     def pixels(self, rng: np.random.Generator, shape: tuple[int, int]) -> Array:
         """The middle of the image, in grey and resized: float32 ``shape``, from 0 to 1.
 
+        What is transparent is black as far as it is, whatever colour is hidden there.
+
         Raises:
-            InputError: it cannot be read, or is black.
+            InputError: it cannot be read, is black, or holds values that are no brightness.
         """
         try:
             with Image.open(self.path) as image:
                 image.draft("L", shape[::-1])  # a large JPEG is decoded at a fraction of its size
-                grey = image if image.mode.startswith(("I", "F")) else image.convert("L")
-                resized = ImageOps.fit(grey.convert("F"), shape[::-1], Image.Resampling.LANCZOS)
+                grey = grey_of(image).convert("F")
+                least = np.asarray(grey).min()
+                resized = ImageOps.fit(grey, shape[::-1], Image.Resampling.LANCZOS)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise InputError(f"{self.path}: cannot be read as an image ({error}): remove it") from None
         values = np.maximum(np.asarray(resized, np.float32), 0)  # resizing overshoots at edges
+        if least < 0:
+            raise InputError(f"{self.path}: holds {least:g}, a brightness below 0: shift it, or remove it")
         if not 0 < values.max() < np.inf:
-            raise InputError(f"{self.path}: black, or holds NaN or Inf: remove it")
+            raise InputError(f"{self.path}: black or transparent, or holds NaN or Inf: remove it")
         pixels: Array = values / values.max()
         return pixels
 
     def close(self) -> None:
         """Nothing stays open."""
+
+
+def grey_of(image: Image.Image) -> Image.Image:
+    """An image in grey, before a black ground where it is transparent; numbers of many bits as they are."""
+    if image.mode.startswith(("I", "F")):
+        return image
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    return image.convert("L")
 
 
 @dataclass(frozen=True)
@@ -133,6 +151,19 @@ class PictureReader(Reader[Drawing | ImageFile]):
         pixels = file.pixels(rng, (FINER * volume.readout, FINER * volume.phase))
         scanner = self.scans.scanner(rng, (volume.num_coils, volume.readout, volume.phase))
         return scanner.acquire(rng, self.scans.surround(rng, pixels), volume.acquired).numpy(), None
+
+    def require(self, volume: Volume, root: Path) -> None:
+        """Refuse an image that could not be scanned.
+
+        Args:
+            volume: its scan.
+            root: the folder of the images.
+
+        Raises:
+            InputError: as :meth:`ImageFile.pixels`.
+        """
+        shape = (FINER * volume.readout, FINER * volume.phase)
+        self.open(root / volume.path).pixels(self.random("picture", volume.name), shape)
 
     def population(self, path: Path, volume: Volume) -> Population:
         """Drawn pictures of one seed are one population; of files nothing says where they come from."""
@@ -240,18 +271,47 @@ class PicturesData(KSpaceData):
         super().__init__(root or NOWHERE, reader, sampling, **options)
 
     def read_index(self) -> Index:
-        """The pictures, split; none is drawn or opened, and each target's maximum is measured with it.
+        """The pictures, split; none is drawn, and each target's maximum is measured with it.
+
+        Images are read once, so that none stops a training that has begun; those that are unchanged since an
+        earlier run are not read again.
 
         Raises:
-            InputError: the folder holds no images, or fewer than were asked for; or pictures were to be
-                evaluated among the anatomies.
+            InputError: the folder holds no images, fewer than were asked for, or some that cannot be used; or
+                pictures were to be evaluated among the anatomies.
         """
         if self.verb == "cross-domain":
             raise InputError("PicturesData: pictures are to train on; give a data set of scans as a test set")
         volumes = [self.reader.parse(self.reader.open(path), path) for path in self.paths()]
+        if self.reader.leaves is None:
+            self.require_images(volumes)
         index = Index(self.root, volumes, missing=[], problems=[])
         self.divide(index)
         return index
+
+    def require_images(self, volumes: Sequence[Volume]) -> None:
+        """Read every image that is not known to be sound.
+
+        Args:
+            volumes: their scans. Which ones they are makes no difference to what is remembered.
+
+        Raises:
+            InputError: some cannot be used; the first few are named.
+        """
+        root = self.root.absolute()
+        cache = IndexCache(root, self.reader)
+        stamps, faults = stamp_all([root / volume.path for volume in volumes], root, self.reader)
+        new = [v for v in volumes if v.path in stamps and cache.get(v.path, stamps[v.path]) is None]
+        require = partial(self.reader.require, root=root)
+        with cache:
+            for volume, outcome in each(require, new, self.num_workers, "images"):
+                if isinstance(outcome, InputError):
+                    faults.append(str(outcome))
+                else:
+                    cache.put(volume.path, stamps[volume.path], volume)
+        if faults:
+            more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
+            raise InputError("; ".join(faults[:NAMED]) + more)
 
     def paths(self) -> list[Path]:
         """Names of drawn pictures, or those images of the folder that are taken, relative to it."""

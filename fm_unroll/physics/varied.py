@@ -21,6 +21,8 @@ from fm_unroll.physics.sampling import (
     log_uniform,
 )
 
+MOST = 1000  # times that a scan is accelerated: more than any matrix has lines to leave out
+
 
 @dataclass(frozen=True)
 class VariedSampling(SamplingPattern):
@@ -58,8 +60,10 @@ class VariedSampling(SamplingPattern):
             if len(values) != 2 or not values[0] <= values[1]:
                 raise InputError(f"{name} {list(values)}: give the least and the greatest, such as {example}")
         low, high = self.accelerations
-        if not 1 <= low <= high < math.inf:
-            raise InputError(f"accelerations {low:g} to {high:g}: give numbers from 1 (fully sampled) on")
+        if not 1 <= low <= high <= MOST:
+            raise InputError(
+                f"accelerations {low:g} to {high:g}: give numbers from 1 (fully sampled) to {MOST}"
+            )
         object.__setattr__(self, "acceleration", low if low == high else math.nan)
         least, greatest = map(Center.parse, self.centers)
         if (least.lines is None) != (greatest.lines is None) or not least.number > 0:

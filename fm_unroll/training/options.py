@@ -20,6 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from fm_unroll.consent import is_own
 from fm_unroll.errors import InputError
 from fm_unroll.methods import PAPER
+from fm_unroll.models.build import refuse_idle_sizes
 from fm_unroll.models.own import did_you_mean
 from fm_unroll.models.registry import (
     Builder,
@@ -115,7 +116,10 @@ def settle_options(model: dict[str, Any], named: Collection[str] | None = None) 
         )
     common["num_cascades"] = number_of_cascades(model["method"], model.get("num_cascades"))
     given = {name: model[name] for name in options & model.keys() if named is None or name in named}
-    return {**common, **effective_options(model["method"], given, model.get("physics", PAPER))}
+    settled = effective_options(model["method"], given, model.get("physics", PAPER))
+    if not is_own(model["method"]):
+        refuse_idle_sizes(settled, model)
+    return {**common, **settled}
 
 
 def settled_model(config: Namespace, named: Collection[str] | None = None) -> Namespace:

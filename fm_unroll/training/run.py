@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from fm_unroll.config_files import CONFIG_MODE, check_classes, check_network, given_configs
 from fm_unroll.consent import is_own, named_by, require_consent
 from fm_unroll.data import mixed  # noqa: F401  # configs may name its data module
+from fm_unroll.data.epoch import reopen
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.refusals import Verb
 from fm_unroll.data.training_data import TrainingData
@@ -214,7 +215,9 @@ class ReconstructionCLI(LightningCLI):
                 if self.asked.trainer.precision is None:
                     self.asked.trainer.precision = config.trainer.precision = earlier["trainer"]["precision"]
                 require_same_config(own.parent, earlier, plain(self.asked))
-        progress = read_checkpoint(Path(config.ckpt_path))["loops"]["fit_loop"]["epoch_progress"]["current"]
+        checkpoint = read_checkpoint(Path(config.ckpt_path))
+        reopen(checkpoint)
+        progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
         if 0 <= config.trainer.max_epochs <= progress["processed"]:
             rank_zero_only(print)(
                 f"{run_dir} has finished its {progress['processed']} epochs: nothing is left to train; "

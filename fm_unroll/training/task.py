@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fm_unroll.compatibility import upgrade_checkpoint
+from fm_unroll.data.epoch import reopen
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.training_data import TrainingData
@@ -141,6 +142,7 @@ class ReconstructionTask(LightningModule):
             loss = self.loss(self.network, batch)
         else:
             loss = self.loss(self(batch), require_target(batch), batch.data_range)
+        require_finite(loss, batch)
         self.log("train/loss_step", loss, batch_size=len(batch), prog_bar=True)
         total, slices = self.train_loss
         self.train_loss = (total + loss.detach() * len(batch), slices + len(batch))
@@ -255,6 +257,7 @@ class ReconstructionTask(LightningModule):
             require_fit(self.network, tensors_of(checkpoint), "the checkpoint")
         if not self.hparams["any_encoder"]:
             require_encoders(self.network, upgrade_checkpoint(checkpoint))  # Lightning read it itself
+        reopen(checkpoint)
         total, slices = checkpoint["fm_unroll"].get("train_loss", (0.0, 0))
         self.train_loss = (total, slices) if self.global_rank == 0 else (0.0, 0)
 
@@ -271,6 +274,22 @@ class ReconstructionTask(LightningModule):
 def keys_of(batch: KSpaceBatch) -> list[tuple[str, int, int]]:
     """Volume, slice and frame of each slice."""
     return list(zip(batch.volume, batch.slice, batch.frame, strict=True))
+
+
+def require_finite(loss: Tensor, batch: KSpaceBatch) -> None:
+    """Refuse to train on from a loss that is no number: its gradients would ruin every weight.
+
+    Raises:
+        InputError: it is NaN or Inf; the message names the slices.
+    """
+    if not loss.isfinite():
+        names = ", ".join(
+            f"{volume} slice {slice_}, frame {frame}" for volume, slice_, frame in keys_of(batch)
+        )
+        raise InputError(
+            f"the training loss is {loss.item():g} at {names}: look at this scan by `data check --read`, or "
+            "lower --model.learning_rate, or give --trainer.precision 32-true"
+        )
 
 
 def recipe_of(trainer: Trainer, data: TrainingData) -> dict[str, Any]:

@@ -262,3 +262,52 @@ def test_masks_that_a_cropped_slice_could_not_have_are_refused_before_training(s
     varied.serve("fit", [])
     varied.setup()
     assert varied.facts()["augmentation"] == {"crop": (0.5, 1)}
+
+
+def test_contrast_leaves_lines_empty_that_were_not_acquired():
+    before = batch_of(32, 36, acquired=(4, 29))
+    after = Augmentation(contrast=(0.25, 4))(before, SEEDS)
+    empty = ~before.mask.expand_as(before.kspace)
+    assert after.kspace[empty].abs().max() < 1e-5 and after.mask.equal(before.mask)
+    assert not torch.allclose(after.kspace, before.kspace, atol=1e-2)
+    assert np.allclose(after.target.numpy(), targets(images_of(after), after.crop), atol=1e-4)
+
+
+@pytest.mark.parametrize("kept", [1, 3])
+def test_silent_coils_are_kept_only_where_there_are_too_few_others(kept):
+    before = batch_of(12, 16, coils=6)
+    silent = replace(before, kspace=before.kspace.clone())
+    silent.kspace[:, :4] = 0
+    silent.kspace[:, 1] = 1e-8 * before.kspace[:, 1]  # what rounding leaves
+    for n in range(len(SEEDS)):
+        after = Augmentation(coil_subset=(kept, kept))(silent, SEEDS[n:] + SEEDS[:n])
+        loud = (after.kspace.abs().amax((-2, -1)) > 1e-3).sum(1)
+        assert after.kspace.shape[1] == kept and (loud == min(kept, 2)).all()
+        assert after.target.isfinite().all() and after.data_range.isfinite().all()
+
+
+def test_a_crop_is_never_air_alone():
+    """An object in one corner, of which most pieces of this size show nothing."""
+    images = np.zeros((len(SEEDS), 2, 96, 96), np.complex64)
+    images[..., 10:26, 70:86] = 1
+    kspace = torch.from_numpy(centred(np.fft.fft2, images).astype(np.complex64))
+    before = replace(
+        batch_of(96, 96, coils=2), kspace=kspace, crop=(96, 96), data_range=torch.full((8,), 1.0)
+    )
+    places = set()
+    for n in range(40):
+        after = Augmentation(crop=(0.34, 0.36))(before, [f"{n}/{seed}" for seed in SEEDS])
+        size = after.kspace.shape[-2] * after.kspace.shape[-1]
+        energy = after.target.square().sum((-2, -1)) / size
+        assert (energy > 0.49 * before.kspace.abs().square().sum((1, 2, 3)) / 96**2).all()
+        places.add(int(after.target[0].sum()))
+    assert len(places) > 10, "at any such place"
+    far = replace(before, crop=(4, 4))  # of the middle of each piece
+    assert Augmentation(crop=(0.34, 0.36))(far, SEEDS).target.amax() > 0.9
+
+
+def test_slices_whose_stored_target_is_zero_keep_a_range_that_is_a_number():
+    before = batch_of(12, 16)
+    stored = replace(before, target=torch.zeros(len(SEEDS), *before.crop))
+    after = Augmentation(flips=True)(stored, SEEDS)
+    assert torch.allclose(after.data_range, before.data_range) and after.target.amax((-2, -1)).min() > 0

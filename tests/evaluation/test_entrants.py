@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import shutil
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,10 @@ import torch
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation import entrants
 from fm_unroll.evaluation.arms import Arm
-from fm_unroll.evaluation.protocol import Protocol
+from fm_unroll.evaluation.protocol import Protocol, applies, outside_of_general, why_nothing
+from fm_unroll.evaluation.scoring import Condition
 from fm_unroll.models.classical import ZeroFilled
+from fm_unroll.physics import Center, EquispacedSampling
 from fm_unroll.provenance import source_sha256
 from fm_unroll.subjects.population import Population
 
@@ -304,3 +307,38 @@ def test_what_is_augmented_is_another_training(tmp_path):
         for n, changed in enumerate(({}, {"augmentation": {}}, {"augmentation": {"flips": True}}))
     )
     assert plain.training_data == none.training_data != flipped.training_data
+
+
+@pytest.mark.parametrize(
+    "name, twice, word",
+    [
+        ("baselines", ("zero_filled", "wavelet", "zero_filled"), "zero_filled"),
+        ("accelerations", (4, 8, 4.0), "4"),
+        ("only", ("heart", "heart"), "heart"),
+        ("centers", (Center(fraction=0.1), Center(fraction=0.1)), "0.1"),
+    ],
+)
+def test_what_is_named_twice_is_refused_before_anything_is_read(name, twice, word):
+    with pytest.raises(InputError, match=rf"^--{name}: {word}(\.0)? is given twice"):
+        Protocol([], **{name: twice})
+
+
+def test_a_copy_of_a_checkpoint_is_no_second_one(tmp_path):
+    path = checkpoint(tmp_path / "best.ckpt")
+    copy = Path(shutil.copy(path, tmp_path / "copy.ckpt"))
+    with pytest.raises(InputError, match=r"best\.ckpt and .*copy\.ckpt are both CLIP .* trained alike"):
+        Protocol([], baselines=()).entrants([path, copy])
+
+
+def test_the_general_network_says_what_it_is_made_for():
+    general = [entrants.baseline("general")]
+    (line,) = outside_of_general(general, Protocol([], accelerations=(2, 4, 10, 12, 16)))
+    assert line == "general is made for x2 to x10: left out at x12, x16\n"
+    assert not list(outside_of_general(general, Protocol([], accelerations=(2, 10))))
+    somewhere = [Condition(None, EquispacedSampling(12, 0.04))]  # test sets make no difference
+    assert not applies(general[0], somewhere[0], matched=True)
+    assert why_nothing(general, somewhere) == (
+        "general is made for x2 to x10; give such --accelerations, or --matched false"
+    )
+    assert why_nothing([], somewhere) == "give --baselines or --checkpoints"
+    assert why_nothing(general, []) == "no test set has these --centers and --accelerations; give others"

@@ -15,8 +15,9 @@ from fm_unroll.models.classical.noise import noise_level
 from fm_unroll.models.classical.sense import SenseProblem
 from fm_unroll.models.denoisers.unet import NormUnet
 from fm_unroll.physics import fft2c, ifft2c, rss
+from fm_unroll.training.options import settle_options
 from simulate import complex_noise, disc_scan, noise_scan
-from small_networks import SMALL_OPTIONS
+from small_networks import SMALL_OPTIONS, with_espirit
 
 SMALL = {"num_cascades": 2, "chans": 4, "pools": 2, "physics": "anchored"}
 AS_USUAL = torch.tensor([[0.01, 4.0]])  # noise level and acceleration
@@ -50,7 +51,7 @@ def dense(problem: SenseProblem) -> torch.Tensor:
 @torch.no_grad()
 def test_an_untrained_network_is_the_method_that_it_starts_from(method, start):
     measured = scan()
-    options = SMALL_OPTIONS[method] | ({"zero_head": True} if method == "varnet" else {})
+    options = with_espirit(SMALL_OPTIONS[method]) | ({"zero_head": True} if method == "varnet" else {})
     network = build_model(method, physics="anchored", start=start, **options)
     found = network(*measured)
     if start == "zero_filled":
@@ -277,3 +278,16 @@ def test_the_image_is_that_of_its_coil_images():
     # the measured lines stay as they were measured
     torch.testing.assert_close(fft2c(images) * mask, kspace, rtol=1e-3, atol=1e-4)
     assert not torch.allclose(rss(images), rss(ifft2c(kspace)))
+
+
+@pytest.mark.parametrize("size", [{"sens_chans": 32}, {"sens_pools": 2}])
+def test_sizes_of_maps_that_are_not_learned_are_refused(size):
+    (name,) = size
+    with pytest.raises(InputError, match=f"^{name} is {size[name]}, and nothing is learned of maps espirit"):
+        build_model("varnet_zero", **SMALL, **size)
+    with pytest.raises(InputError, match=f"^{name} is {size[name]}, and nothing is learned of maps espirit"):
+        settle_options({"method": "varnet_zero", "physics": "anchored", **size})
+    settle_options({"method": "varnet_zero", "physics": "anchored", "maps": "learned", **size})
+    settle_options({"method": "varnet_zero", **size})
+    # what is not given is the default
+    settle_options({"method": "varnet_zero", "physics": "anchored", "sens_chans": 8, "sens_pools": 4})

@@ -16,7 +16,7 @@ from fm_unroll.models.insight import learned_weights, size_of
 from fm_unroll.models.registry import effective_options, share_encoders
 from fm_unroll.reconstruction.engine import in_float32
 from simulate import disc_scan
-from small_networks import TINY_VIT
+from small_networks import TINY_VIT, with_espirit
 
 OTHER_VIT = "timm/deit_tiny_patch16_224"
 PRIOR = {"pretrained": False, "blocks": (1, 2), "decoder_widths": (4, 4, 4, 4), "encoder_image_size": 32}
@@ -75,11 +75,12 @@ def test_the_number_of_cascades_is_that_of_the_list():
 
 @torch.no_grad()
 def test_both_physics_take_them():
-    anchored = build_model(IN_TURN, **SMALL, physics="anchored", start="cg_sense", zero_head=True)
+    small = with_espirit(SMALL)
+    anchored = build_model(IN_TURN, **small, physics="anchored", start="cg_sense", zero_head=True)
     expected = CGSense()(*scan())
     assert (anchored(*scan()) - expected).norm() < 1e-5 * expected.norm()
     with pytest.raises(InputError, match="give zero_head true"):  # the U-Nets have a random one
-        build_model(IN_TURN, **SMALL, physics="anchored")
+        build_model(IN_TURN, **small, physics="anchored")
     assert build_model(IN_TURN, **SMALL)(*scan()).isfinite().all()
 
 

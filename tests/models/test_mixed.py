@@ -13,14 +13,15 @@ from fm_unroll.models.denoisers.mixed import MixedDenoiser
 from fm_unroll.models.insight import learned_weights, size_of
 from fm_unroll.models.registry import effective_options
 from simulate import complex_noise, disc_scan
-from small_networks import SIZES, SMALL, TINY_VIT
+from small_networks import SIZES, SMALL, TINY_VIT, with_espirit
 
 CASCADES = {**SIZES, "num_cascades": 2}
 UNET = {**SMALL, **CASCADES}
 PRIOR = {"pretrained": False, "blocks": (1, 2), "decoder_widths": (4, 4, 4, 4), "encoder_image_size": 32}
 MIXED = {**UNET, **PRIOR, "prior": TINY_VIT}
 ANCHORED = {"physics": "anchored", "start": "cg_sense", "zero_head": True}
-PHYSICS = pytest.mark.parametrize("physics", [{}, ANCHORED], ids=["paper", "anchored"])
+LEARNED = {**ANCHORED, "maps": "learned"}
+PHYSICS = pytest.mark.parametrize("physics", [{}, LEARNED], ids=["paper", "anchored"])
 
 
 def scan():
@@ -65,7 +66,7 @@ def test_a_new_network_is_its_u_nets(physics):
 @pytest.mark.parametrize("branch_dropout", [0.0, 1.0])
 @torch.no_grad()
 def test_an_untrained_anchored_network_is_its_start_whichever_branch_is_drawn(branch_dropout):
-    network = build_model("mixed", **MIXED, **ANCHORED, branch_dropout=branch_dropout)
+    network = build_model("mixed", **with_espirit(MIXED), **ANCHORED, branch_dropout=branch_dropout)
     expected = CGSense()(*scan())
     assert (network(*scan()) - expected).norm() < 1e-5 * expected.norm()
 
@@ -222,8 +223,8 @@ def test_its_options_are_those_of_its_parts():
         ({"prior": "varnet"}, "unknown encoder 'varnet'"),
         ({"prior": "clp"}, "unknown encoder 'clp': did you mean clip"),
         ({"embedding_width": 3}, "method 'mixed' has no option embedding_width: it has chans, pools"),
-        ({"physics": "anchored"}, "give zero_head true"),
-        ({"physics": "anchored", "zero_head": False}, "give zero_head true"),
+        ({"physics": "anchored", "maps": "learned"}, "give zero_head true"),
+        ({"physics": "anchored", "maps": "learned", "zero_head": False}, "give zero_head true"),
     ],
 )
 def test_what_it_cannot_be_is_refused(options, words):

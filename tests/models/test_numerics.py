@@ -21,7 +21,7 @@ from fm_unroll.physics.fourier import HybridSpace
 from fm_unroll.physics.sampling import center_lines
 from fm_unroll.training.losses import SSIMAndL1Loss, SSIMLoss
 from simulate import complex_noise, disc_scan, noise_scan, uniform_mask
-from small_networks import TINY_VIT
+from small_networks import TINY_VIT, with_espirit
 
 READOUT, PHASE, ACS = 20, 17, 5
 SIZES = {"num_cascades": 2, "sens_chans": 2, "sens_pools": 2}
@@ -50,9 +50,9 @@ def network(name: str, std: float = 0.1) -> torch.nn.Module:
     torch.manual_seed(0)
     method, _, physics = name.partition(", ")
     head = {"zero_head": True} if physics == "anchored" and method in {"varnet", "mixed"} else {}
-    net = build_model(
-        method, **DENOISERS[method], **(PHYSICS | {"espirit": ESPIRIT})[physics or "paper"], **head
-    )
+    chosen = (PHYSICS | {"espirit": ESPIRIT})[physics or "paper"]
+    small = with_espirit(DENOISERS[method]) if chosen is ESPIRIT else DENOISERS[method]
+    net = build_model(method, **small, **chosen, **head)
     for parameter_name, parameter in net.named_parameters():
         at_zero = parameter.requires_grad and not parameter.any() and not parameter_name.endswith("bias")
         if at_zero:

@@ -17,7 +17,7 @@ from fm_unroll.models.self_supervision import (
 )
 from fm_unroll.physics import EquispacedSampling, RandomSampling, ifft2c
 from simulate import complex_noise
-from small_networks import SMALL_OPTIONS, TINY_VIT
+from small_networks import SMALL_OPTIONS, TINY_VIT, with_espirit
 
 LINES = torch.tensor([1, 0, 1, 0, 1, 1, 1, 1, 0, 1, 0, 1], dtype=torch.bool)[None, None, None]  # 4 ACS lines
 VARNET = {"num_cascades": 2, "sens_chans": 2, "sens_pools": 1, "chans": 2, "pools": 1}
@@ -116,8 +116,8 @@ def test_a_network_is_never_given_the_lines_that_it_is_to_predict():
 def test_what_is_predicted_does_not_depend_on_the_lines_left_out(physics: str):
     """The loss has a gradient by all that is trained, and no way to the answer."""
     torch.manual_seed(0)
-    options = {"zero_head": True} if physics == "anchored" else {}
-    network = build_model("varnet", physics=physics, **VARNET, **options).eval()
+    options = {**with_espirit(VARNET), "zero_head": True} if physics == "anchored" else VARNET
+    network = build_model("varnet", physics=physics, **options).eval()
     mask = torch.as_tensor(EquispacedSampling(2, 0.2)(32, 0).lines)[None, None, None]
     kspace = complex_noise(1, 3, 32, 32, seed=0) * mask
     stay, out = leave_out(mask, 6, 0.4, torch.Generator().manual_seed(0))
@@ -131,7 +131,8 @@ def test_what_is_predicted_does_not_depend_on_the_lines_left_out(physics: str):
 
 def test_which_parameters_are_free():
     def free(method: str, kind: str, physics: str = "paper", **options: object) -> set[str]:
-        network = build_model(method, physics=physics, **SMALL_OPTIONS[method], **options)
+        small = SMALL_OPTIONS[method] if physics == "paper" else with_espirit(SMALL_OPTIONS[method])
+        network = build_model(method, physics=physics, **small, **options)
         return {name for name, _ in free_parameters(network, kind)}
 
     network = build_model(TINY_VIT, **SMALL_OPTIONS[TINY_VIT])

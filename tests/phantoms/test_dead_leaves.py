@@ -1,5 +1,6 @@
 """Dead leaves: radii by the power law, later leaves on top, the same picture for the same seed."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -130,6 +131,9 @@ def test_untextured_leaves_are_smooth_within():
         ({"most": 0}, "leaves.most is 0: give 1 or more"),
         ({"lines": -1.0}, "leaves.lines is -1: give 0 or more"),
         ({"dots": -1.0}, "leaves.dots is -1: give 0 or more"),
+        ({"lines": math.nan}, "leaves.lines is nan"),
+        ({"most": math.inf}, "leaves.most is inf"),
+        ({"exponent": math.inf}, "leaves.exponent is inf"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(options, words):

@@ -1,5 +1,6 @@
 """Scans of pictures obey Fourier and noise physics, and are as various as their options say."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -143,6 +144,11 @@ def test_air_lies_around_the_picture_which_stays_as_it_is_within_a_rim():
         ({"air": 1.1}, "scans.air is 1.1: give a share from 0 to 1"),
         ({"padded": -0.1}, "scans.padded is -0.1: give a share"),
         ({"phase": -1.0}, "scans.phase is -1: give 0 or more radians"),
+        ({"phase": math.nan}, "scans.phase is nan: give 0 or more radians"),
+        ({"phase": math.inf}, "scans.phase is inf"),
+        ({"shapes": math.nan}, "scans.shapes is nan"),
+        ({"coils": (1, math.inf)}, r"scans.coils is \[1, inf\]"),
+        ({"noise": (0.1, math.inf)}, r"scans.noise is \[0.1, inf\]"),
         ({"noise": (0.0, 0.1)}, r"scans.noise is \[0.0, 0.1\]: give two numbers above 0"),
     ],
 )

@@ -180,17 +180,50 @@ def test_an_image_that_cannot_be_read_is_named(folder):
     (folder / "text.jpg").write_text("no image")
     Image.new("L", (30, 30)).save(folder / "black.png")
     Image.fromarray(np.full((8, 8), np.nan, np.float32)).save(folder / "nan.tif")
-    data = pictures(None, folder)
-    slices = data.slices(data.index.volumes)
-    for name, words in (
-        ("cut.png", "cannot be read as an image"),
-        ("text.jpg", "cannot be read as an image"),
-        ("black.png", "black, or holds NaN"),
-        ("nan.tif", "black, or holds NaN"),
-    ):
-        place = [volume.name for volume in slices.volumes].index(name)
+    Image.fromarray(np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)).save(folder / "negative.tif")
+    Image.new("RGBA", (30, 30), (255, 255, 255, 0)).save(folder / "hidden.png")
+    faults = {
+        "black.png": "black or transparent, or holds NaN",
+        "cut.png": "cannot be read as an image",
+        "hidden.png": "black or transparent, or holds NaN",
+        "nan.tif": "black or transparent, or holds NaN",
+        "negative.tif": "holds -1, a brightness below 0: shift it",
+        "text.jpg": "cannot be read as an image",
+    }
+    for name, words in faults.items():
         with pytest.raises(InputError, match=f"^{folder / name}: {words}"):
-            slices[place]
+            ImageFile(folder / name).pixels(np.random.default_rng(0), (48, 40))
+    with pytest.raises(InputError) as error:  # before training, all of them at once
+        pictures(None, folder)
+    assert all(f"{folder / name}: {words}" in str(error.value) for name, words in list(faults.items())[:5])
+    assert str(error.value).endswith("; and 1 more")
+
+
+def test_images_are_read_once_and_again_when_they_have_changed(folder, monkeypatch):
+    read = []
+    monkeypatch.setattr(PictureReader, "require", lambda self, volume, root: read.append(volume.name))
+    names = [volume.name for volume in pictures(None, folder).index.volumes]
+    assert read == names
+    pictures(None, folder, scans=PictureScans(matrix=(48, 48)))
+    assert read == names
+    Image.new("L", (30, 30), 9).save(folder / "grey.png")
+    pictures(None, folder)
+    assert read == [*names, "grey.png"]
+
+
+def test_what_is_transparent_is_black(tmp_path):
+    values = np.full((40, 60, 4), 255, np.uint8)
+    values[:, :20, 3], values[:, 20:40, 3] = 0, 51  # hidden, a fifth, opaque
+    whole = Image.fromarray(values)
+    for name, image in (
+        ("rgba.png", whole),
+        ("la.png", whole.convert("LA")),
+        ("palette.png", whole.quantize(8)),
+    ):
+        image.save(tmp_path / name)
+        assert Image.open(tmp_path / name).has_transparency_data
+        pixels = ImageFile(tmp_path / name).pixels(np.random.default_rng(0), (40, 60))
+        np.testing.assert_allclose(pixels[:, [5, 30, 55]].mean(0), [0, 0.2, 1], atol=0.01)
 
 
 def test_what_cannot_be_is_refused_before_anything_is_drawn(folder, tmp_path):

@@ -162,3 +162,10 @@ def test_what_cannot_be_is_refused_at_once(options, words):
 def test_ranges_without_whole_numbers_are_for_other_patterns():
     low, high = 4.2, 4.8
     assert low <= VariedSampling((low, high), patterns=("RandomSampling",))(300).acceleration <= high
+
+
+@pytest.mark.parametrize("most", [1001, 1e9, math.inf, math.nan])
+def test_accelerations_that_no_matrix_has_are_refused_at_once(most):
+    with pytest.raises(InputError, match="accelerations"):
+        VariedSampling(accelerations=(2, most))
+    VariedSampling(accelerations=(2, 1000))

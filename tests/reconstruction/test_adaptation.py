@@ -31,10 +31,10 @@ from fm_unroll.reconstruction.adaptation import (
 )
 from fm_unroll.reconstruction.engine import reconstruct
 from simulate import complex_noise, disc_scan
-from small_networks import TINY_VIT
+from small_networks import TINY_VIT, with_espirit
 
 VARNET = {"method": "varnet", "num_cascades": 1, "sens_chans": 2, "sens_pools": 1, "chans": 2, "pools": 1}
-ANCHORED = {**VARNET, "physics": "anchored", "zero_head": True, "start": "cg_sense"}
+ANCHORED = {**with_espirit(VARNET), "physics": "anchored", "zero_head": True, "start": "cg_sense"}
 PRIOR = {"pretrained": False, "blocks": (1, 2), "decoder_widths": (2, 2, 2, 2), "encoder_image_size": 32}
 ENCODER = {**PRIOR, "method": TINY_VIT, "num_cascades": 1, "sens_chans": 2, "sens_pools": 1}
 MIXED = {**VARNET, **PRIOR, "method": "mixed", "prior": TINY_VIT}

@@ -90,7 +90,10 @@ def test_a_network_that_starts_from_u_nets_is_theirs(unet):
         ({"num_cascades": 3}, "num_cascades is 2 there, 3 here"),
         ({"sens_pools": 1}, "sens_pools is 2 there, 1 here"),
         ({"zero_head": True}, "zero_head is False there, True here"),
-        ({"physics": "anchored", "zero_head": True}, "physics is paper there, anchored here"),
+        (
+            {"physics": "anchored", "maps": "learned", "zero_head": True},
+            "physics is paper there, anchored here",
+        ),
     ],
 )
 def test_u_nets_of_another_network_are_refused(changed, words, unet):

@@ -157,3 +157,19 @@ def test_the_sampler_goes_on_within_an_epoch(num_replicas, given):
         for epoch_sampler in (whole, resumed):
             epoch_sampler.set_epoch(6)
         assert list(resumed) == list(whole), "later epochs are whole"
+
+
+def test_a_run_that_max_steps_ended_within_an_epoch_goes_on_with_its_rest(
+    synthetic, uninterrupted, tmp_path, capsys
+):
+    run_dir = tmp_path / "cut"
+    steps = steps_done(uninterrupted)
+    main(["fit", "--config", str(config_for(synthetic, run_dir, max_steps=steps - 1))])
+    assert steps_done(run_dir) == steps - 1
+    resume = ["fit", "--resume", str(run_dir), "--trainer.max_steps", "-1"]
+    main(resume)
+    assert "nothing is left to train" not in capsys.readouterr().out
+    cut, whole = (folder / "checkpoints/last.ckpt" for folder in (run_dir, uninterrupted))
+    assert steps_done(run_dir) == steps and same_weights(cut, whole)
+    main(resume)
+    assert "has finished its 2 epochs: nothing is left to train" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -20,6 +21,7 @@ from fm_unroll.models.anchored import AnchoredNetwork
 from fm_unroll.models.checkpoints import load_network
 from fm_unroll.precision import default_precision
 from fm_unroll.reconstruction.engine import reconstruct
+from fm_unroll.training.task import require_finite
 from training_runs import DATA, config_for, same_weights
 
 pytestmark = pytest.mark.slow
@@ -256,3 +258,12 @@ def test_checkpoint_of_another_architecture_is_refused(run_dir, tmp_path):
     torch.save(checkpoint, tmp_path / "other.ckpt")
     with pytest.raises(InputError, match="of another architecture"):
         load_network(tmp_path / "other.ckpt")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_the_training_and_names_its_slices(value):
+    batch = SimpleNamespace(volume=["P001/cine_sax", "P002/T1map"], slice=[3, 0], frame=[0, 2])
+    words = "P001/cine_sax slice 3, frame 0, P002/T1map slice 0, frame 2: look at this scan by `data check"
+    with pytest.raises(InputError, match=f"^the training loss is {value:g} at {words}"):
+        require_finite(torch.tensor(value), batch)
+    require_finite(torch.tensor(0.5), batch)
