@@ -193,6 +193,16 @@ def test_one_coil_and_few_acs_lines_are_enough(method, num_acs):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("coils", [1, 2, 3, 8])
+@pytest.mark.parametrize("num_acs", [1, 2])
+def test_too_few_acs_lines_for_maps_are_no_worse_than_none(method, coils, num_acs):
+    scan = disc_scan(coils=coils, acceleration=2, acs_lines=num_acs)
+    target, peak = scan.image.abs(), scan.image.abs().amax()
+    gain = psnr(method()(*scan.measured), target, peak) - psnr(ZeroFilled()(*scan.measured), target, peak)
+    assert (gain > -0.1).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_wrong_input_is_refused(method):
     kspace, mask, num_acs = disc_scan().measured
     with pytest.raises(InputError, match="mask must be bool"):

@@ -35,6 +35,19 @@ for a real head of 13 coils at 64 x 64 and simulated scans of 4 to 32 coils at 4
     32 coils     -1.0, 6.3   -0.6, 6.7   5.7, 6.6
     ===========  ==========  ==========  ==========
 
+Two ACS lines hardly show how maps vary along phase encoding: kernels are one line wide, and the power method
+keeps the changes of sign that the image of two lines has. Maps are estimated there from the line that holds
+most energy. Gain of CG-SENSE and of L1-wavelet over zero-filled in dB PSNR at x4 with 2 ACS lines,
+from both lines and from the one, mean over three drawn pictures at 64 x 64:
+
+    =======  ===========  ===========
+    scan     CG-SENSE     L1-wavelet
+    =======  ===========  ===========
+    2 coils  -0.5, 0.1    -0.6, 0.2
+    4 coils  0.0, 0.1     0.0, 0.4
+    8 coils  0.3, 0.0     0.4, 0.2
+    =======  ===========  ===========
+
 The maps are *not* cut off where the eigenvalue is below 1, as is often done: with few ACS lines that
 threshold cuts into the object, and in noisy background it leaves holes that a root-sum-of-squares target
 does not have. What noise the maps let in there is left to the solver's regularisation. Nor is there a second
@@ -51,6 +64,7 @@ KERNEL = 5
 SIGNAL_THRESHOLD = 0.05  # of the largest singular value of the patches
 MAP_BANDWIDTH = 5  # samples that the spectrum of a map fills along either axis
 ROUNDING = 1e-6  # of the largest energy: below it float32 decides on the directions
+FEWEST_LINES = 3  # that show how maps vary along phase encoding
 READOUT_WINDOW = 24
 POWER_ITERATIONS = 10
 
@@ -83,6 +97,8 @@ def acs_images(masked_kspace: Tensor, acs: Tensor) -> Tensor:
 def _estimate(kspace: Tensor, acs: Tensor) -> Tensor:
     """Maps of one slice, ``(coil, readout, phase)``; ``acs`` are its ACS lines, bool, ``(phase,)``."""
     coils, readout, phase = kspace.shape
+    if acs.sum() < FEWEST_LINES:
+        acs = _strongest_line(kspace, acs)
     matrices = _pixel_matrices(_projection_kernels(kspace, acs), readout, phase)
     # the ACS image is close to the eigenvector already, which makes the power method short
     vectors = acs_images(kspace, acs).flatten(1).mT[..., None]
@@ -96,6 +112,12 @@ def _estimate(kspace: Tensor, acs: Tensor) -> Tensor:
     strongest = strongest * torch.sgn(strongest.take(strongest.abs().argmax())).conj()
     reference = torch.einsum("c,crp->rp", strongest.conj(), maps)
     return maps * torch.where(reference == 0, 1, torch.sgn(reference).conj())
+
+
+def _strongest_line(kspace: Tensor, acs: Tensor) -> Tensor:
+    """The one of the ACS lines that holds most energy: bool, ``(phase,)``."""
+    energies = torch.where(acs, kspace.abs().square().sum((0, 1)), -1)
+    return torch.arange(len(acs), device=acs.device) == energies.argmax()
 
 
 def _projection_kernels(kspace: Tensor, acs: Tensor) -> Tensor:
