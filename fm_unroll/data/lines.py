@@ -10,10 +10,8 @@ once. So a tenth of a line's samples may be zero in all coils, and half of them 
 zero everywhere says nothing about lines.
 
 What lies a million times below the largest value of a slice counts as zero: no scanner measures it, and
-rounding leaves it where masked data went through Fourier transforms or coil compression. In a line that is
-hardly above that, as in an interpolated scan, what is hardly below is data as well: there it fades, and what
-was left out is zero, or rounding far below. Readout samples may be empty at the ends (asymmetric echoes), not
-between others.
+rounding leaves it where masked data went through Fourier transforms or coil compression. Readout samples may
+be empty at the ends (asymmetric echoes), not between others.
 """
 
 import re
@@ -32,9 +30,6 @@ from fm_unroll.files import visible
 SHARE = 0.9  # of the readout samples that hold data in a sampled line, whichever the coil
 SHARE_IN_EACH_COIL = 0.5
 NOTHING = 1e-6  # of the largest magnitude in a slice
-FADES = 1 / 3  # of the samples of a faint line exceed NOTHING
-FAINT = 1e-4  # of the largest magnitude in a slice: half of those samples are smaller
-ROUNDING = 3e-8  # likewise: what it leaves is smaller
 STANDS_OUT = 20  # times the median: the centre of an image's k-space; real ones reach hundreds
 PROBES = 6  # readout samples that are looked at first; they take a hundredth of the time of reading a slice
 
@@ -87,11 +82,9 @@ def lines_with_data(kspace: NDArray[np.complex64]) -> Lines:
             coil.
     """
     held = _held(kspace, kspace)
-    coils, rows = _signal(held)
-    data = held[coils][:, rows]
+    data = _with_signal(held)
     if not data.size:
         raise InputError("k-space is zero everywhere")
-    data |= _fading(data, kspace[coils][:, rows])
     shares = data.mean(axis=1)  # (coil, phase)
     together = data.any(axis=0).mean(axis=0)
     for line in np.flatnonzero((together > 0) & (together < SHARE))[:1]:
@@ -101,7 +94,7 @@ def lines_with_data(kspace: NDArray[np.complex64]) -> Lines:
         )
     sampled = np.asarray(together > 0)
     for coil, line in np.argwhere(sampled & (shares < SHARE_IN_EACH_COIL))[:1]:
-        number = np.flatnonzero(coils)[coil]
+        number = np.flatnonzero(held.any(axis=(1, 2)))[coil]
         raise InputError(
             f"coil {number} holds data at {shares[coil, line]:.0%} of the readout samples of line {line}, "
             "which other coils hold: a line counts as sampled when every coil has it"
@@ -111,9 +104,7 @@ def lines_with_data(kspace: NDArray[np.complex64]) -> Lines:
 
 def quick_lines(kspace: NDArray[np.complex64]) -> Lines:
     """As :func:`lines_with_data`, from a few readout samples where they all say the same."""
-    few = _held(kspace[:, _probes(kspace)], kspace)
-    coils, rows = _signal(few)
-    few = few[coils][:, rows]
+    few = _with_signal(_held(kspace[:, _probes(kspace)], kspace))
     if few.size and (few == few[0, 0]).all():
         return np.asarray(few[0, 0])
     return lines_with_data(kspace)
@@ -295,23 +286,11 @@ def _held(values: NDArray[np.complex64], kspace: NDArray[np.complex64]) -> NDArr
     return np.asarray((np.abs(values.real) > threshold) | (np.abs(values.imag) > threshold))
 
 
-def _fading(data: NDArray[np.bool_], kspace: NDArray[np.complex64]) -> NDArray[np.bool_]:
-    """Which values of each coil's faint lines are data, though some lie below the threshold."""
-    shares = data.mean(axis=1)  # (coil, phase)
-    largest = float(np.abs(kspace).max())
-    found = np.zeros_like(data)
-    for coil, line in np.argwhere((shares >= FADES) & (shares < SHARE)):
-        values = np.abs(kspace[coil, :, line])
-        if np.median(values[data[coil, :, line]]) < FAINT * largest:
-            found[coil, :, line] = values > ROUNDING * largest
-    return found
-
-
-def _signal(data: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], slice]:
-    """Of ``(coil, readout, phase)`` the coils that hold any data, and the samples from first to last."""
+def _with_signal(data: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The coils of ``(coil, readout, phase)`` that hold any data, from the first readout sample that does."""
     held = np.flatnonzero(data.any(axis=(0, 2)))
     rows = slice(held[0], held[-1] + 1) if held.size else slice(0)
-    return np.asarray(data.any(axis=(1, 2))), rows
+    return data[data.any(axis=(1, 2))][:, rows]
 
 
 def _changes(between_frames: bool) -> str:

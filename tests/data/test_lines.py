@@ -276,29 +276,3 @@ def test_what_is_unusual_is_described():
     assert padding.startswith("of 40 lines, 13 at the start and 0 at the end are empty")
     assert silent == "1 coil of 3 hold nothing but zeros (1)"
     assert describe_gaps(values * UNIFORM, volume(UNIFORM & (np.arange(PHASE) > 12))) == [silent]
-
-
-def fading(coils: int = 2) -> np.ndarray:
-    """An interpolated scan: smooth magnitudes, which pass through NOTHING in some lines."""
-    along, across = np.linspace(-1, 1, READOUT)[:, None], np.linspace(-1, 1, PHASE)
-    magnitude = np.exp(-13 * np.abs(across)) * np.exp(-3 * along**2) + 3e-7 * (np.abs(across) < 0.99)
-    return (magnitude * kspace()[:coils]).astype("c8")
-
-
-def test_lines_that_fade_below_what_counts_as_data_are_lines():
-    values = fading()
-    shares = (np.abs(values[0]) > 1e-6 * np.abs(values).max()).mean(0)
-    assert ((shares > 0.4) & (shares < 0.85)).any()
-    lines = lines_with_data(values)
-    assert lines[4:-4].all() and not np.diff(np.flatnonzero(lines) - np.arange(lines.sum())).any()
-    np.testing.assert_array_equal(quick_lines(values), lines)
-
-
-@pytest.mark.parametrize("share", [0.4, 0.6, 0.85])
-def test_points_of_a_fading_scan_are_no_lines(share: float):
-    mask = np.random.default_rng(0).random((READOUT, PHASE)) < share
-    exact = fading() * mask
-    through = np.fft.fft2(np.fft.ifft2(exact).astype("c8")).astype("c8")
-    for values in (exact, through):
-        with pytest.raises(InputError, match="only whole lines are supported"):
-            lines_with_data(values)
