@@ -74,6 +74,8 @@ def check_output(output: str, license: str | None, records: Path | None) -> None
         InputError: see above.
     """
     if output.endswith(SUFFIX):
+        if on_hub(output):
+            raise InputError(f"{output}: a repository of the hub gets a whole folder: give {SOMEWHERE}")
         if license or records:
             raise InputError(
                 f"--license and --records are for a model card, which {output} has not: give a folder or "

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 import yaml
 
-from fm_unroll import __version__
+from fm_unroll import __version__, data, physics
 from fm_unroll.config_files import read_config
+from fm_unroll.consent import is_own
+from fm_unroll.data.readers.cmrxrecon import CATEGORIES
 from fm_unroll.models.classical.memory import SETTING as START_MEMORY
 from fm_unroll.models.classical.stored import SETTING as START_DISK
 from fm_unroll.provenance import commit
@@ -26,13 +28,14 @@ HARMLESS = (
     "WANDB_MODE",
     "WORLD_SIZE",
 )
-# Options whose value is a secret; a path, or a name that somebody gave. Of others plain words are kept.
-SECRET = re.compile(r"token|key|secret|password|(^|_)id$")
-GIVEN = re.compile(
-    r"root|weights|path|file|dir|folder|from|output|name|project|entity|group|job|tag|note|url|host|user|subject"
+# Numbers are left out where they may be a secret. Words stay only where they can be nothing that somebody
+# made up: choices that this package or Lightning offers.
+SECRET = re.compile(r"token|key|secret|pass|auth|credential|api|(^|_)id$")
+CHOICES = re.compile(
+    r"loss|physics|start|maps|fusion|patterns|accelerator|strategy|precision|devices|monitor|mode|interval"
+    r"|subset|acquisition|checkpoint_cascades|encoder_gradient"
 )
-WORD = re.compile(r"[\w.:-]{1,60}")
-OF_THE_PROJECT = ("class_path", "method")  # names of classes and architectures, which have dots and slashes
+OURS = re.compile(r"(fm_unroll|lightning|torch)\.[\w.]+")  # classes
 LEFT_OUT = "<left out>"
 
 
@@ -87,7 +90,17 @@ def without_private(node: Any, option: str = "") -> Any:
         return {name: without_private(value, str(name)) for name, value in node.items()}
     if isinstance(node, list):
         return [without_private(value, option) for value in node]
-    if option in OF_THE_PROJECT or node is None or isinstance(node, bool):
+    if node is None or isinstance(node, bool):
         return node
-    telling = isinstance(node, str) and (GIVEN.search(option) or not WORD.fullmatch(node))
-    return LEFT_OUT if telling or SECRET.search(option) else node
+    if not isinstance(node, str):
+        return LEFT_OUT if SECRET.search(option) else node
+    match option:
+        case "class_path":
+            harmless = bool(OURS.fullmatch(node)) or hasattr(data, node) or hasattr(physics, node)
+        case "method":
+            harmless = not is_own(node)
+        case "contrasts":
+            harmless = node in CATEGORIES
+        case _:
+            harmless = bool(CHOICES.fullmatch(option))
+    return node if harmless else LEFT_OUT

@@ -5,6 +5,7 @@ those of commands for other test sets, checkpoints, methods or accelerations. Ro
 other code made them, their checkpoint has changed or is gone, or their test set is another one by now.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
@@ -224,4 +225,6 @@ class EarlierRows:
 def _training_of(row: Group | Entrant) -> tuple[str | float, ...]:
     """What makes the training of a row or an entrant, beside its acceleration."""
     named = (row.method, row.encoder_weights) if isinstance(row, Group) else (row.arm.method, row.arm.weights)
-    return (*named, row.training_data, row.hyper_parameters, float(row.seed))
+    # of imported networks nobody knows the seed: a row has an empty one, an entrant NaN, which equals nothing
+    seed = float(row.seed or math.nan) if isinstance(row.seed, str) else row.seed
+    return (*named, row.training_data, row.hyper_parameters, "unknown" if math.isnan(seed) else seed)

@@ -135,6 +135,8 @@ class Protocol:
             for condition in conditions
             if applies(entrant, condition, self.matched)
         ]
+        for condition in {id(condition): condition for _, condition in work}.values():
+            require_masks(condition)
         adapting = {id(condition): condition for entrant, condition in work if entrant.adaptation}
         for condition in adapting.values():
             for volume in condition.test_set.data.volumes("test"):
@@ -157,6 +159,20 @@ class Protocol:
         if not self.along_training:
             facts["primary"] = settle_endpoint(self.primary, output)
         return facts
+
+
+def require_masks(condition: Condition) -> None:
+    """Refuse a condition whose mask a volume cannot have, which depends on its number of lines alone.
+
+    Raises:
+        InputError: there is one; the message names it.
+    """
+    volumes = condition.test_set.data.volumes("test")
+    for volume in {(volume.phase, volume.acquired): volume for volume in volumes}.values():
+        try:
+            mask_of(volume, condition.pattern)
+        except InputError as error:
+            raise InputError(f"{volume.name} at {condition.folder}: {error}") from error
 
 
 def applies(entrant: Entrant, condition: Condition, matched: bool) -> bool:
@@ -236,7 +252,7 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
     absent = obstacles()
     parts = Parts(output, tuple(each for each in measures() if absent.keys().isdisjoint(each.columns)))
     if share.leads:
-        print(*outside_of_general(entrants, protocol), sep="\n", end="")
+        print(*outside_of_general(entrants, protocol), sep="", end="")
         announce(absent, EarlierRows(parts, protocol.test_sets, work, protocol.along_training))
     facts = provenance() | {"protocol": protocol.facts(work, paths, output), "left_out": absent}
     stopwatch = Stopwatch(output / "provenance.json", facts)

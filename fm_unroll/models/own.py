@@ -59,7 +59,8 @@ class OwnNetwork(UnrolledNetwork):
         """
         check_input(masked_kspace, mask, num_acs)
         try:
-            image = self.own(masked_kspace, mask, num_acs)
+            # copies: what it writes into them is nobody else's input
+            image = self.own(masked_kspace.clone(), mask.clone(), num_acs)
         except Exception as error:  # the user's code may raise any; a note stands below its traceback
             error.add_note(f"raised within {self.name}, a network of your own, called with {INPUT}")
             raise

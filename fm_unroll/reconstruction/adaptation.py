@@ -45,6 +45,7 @@ from fm_unroll.reconstruction.volume import Indexed
 SLICES = 4  # of a volume at most, evenly spread: what a network is adapted to
 EXERCISES = 8  # divisions into given and predicted lines, which come again and again
 PATIENCE = 3  # looks
+AS_ZEROS = 1e-3  # errors this close to 1 are those of zeros
 SURE = 0.9  # how sure a gain must be, by Student's t
 
 
@@ -68,10 +69,12 @@ class Adaptation:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse numbers that are not positive."""
+        """Refuse numbers that are not positive, and a seed that torch does not take."""
         for name in ("steps", "learning_rate", "look_every"):
             if not getattr(self, name) > 0:
                 raise InputError(f"adapt.{name} is {getattr(self, name):g}: give a number above 0")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"adapt.seed is {self.seed}: give a number from 0 to 2^63 - 1")
 
 
 class Look(NamedTuple):
@@ -129,6 +132,9 @@ class Outcome:
         gains = former.by_line - latest.by_line
         if not gains.isfinite().all():
             self.ending = f"it diverged before step {step}: lower the learning rate"
+            return False
+        if ((latest.together - 1).abs() < AS_ZEROS).all():
+            self.ending = f"by step {step} it predicts nothing any more: lower the learning rate"
             return False
         lines = gains.shape[1]
         sure = stdtrit(lines - 1, SURE).item() * gains.std(1) / math.sqrt(lines)

@@ -257,7 +257,8 @@ class ReconstructionTask(LightningModule):
             require_fit(self.network, tensors_of(checkpoint), "the checkpoint")
         if not self.hparams["any_encoder"]:
             require_encoders(self.network, upgrade_checkpoint(checkpoint))  # Lightning read it itself
-        reopen(checkpoint)
+        if self.trainer.training:
+            reopen(checkpoint)
         total, slices = checkpoint["fm_unroll"].get("train_loss", (0.0, 0))
         self.train_loss = (total, slices) if self.global_rank == 0 else (0.0, 0)
 

@@ -11,6 +11,8 @@ import pytest
 import torch
 import yaml
 
+from fm_unroll.commands.report_environment import without_private
+
 ROOT = Path(__file__).parents[2]
 PRIVATE = {
     "WANDB_API_KEY": "0123456789abcdef0123456789abcdef01234567",
@@ -34,7 +36,8 @@ data:
     weights: [5, 2]
     root: patients_of_secret_lab
     acceleration: 8.0
-    contrasts: [cine_sax]
+    contrasts: [cine_sax, secret_contrast]
+    release: secret_hospital
     split_file: secret_split.json
 trainer:
   default_root_dir: ~/secret_runs
@@ -47,6 +50,11 @@ trainer:
       name: secret_run
       api_key: 12345
       save_dir: C:\\secret
+      passwd: hunter_secret
+      auth: 67890
+  callbacks:
+    - class_path: lightning.pytorch.callbacks.EarlyStopping
+      init_args: {monitor: val/ssim, anything: secret_word}
 """
 
 
@@ -97,14 +105,23 @@ def test_what_decides_a_training_stays_in_the_config(facts):
     assert config["data"]["class_path"] == "fm_unroll.data.modules.CMRxReconData"
     assert config["data"]["init_args"]["acceleration"] == 8
     assert config["data"]["init_args"]["weights"] == [5, 2]
-    assert config["data"]["init_args"]["contrasts"] == ["cine_sax"]
+    assert config["data"]["init_args"]["contrasts"] == ["cine_sax", "<left out>"]
     assert config["trainer"]["precision"] == "bf16-mixed"
 
 
 def test_private_values_are_named_as_left_out(facts):
     logger = facts["config"]["trainer"]["logger"]["init_args"]
-    assert set(logger.values()) == {"<left out>"} and len(logger) == 5
+    assert set(logger.values()) == {"<left out>"} and len(logger) == 7
     assert facts["config"]["data"]["init_args"]["root"] == "<left out>"
+    (callback,) = facts["config"]["trainer"]["callbacks"]
+    assert callback["init_args"] == {"monitor": "val/ssim", "anything": "<left out>"}
+
+
+def test_the_name_of_a_network_of_ones_own_is_left_out():
+    private = {"method": "hospital.networks:Net", "class_path": "hospital.Data"}
+    assert set(without_private(private).values()) == {"<left out>"}
+    known = {"method": "varnet x 2, clip x 1", "class_path": "FastMRIKneeData", "loss": "ssim"}
+    assert without_private(known) == known
 
 
 def test_harmless_settings_are_told():

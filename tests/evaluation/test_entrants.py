@@ -327,7 +327,7 @@ def test_a_copy_of_a_checkpoint_is_no_second_one(tmp_path):
     path = checkpoint(tmp_path / "best.ckpt")
     copy = Path(shutil.copy(path, tmp_path / "copy.ckpt"))
     with pytest.raises(InputError, match=r"best\.ckpt and .*copy\.ckpt are both CLIP .* trained alike"):
-        Protocol([], baselines=()).entrants([path, copy])
+        entrants.refuse_twins([entrants.trained(path), entrants.trained(copy)])
 
 
 def test_the_general_network_says_what_it_is_made_for():

@@ -282,6 +282,14 @@ def test_the_general_network_needs_no_checkpoint_and_its_rows_stay(synthetic, tm
     pd.testing.assert_frame_equal(stayed, records, check_categorical=False)
 
 
+def test_a_mask_that_leaves_no_line_is_refused_before_anything_is_scored(synthetic, tmp_path):
+    with pytest.raises(
+        InputError, match=r"at .*0\.20_x8: 7 ACS lines of 36 .* leave no line for acceleration 8"
+    ):
+        run(synthetic, tmp_path, only=("knee",), baselines=("zero_filled",), accelerations=(4, 8))
+    assert not list(tmp_path.rglob("*.csv"))
+
+
 def test_subsets_that_are_not_there_are_named(synthetic, tmp_path):
     with pytest.raises(
         InputError, match="--only liver: no such test set, choose from heart, cardiac, knee, brain"

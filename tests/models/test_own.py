@@ -56,6 +56,14 @@ class Needy(Root):
         super().__init__()
 """
 
+WRITES = """
+class Net(Root):
+    def forward(self, masked_kspace, mask, num_acs):
+        image = super().forward(masked_kspace.mul_(2), mask, num_acs)
+        masked_kspace.zero_(), mask.zero_()
+        return image
+"""
+
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request) -> Callable[[str], str]:
@@ -78,6 +86,17 @@ def trust(*names: str):
 
 def measured(batch: int = 2) -> tuple[torch.Tensor, torch.Tensor, int]:
     return torch.ones(batch, 3, 6, 5, dtype=torch.complex64), torch.ones(1, 1, 1, 5, dtype=torch.bool), 2
+
+
+def test_what_it_writes_into_its_input_is_nobody_elses(module):
+    """Public networks scale their k-space in place; zero-filled is computed from the same batch."""
+    name = f"{module(WRITES)}:Net"
+    with trust(name):
+        network = build_model(name)
+    kspace, mask, num_acs = measured()
+    before, first = (kspace.clone(), mask.clone()), network(kspace, mask, num_acs)
+    assert torch.equal(kspace, before[0]) and torch.equal(mask, before[1])
+    assert torch.equal(network(kspace, mask, num_acs), first)
 
 
 def checkpoint_of(name: str, **options: object) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from huggingface_hub import constants
 
 import fm_unroll as fm
 from fm_unroll import hub
+from fm_unroll.commands.release import check_output
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.protocol import find_checkpoints
 from fm_unroll.models import build_model
@@ -214,6 +215,13 @@ def test_other_spellings_are_refused(text):
 def test_names_that_the_hub_does_not_have_are_refused_before_any_path_is_made(text):
     with pytest.raises(InputError, match=r"no name on the hub|has no revision"):
         locate(text)
+
+
+def test_a_repository_gets_no_single_file():
+    with pytest.raises(
+        InputError, match=r"^hf://anna/net/model\.safetensors: a repository of the hub gets a"
+    ):
+        check_output("hf://anna/net/model.safetensors", None, None)
 
 
 @pytest.mark.slow

@@ -233,6 +233,14 @@ def test_only_what_is_better_beyond_chance_is_chosen():
     assert outcome.chosen == 1 and outcome.ending == "ended at step 4, nothing better since"
 
 
+def test_a_network_that_came_to_predict_nothing_is_not_better():
+    """Zeros are as wrong as zeros: an error of 1, which is less than that of a network that does not fit."""
+    collapsed = Outcome(*looks([1.3, 1.4, 1.5, 1.4], [1.0, 1.0, 1.0, 1.0]))
+    assert not collapsed.judge(1) and collapsed.chosen == 0
+    assert collapsed.ending == "by step 1 it predicts nothing any more: lower the learning rate"
+    assert Outcome(*looks([1.3, 1.4, 1.5, 1.4], [1.2, 1.3, 1.4, 1.3])).judge(1)
+
+
 def test_chance_is_what_a_t_test_of_either_error_takes_for_it():
     random, found = np.random.default_rng(0), set()
     for _ in range(200):

@@ -146,6 +146,12 @@ def test_an_imported_network_goes_through_every_verb(knee, synthetic, tmp_path, 
     records = read_records(tmp_path / "results/records.csv")
     own = records[records.method == "imported/fastMRI_knee"]
     assert set(own.acceleration) == {4} and set(records.acceleration) == {4, 10}
+    # what comes later into the same folder leaves its rows alone, whose seed nobody knows
+    options |= {"checkpoints": [], "accelerations": [4.0], "baselines": ["cg_sense"]}
+    config.write_text(yaml.safe_dump({**protocol, **options, "output": str(tmp_path / "results")}))
+    main(["cross-domain", "--config", str(config), "--num_workers", "0"])
+    later = read_records(tmp_path / "results/records.csv")
+    assert set(later.method) == {"imported/fastMRI_knee", "zero_filled", "cg_sense"}
     main(["report", str(tmp_path / "results/records.csv")])
     page = (tmp_path / "results/report.html").read_text()
     assert "E2E-VarNet (fastMRI knee, imported)" in page and "multicoil_val is not unseen" in page
