@@ -68,6 +68,8 @@ def run_together(
 def _run(
     code: str, arguments: list[str], environment: Mapping[str, str], folder: str, output: Path | None
 ) -> None:
+    # what is forked here starts its own processes as any other does: those end with it when it is killed
+    multiprocessing.set_start_method("fork", force=True)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

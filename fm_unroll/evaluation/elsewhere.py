@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
+from statistics import median
 from typing import Self
 
 import torch
@@ -36,6 +37,7 @@ from fm_unroll.reconstruction.stored import FORMATS, read_images
 
 NAME = re.compile(r"\w[\w.-]{0,39}")
 LARGEST_FACTOR = 2  # between images and their targets; zero-filled ones are a little too dark
+BRIGHT = 1.25  # no method brightens as much; blurring darkens
 LEAST_CORRELATION = 0.5  # zero-filled images have more
 CLEARLY = 0.9  # of what is left of the correlation, where images are taken for turned ones
 CERTAIN_CORRELATION = 0.8  # of an image with its target, from which on its scale says something
@@ -145,12 +147,13 @@ class Elsewhere:
             InputError: there are such; the first few are named.
         """
         faults: list[str] = []
+        factors: list[float] = []
         volumes = data.volumes("test")
         for volume in tqdm(volumes, desc=f"check {self.name}", unit="volume", delay=1):
             targets = {(frame, slice_): target for frame, slice_, target in some_targets(data, volume)}
             for pattern in patterns:
                 try:
-                    self._require(volume, pattern, targets)
+                    factors.append(self._require(volume, pattern, targets))
                 except InputError as error:
                     faults.append(str(error))
         if faults:
@@ -159,15 +162,23 @@ class Elsewhere:
             raise InputError(
                 f"--reconstructions {self.name}: {number} cannot be scored: {'; '.join(faults[:SHOWN])}{more}"
             )
+        if (factor := median(factors)) > BRIGHT:
+            print(
+                f"{self.name}: images are {factor:.3g} times their targets, and scored so: were they scaled?"
+            )
 
     def _require(
         self, volume: Volume, pattern: SamplingPattern, targets: dict[tuple[int, int], Tensor]
-    ) -> None:
+    ) -> float:
+        """How many times its target an image is; refuses it as :meth:`require` does."""
         path = self.find(pattern, volume)
         if path is None:
             raise InputError(f"{self.folder / pattern.folder}: no {volume.name}{{{','.join(FORMATS)}}}")
-        if fault := fault_of(_images(path, volume), targets):
+        images = _images(path, volume)
+        if fault := fault_of(images, targets):
             raise InputError(f"{path}: {fault}")
+        chosen = torch.stack([images[place] for place in targets])
+        return fit(chosen.double(), torch.stack(list(targets.values())).double())[0]
 
 
 @lru_cache(maxsize=1)

@@ -11,6 +11,7 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
+import torch
 from torch import Tensor, nn
 from torch.jit import ScriptModule
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -77,6 +78,11 @@ class OwnNetwork(UnrolledNetwork):
             raise InputError(f"{self.name} returned an image of {kind}, expected float32: the magnitude")
         if self.training and not image.isfinite().all():
             raise InputError(f"{self.name} returned an image with NaN or Inf in training")
+        if self.training and torch.is_grad_enabled() and not image.requires_grad:
+            raise InputError(
+                f"{self.name} returned an image without a gradient, of which nothing is learned: leave out "
+                "detach() and torch.no_grad()"
+            )
         return image.float()
 
     def coil_images(self, masked_kspace: Tensor, mask: Tensor, num_acs: int) -> NoReturn:

@@ -14,13 +14,14 @@ from fastmri.data import transforms
 from scipy.io import savemat
 
 from fm_unroll.cli import main
+from fm_unroll.data import FastMRIKneeData
 from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.evaluation.arms import Arm
 from fm_unroll.evaluation.elsewhere import Elsewhere, fault_of
 from fm_unroll.evaluation.records import read_records, record_arms
 from fm_unroll.files import read_json
-from fm_unroll.physics import UniformSampling
+from fm_unroll.physics import EquispacedSampling, UniformSampling
 from simulate import coil_maps, rss_image, to_kspace, uniform_lines, write_fastmri, write_matlab
 
 MATRIX, COILS, SLICES, FRAMES = (32, 30), 4, 3, 2
@@ -201,6 +202,23 @@ def test_what_cannot_be_scored_is_named_before_anything_is(
         main(given)
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error"))
     assert exit_.value.code == 2 and words in line and not output.exists()
+
+
+@pytest.mark.parametrize(("factor", "said"), [(1, ""), (1.9, "images are ")])
+def test_images_that_are_brighter_than_any_method_makes_them_are_said(factor, said, study, tmp_path, capsys):
+    folder = tmp_path / "equispaced_x4_0.2"
+    folder.mkdir()
+    for path in sorted((study / "theirs/equispaced_x4_0.2").glob("*.h5")):
+        with h5py.File(path) as file:
+            images = file["reconstruction"][()]
+        fastmri.save_reconstructions({path.name: factor * images}, folder)
+    data = FastMRIKneeData(study / "knee", num_workers=0)
+    data.serve("cross-domain", [])
+    data.setup()
+    Elsewhere.below("theirs", tmp_path).require(data, [EquispacedSampling(4, 0.2)])
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"theirs: {said}") if said else not printed
+    assert not said or "times their targets, and scored so" in printed
 
 
 @pytest.mark.parametrize(

@@ -303,6 +303,10 @@ def test_names_that_are_taken_are_those_of_the_training():
         ("k[:, 0]", "an image of complex64, expected float32"),
         ("[k.abs()[:, 0]]", "returned a list, expected a tensor"),
         ("k.abs()[:, 0] * float('nan')", "NaN or Inf in training"),
+        (
+            "k.abs()[:, 0] * self.weight.detach()",
+            "an image without a gradient",
+        ),
     ],
 )
 def test_what_is_no_image_is_refused(returned, reason, module):
@@ -344,7 +348,7 @@ def test_an_image_is_float32_whatever_the_network_computes_in(module):
     code = "class Net(Root):\n  def forward(self, k, mask, acs): return k.abs()[:, 0].to(torch.bfloat16)"
     name = f"{module(code)}:Net"
     with trust(name):
-        image = build_model(name)(*measured())
+        image = build_model(name).eval()(*measured())
     assert image.dtype == torch.float32 and image.eq(1).all()
 
 
