@@ -232,7 +232,7 @@ DEEP = "[" * 3000 + "]" * 3000
 
 CASES: dict[str, Case] = {
     # ---- files that are no HDF5, or no longer
-    "heart: empty": Case(heart(lambda p: p.write_bytes(b"")), HEARTS, "no HDF5 file"),
+    "heart: empty": Case(heart(lambda p: p.write_bytes(b"")), HEARTS, "an empty file"),
     "heart: text": Case(heart(lambda p: p.write_text("hello")), HEARTS, "no HDF5 file"),
     "heart: page of a web server": Case(
         heart(lambda p: p.write_text("<html>404</html>")), HEARTS, "no HDF5 file"
@@ -381,7 +381,7 @@ CASES: dict[str, Case] = {
         undersampled(MASKED, mask04=LINES.astype(float)), UNDERSAMPLED_HEARTS, "needs fully sampled files"
     ),
     # ---- fastMRI
-    "knee: empty": Case(knee(lambda p: p.write_bytes(b"")), KNEES, "no HDF5 file"),
+    "knee: empty": Case(knee(lambda p: p.write_bytes(b"")), KNEES, "an empty file"),
     "knee: cut in the middle": Case(knee(cut(0.5)), KNEES, "truncated"),
     "knee: no k-space": Case(knee(instead("kspace")), KNEES, "holds no kspace"),
     "knee: header missing": Case(knee(instead("ismrmrd_header")), KNEES, "ismrmrd_header is missing"),

@@ -61,6 +61,8 @@ def open_file(path: Path) -> h5py.File:
             raise InputError(f"{path}: {os.strerror(error.errno)}") from error
         with path.open("rb") as file:
             start = file.read(len(MATLAB_5))
+        if not start:
+            raise InputError(f"{path}: an empty file: write or copy it again") from error
         if start == MATLAB_5:
             raise InputError(f"{path}: MATLAB file older than v7.3; save it again with -v7.3") from error
         if path.suffix == ".npz":

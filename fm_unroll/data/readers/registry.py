@@ -63,8 +63,6 @@ def recognise(path: Path) -> Reader[Any]:
             start = content.read(MAGIC_BYTES)
     except OSError as error:
         raise InputError(f"{path}: {unopened(path, error)}") from error
-    if not start:
-        raise InputError(f"{path}: an empty file: write or copy it again")
     for reader in readers:
         if reader.magic and start.startswith(reader.magic):
             return reader
