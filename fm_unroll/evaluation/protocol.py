@@ -305,8 +305,10 @@ def without_images(work: Sequence[tuple[Entrant, Condition]]) -> Iterator[str]:
     conditions = {id(condition): condition for _, condition in work}
     for entrant in dict.fromkeys(entrant for entrant, _ in work if entrant.elsewhere):
         own = {id(condition) for other, condition in work if other is entrant}
-        if lacking := [str(condition.folder) for key, condition in conditions.items() if key not in own]:
-            yield f"{entrant.arm.label}: has nothing for {', '.join(lacking)}"
+        lacking = [each for key, each in conditions.items() if key not in own]
+        if lacking:
+            names = ", ".join(f"{each.folder} (its folder {each.pattern.folder})" for each in lacking)
+            yield f"{entrant.arm.label}: has nothing for {names}"
 
 
 def announce(absent: Mapping[str, str], earlier: EarlierRows) -> None:

@@ -145,7 +145,7 @@ def _imported(name: str) -> Any:
     module_name, _, class_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # the code of a module may raise any
+    except (Exception, SystemExit) as error:  # the code of a module may raise any
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         absent = isinstance(error, ModuleNotFoundError) and module_name.startswith(error.name or "-")
         hint = (
@@ -253,7 +253,7 @@ def build_own(name: str, sizes: Mapping[str, int | None], options: Mapping[str, 
     asked = _parameters(own)
     try:
         network = own(**{size: value for size, value in sizes.items() if size in asked}, **options)
-    except Exception as error:  # the user's code may raise any
+    except (Exception, SystemExit) as error:  # the user's code may raise any
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise InputError(f"{name} cannot be built ({reason}); --debug shows where") from error
     if not any(parameter.requires_grad for parameter in network.parameters()):

@@ -189,6 +189,7 @@ def test_consent_ends_with_its_command(module, tmp_path, capsys):
 
 BAD = {
     "no such module": ("", "nowhere_at_all:Net", "cannot be imported .ModuleNotFoundError.*PYTHONPATH"),
+    "a module that exits": ("raise SystemExit(3)", "{}:Net", r"cannot be imported \(SystemExit: 3"),
     "a module with an error": ("1 / 0", "{}:Net", r"cannot be imported \(ZeroDivisionError"),
     "a module that lacks another": ("import nowhere_at_all", "{}:Net", r"nowhere_at_all'\); --debug shows"),
     "no such class": ("class Nets(Root): pass", "{}:Net", "has no Net, did you mean Nets"),
