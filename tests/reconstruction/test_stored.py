@@ -103,7 +103,7 @@ def link(path: Path, images: np.ndarray) -> None:
         ("a.mat", lambda p: savemat(p, {"image": IMAGES}), "holds no img4ranking; its variables are image"),
         ("a.mat", lambda p: write_matlab(p, kspace_sub08=IMAGES), "its keys are kspace_sub08"),
         ("a.mat", lambda p: p.write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200)), "damaged MATLAB file"),
-        ("a.mat", lambda p: p.write_bytes(b""), "no HDF5 file"),
+        ("a.mat", lambda p: p.write_bytes(b""), "an empty file"),
         ("a.h5", lambda p: h5py.File(p, "w").close(), "holds no reconstruction; its keys are none"),
         ("a.h5", lambda p: link(p, IMAGES), "links are not followed"),
         ("a.h5", lambda p: write_h5(p, broken(np.inf)), "slice 1, frame 2 holds NaN or Inf"),

@@ -118,7 +118,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(kind: str, tmp_path: Path)
     whole = path.read_bytes()
     for end in sorted({len(whole) * part // 200 for part in range(200)} | {len(whole) - 1}):
         path.write_bytes(whole[:end])
-        with pytest.raises(InputError, match="truncated or no HDF5 file") as error:
+        with pytest.raises(InputError, match=r"truncated or no HDF5 file|an empty file") as error:
             reader.describe(path, tmp_path)
         assert str(path) in str(error.value)
 
