@@ -157,6 +157,7 @@ def instead_of(option: str, class_path: str) -> str:
         option: its name.
         class_path: of a class that the parser has found.
     """
+    from fm_unroll.models.own import did_you_mean
     from fm_unroll.physics import VariedSampling
 
     module, _, name = class_path.rpartition(".")
@@ -164,8 +165,7 @@ def instead_of(option: str, class_path: str) -> str:
     known = {each for base in kind.__mro__ for each in inspect.signature(base.__init__).parameters} - {option}
     if "sampling" in known and option in inspect.signature(VariedSampling).parameters:
         return f"; a range is given as --data.sampling VariedSampling --data.sampling.{option}"
-    near = difflib.get_close_matches(option, sorted(known))
-    return f", did you mean {', '.join(near)}?" if near else ""
+    return did_you_mean(difflib.get_close_matches(option, sorted(known)))
 
 
 def in_plain_words(reason: str) -> str:
@@ -312,7 +312,8 @@ def join_values(args: Sequence[str], parameters: Mapping[str, inspect.Parameter]
     next option: as far as what must stand without a name is not in front and may follow, only with values of
     their type. Of options that take several values, a single one stands for a list of it: ``--formats nii``.
     """
-    several = {name: get_args(p.annotation)[0] for name, p in parameters.items() if takes_several(p)}
+    kinds = {name: p.annotation for name, p in parameters.items()}
+    several = {name: get_args(kind)[0] for name, kind in kinds.items() if get_origin(kind) is Sequence}
     nameless = [p for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
     in_front = next((place for place, arg in enumerate(args) if arg.startswith("--")), len(args))
     may_follow = in_front < sum(p.default is p.empty for p in nameless)
@@ -335,11 +336,6 @@ def join_values(args: Sequence[str], parameters: Mapping[str, inspect.Parameter]
         if option.removeprefix("--").replace("-", "_") in several and value[0] not in "[-":
             joined[place] = f"[{value}]"
     return joined
-
-
-def takes_several(parameter: inspect.Parameter) -> bool:
-    """Whether an option takes several values."""
-    return get_origin(parameter.annotation) is Sequence
 
 
 def fits(word: str, kind: object) -> bool:

@@ -137,6 +137,12 @@ def use_hub(address: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
+def go_offline(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client without a network, as `HF_HUB_OFFLINE=1` makes it, with this cache."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
 def fill_cache(cache: Path, repository: str, files: Mapping[str, bytes], commit: str = COMMIT) -> Path:
     """Write a repository as the client keeps it, of which `main` is at a commit.
 

@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 COMMAND = "import sys; from fm_unroll.cli import main; main(sys.argv[1:])"  # python -m fm_unroll
+PATIENCE = 300  # seconds
 
 
 def start(
@@ -30,9 +31,7 @@ def start(
     return process
 
 
-def run_together(
-    processes: int, arguments: list[str], folder: Path, code: str = COMMAND, timeout: float = 300
-) -> None:
+def run_together(processes: int, arguments: list[str], folder: Path, code: str = COMMAND) -> None:
     """Run some processes as ``torchrun --standalone --nproc-per-node`` does, and wait for their end.
 
     Args:
@@ -40,7 +39,6 @@ def run_together(
         arguments: of each.
         folder: for what they print, which is shown if one fails.
         code: what each runs.
-        timeout: seconds until all are ended.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -55,7 +53,7 @@ def run_together(
         started.append(start(arguments, code, environment, output))
     try:
         for process in started:
-            process.join(timeout)
+            process.join(PATIENCE)
     finally:
         for process in started:
             process.kill()

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fm_unroll.data.lines import NOTHING
 from fm_unroll.data.sample import KSpaceBatch
-from fm_unroll.data.undersampling import rss_image
+from fm_unroll.data.undersampling import center_crop, rss_image
 from fm_unroll.errors import InputError
 from fm_unroll.physics import fft2c, ifft2c, rss
 from fm_unroll.physics.sampling import generator, log_uniform
@@ -93,9 +93,9 @@ class Augmentation:
         """
         if not batch.fully_sampled:
             return batch
-        # not of a stored target, which may be zero where k-space is not
-        above = batch.data_range / rss_image(batch.kspace, batch.crop).amax((-2, -1))
         changed = replace(batch, kspace=ifft2c(batch.kspace))
+        # not of a stored target, which may be zero where k-space is not
+        above = batch.data_range / center_crop(rss(changed.kspace), batch.crop).amax((-2, -1))
         for change in (self._bend, self._choose_coils, self._flip, self._transpose, self._cut):
             changed = change(changed, seeds)
         changed = self._add_noise(replace(changed, kspace=fft2c(changed.kspace)), seeds)

@@ -5,7 +5,6 @@ those of commands for other test sets, checkpoints, methods or accelerations. Ro
 other code made them, their checkpoint has changed or is gone, or their test set is another one by now.
 """
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
@@ -178,9 +177,9 @@ class EarlierRows:
         }
 
     @cached_property
-    def _own_trainings(self) -> dict[tuple[str | float, ...], list[Entrant]]:
+    def _own_trainings(self) -> dict[tuple[str, ...], list[Entrant]]:
         """The trained entrants by what makes their trainings, beside the acceleration."""
-        found: dict[tuple[str | float, ...], list[Entrant]] = {}
+        found: dict[tuple[str, ...], list[Entrant]] = {}
         for entrant, _ in self.work:
             if entrant.sha256:
                 found.setdefault(_training_of(entrant), []).append(entrant)
@@ -222,9 +221,8 @@ class EarlierRows:
         return given | unchanged
 
 
-def _training_of(row: Group | Entrant) -> tuple[str | float, ...]:
+def _training_of(row: Group | Entrant) -> tuple[str, ...]:
     """What makes the training of a row or an entrant, beside its acceleration."""
     named = (row.method, row.encoder_weights) if isinstance(row, Group) else (row.arm.method, row.arm.weights)
-    # of imported networks nobody knows the seed: a row has an empty one, an entrant NaN, which equals nothing
-    seed = float(row.seed or math.nan) if isinstance(row.seed, str) else row.seed
-    return (*named, row.training_data, row.hyper_parameters, "unknown" if math.isnan(seed) else seed)
+    # as a text: of imported networks nobody knows the seed, and NaN equals nothing; a row's is empty
+    return (*named, row.training_data, row.hyper_parameters, str(float(str(row.seed) or "nan")))

@@ -177,8 +177,8 @@ class Elsewhere:
         images = _images(path, volume)
         if fault := fault_of(images, targets):
             raise InputError(f"{path}: {fault}")
-        chosen = torch.stack([images[place] for place in targets])
-        return fit(chosen.double(), torch.stack(list(targets.values())).double())[0]
+        mine, true = compared(images, targets)
+        return fit(mine.double(), true.double())[0]
 
 
 @lru_cache(maxsize=1)
@@ -206,8 +206,7 @@ def fault_of(images: Tensor, targets: dict[tuple[int, int], Tensor]) -> str:
     if len(empty := (flat.amax(-1) == flat.amin(-1)).nonzero()):
         frame, slice_ = empty[0].tolist()
         return f"slice {slice_}, frame {frame} is the same everywhere"
-    true = torch.stack(list(targets.values()))
-    mine = torch.stack([images[place] for place in targets])
+    mine, true = compared(images, targets)
     own, (name, best) = correlation(mine, true), likeliest_order(images, targets)
     if 1 - best < CLEARLY * (1 - own):
         return (
@@ -221,13 +220,17 @@ def fault_of(images: Tensor, targets: dict[tuple[int, int], Tensor]) -> str:
     return fault_of_scale(mine, true)
 
 
+def compared(images: Tensor, targets: dict[tuple[int, int], Tensor]) -> tuple[Tensor, Tensor]:
+    """The images that have a target, and these; both float32 ``(image, row, column)``."""
+    return torch.stack([images[place] for place in targets]), torch.stack(list(targets.values()))
+
+
 def likeliest_order(images: Tensor, targets: dict[tuple[int, int], Tensor]) -> tuple[str, float]:
     """What was done to some images, of all that is known, if it was; and their correlation if it was.
 
     Arguments as of :func:`fault_of`.
     """
-    true = torch.stack(list(targets.values()))
-    mine = torch.stack([images[place] for place in targets])
+    mine, true = compared(images, targets)
     found = {
         name: correlation(mine, torch.stack([turn(target) for target in true]))
         for name, turn in TURNS.items()

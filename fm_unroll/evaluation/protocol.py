@@ -1,7 +1,8 @@
 """The cross-domain evaluation: every method on every anatomy, centre and acceleration, one row per slice."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -252,8 +253,8 @@ def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int
     absent = obstacles()
     parts = Parts(output, tuple(each for each in measures() if absent.keys().isdisjoint(each.columns)))
     if share.leads:
-        print(*outside_of_general(entrants, protocol), sep="", end="")
-        announce(absent, EarlierRows(parts, protocol.test_sets, work, protocol.along_training))
+        earlier = EarlierRows(parts, protocol.test_sets, work, protocol.along_training)
+        announce(outside_of_general(entrants, protocol), absent, earlier)
     facts = provenance() | {"protocol": protocol.facts(work, paths, output), "left_out": absent}
     stopwatch = Stopwatch(output / "provenance.json", facts)
     run = Run(work, parts, share)
@@ -297,7 +298,7 @@ def outside_of_general(entrants: Sequence[Entrant], protocol: Protocol) -> Itera
     for entrant in entrants:
         outside = [each for each in protocol.accelerations if entrant.train_acceleration(each) != each]
         if protocol.matched and entrant.arm.method == GENERAL_NETWORK and outside:
-            yield f"{entrant.made_for}: left out at {', '.join(f'x{each:g}' for each in outside)}\n"
+            yield f"{entrant.made_for}: left out at {', '.join(f'x{each:g}' for each in outside)}"
 
 
 def without_images(work: Sequence[tuple[Entrant, Condition]]) -> Iterator[str]:
@@ -311,9 +312,9 @@ def without_images(work: Sequence[tuple[Entrant, Condition]]) -> Iterator[str]:
             yield f"{entrant.arm.label}: has nothing for {names}"
 
 
-def announce(absent: Mapping[str, str], earlier: EarlierRows) -> None:
+def announce(limits: Iterable[str], absent: Mapping[str, str], earlier: EarlierRows) -> None:
     """Say which metrics, conditions and rows of earlier commands are left out, and how many rows stay."""
-    for line in without_images(earlier.work):
+    for line in chain(limits, without_images(earlier.work)):
         print(line)
     for name, reason in absent.items():
         print(f"{name} is left out: {reason}")

@@ -59,21 +59,27 @@ class PaperNetwork(UnrolledNetwork):
         if not all(isinstance(cascade.denoiser, NormUnet) for cascade in self.cascades):
             raise InputError("fastMRI's VarNet weights fit the method varnet only")
         # a VarNetModule's checkpoint also holds the windows of its loss
-        names = {
-            name: name.removeprefix("varnet.")
-            .replace("sens_net.", "sensitivity.")
-            .replace(".model.", ".denoiser.")
-            .replace(".dc_weight", ".step_size")
-            for name in state_dict
+        theirs = {
+            name.removeprefix("varnet."): tensor
+            for name, tensor in state_dict.items()
             if not name.startswith("loss.")
         }
+        names = {name_in_fastmri(name): name for name in self.state_dict()}
         try:
-            self.load_state_dict({ours: state_dict[theirs] for theirs, ours in names.items()})
+            self.load_state_dict({names.get(name, name): tensor for name, tensor in theirs.items()})
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise InputError(
                 f"the weights are not of a fastMRI VarNet with this num_cascades, chans and pools: {reason}"
             ) from None
+
+
+def name_in_fastmri(name: str) -> str:
+    """Name of a tensor of a ``varnet`` network in a ``fastmri.models.VarNet``."""
+    names = {"sensitivity.": "sens_net.", ".denoiser.": ".model.", ".step_size": ".dc_weight"}
+    for ours, theirs in names.items():
+        name = name.replace(ours, theirs)
+    return name
 
 
 class Cascade(nn.Module):

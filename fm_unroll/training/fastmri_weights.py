@@ -14,6 +14,7 @@ from torch import Tensor
 from fm_unroll.errors import InputError
 from fm_unroll.models.build import build_model
 from fm_unroll.models.checkpoints import NamesCode, load_tensors
+from fm_unroll.models.paper import name_in_fastmri
 
 MODULE = "varnet."  # before the names in a checkpoint of fastMRI's VarNetModule
 LOSS = "loss."  # before those of its loss
@@ -89,7 +90,7 @@ def named_as_ours(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor
     sizes: dict[str, Any] = sizes_of(tensors)
     with torch.device("meta"):  # names and shapes alone: a network of whatever size takes no memory
         ours = build_model("varnet", **sizes).state_dict()
-    expected = {_their_name(name): tensor.shape for name, tensor in ours.items()}
+    expected = {name_in_fastmri(name): tensor.shape for name, tensor in ours.items()}
     shapes = [
         f"{name} is {tuple(tensors[name].shape)}, expected {tuple(shape)}"
         for name, shape in expected.items()
@@ -106,7 +107,7 @@ def named_as_ours(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor
         said = ", ".join(f"{name} {value}" for name, value in sizes.items())
         raise InputError(f"{path} is not of one VarNet of fastMRI with {said}: {'; '.join(found)}")
     # copied: a part of a larger tensor would be written with the whole of it
-    return {name: tensors[_their_name(name)].float().clone() for name in ours}
+    return {name: tensors[name_in_fastmri(name)].float().clone() for name in ours}
 
 
 def _is_real(tensor: Tensor) -> bool:
@@ -117,14 +118,6 @@ def _is_real(tensor: Tensor) -> bool:
 def _count(tensors: Collection[str], prefix: str) -> int:
     """How many numbers follow a prefix in the names of tensors."""
     return len({name.removeprefix(prefix).split(".")[0] for name in tensors if name.startswith(prefix)})
-
-
-def _their_name(name: str) -> str:
-    """Name in fastMRI of a tensor of ours."""
-    names = {"sensitivity.": "sens_net.", ".denoiser.": ".model.", ".step_size": ".dc_weight"}
-    for ours, theirs in names.items():
-        name = name.replace(ours, theirs)
-    return name
 
 
 def _first_of(names: Collection[str]) -> str:

@@ -34,7 +34,7 @@ from fm_unroll.models.registry import (
 from fm_unroll.training.losses import needs_targets
 from fm_unroll.training.task import ReconstructionTask
 
-SUPERVISED = "ssim"  # the loss where none is named
+SUPERVISED = inspect.signature(ReconstructionTask).parameters["loss"].default  # where none is named
 
 # What jsonargparse says of an option that does not exist, on the command line or in a config.
 UNKNOWN = re.compile(r"(?:nrecognized arguments: --|does not accept option ')model\.(\w+)")

@@ -333,7 +333,7 @@ def test_a_copy_of_a_checkpoint_is_no_second_one(tmp_path):
 def test_the_general_network_says_what_it_is_made_for():
     general = [entrants.baseline("general")]
     (line,) = outside_of_general(general, Protocol([], accelerations=(2, 4, 10, 12, 16)))
-    assert line == "general is made for x2 to x10: left out at x12, x16\n"
+    assert line == "general is made for x2 to x10: left out at x12, x16"
     assert not list(outside_of_general(general, Protocol([], accelerations=(2, 10))))
     somewhere = [Condition(None, EquispacedSampling(12, 0.04))]  # test sets make no difference
     assert not applies(general[0], somewhere[0], matched=True)

@@ -20,7 +20,7 @@ from fm_unroll.models import build_model
 from fm_unroll.models.checkpoints import load_network
 from fm_unroll.models.release import GENERAL, write_release
 from fm_unroll.models.sharing import kept_at, locate, named
-from hub_server import COMMIT, Hub, fill_cache, use_hub
+from hub_server import COMMIT, Hub, fill_cache, go_offline, use_hub
 from simulate import disc_scan
 
 VARNET = {"method": "varnet", "num_cascades": 1, "sens_chans": 2, "sens_pools": 1, "chans": 2, "pools": 1}
@@ -51,10 +51,9 @@ def content(tmp_path: Path) -> bytes:
 
 @pytest.fixture
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The client without a network, as `HF_HUB_OFFLINE=1` makes it, and its empty cache."""
+    """The client without a network, and its empty cache."""
     cache = tmp_path / "cache"
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    go_offline(cache, monkeypatch)
     return cache
 
 

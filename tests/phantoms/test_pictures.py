@@ -12,6 +12,7 @@ from PIL import Image
 from fm_unroll import PicturesData
 from fm_unroll.cli import main
 from fm_unroll.data.undersampling import rss_image
+from fm_unroll.data.volume import Volume
 from fm_unroll.errors import InputError
 from fm_unroll.models.checkpoints import read_checkpoint
 from fm_unroll.phantoms.dead_leaves import DeadLeaves
@@ -200,8 +201,13 @@ def test_an_image_that_cannot_be_read_is_named(folder):
 
 
 def test_images_are_read_once_and_again_when_they_have_changed(folder, monkeypatch):
-    read = []
-    monkeypatch.setattr(PictureReader, "require", lambda self, volume, root: read.append(volume.name))
+    read, require = [], PictureReader.require
+
+    def noted(self: PictureReader, volume: Volume, root: Path) -> None:
+        read.append(volume.name)
+        require(self, volume, root)
+
+    monkeypatch.setattr(PictureReader, "require", noted)
     names = [volume.name for volume in pictures(None, folder).index.volumes]
     assert read == names
     pictures(None, folder, scans=PictureScans(matrix=(48, 48)))

@@ -10,7 +10,6 @@ import torch
 import yaml
 from fastmri.data.transforms import center_crop
 from fastmri.models import VarNet
-from huggingface_hub import constants
 
 from fm_unroll.cli import main
 from fm_unroll.data.scan import open_scan
@@ -20,7 +19,7 @@ from fm_unroll.models.release import FILE
 from fm_unroll.physics import UniformSampling
 from fm_unroll.reconstruction.engine import load
 from fm_unroll.training.callbacks import ReconstructionWriter
-from hub_server import fill_cache
+from hub_server import fill_cache, go_offline
 from training_runs import DATA, config_for, same_weights, weights
 
 pytestmark = pytest.mark.slow
@@ -160,8 +159,7 @@ def test_it_is_passed_on_without_its_code(run_dir, synthetic, tmp_path, monkeypa
     assert not (tmp_path / "own").exists()
     main([*release, *TRUST])
     assert f"The code of `{NAME}` is not in this repository" in (tmp_path / "own/README.md").read_text()
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    go_offline(tmp_path / "cache", monkeypatch)
     files = {file.name: file.read_bytes() for file in (tmp_path / "own").iterdir()}
     fill_cache(tmp_path / "cache", "anna/own", files)
     scan = open_scan(next((synthetic / "knee").rglob("*.h5")))
