@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from fm_unroll.errors import InputError
 from fm_unroll.models.classical.calibration import acs_images
 from fm_unroll.models.classical.cg_sense import CGSense, conjugate_gradients
-from fm_unroll.models.classical.noise import noise_level
 from fm_unroll.models.classical.sense import SenseProblem
 from fm_unroll.models.classical.wavelet import WaveletCS
+from fm_unroll.models.measurement import describe, relative_logs
 from fm_unroll.models.registry import register_physics
 from fm_unroll.models.sensitivity import SensitivityModel
 from fm_unroll.models.unrolled import UnrolledNetwork
@@ -41,8 +41,6 @@ STARTS: dict[str, Callable[[SenseProblem], Tensor]] = {
     "wavelet": WaveletCS().solve,
 }
 FIRST_STRENGTH = 0.1  # lambda before training
-QUIETEST = 1e-4  # noise level below which no difference is made
-USUAL_NOISE, USUAL_ACCELERATION = 0.01, 4.0
 
 
 class AnchoredNetwork(UnrolledNetwork):
@@ -130,29 +128,10 @@ class AnchoredCascade(nn.Module):
         return image + solve(lambda x: problem.normal(x) + strength * x, wanted, self.solver_steps)
 
 
-def describe(problem: SenseProblem) -> Tensor:
-    """What is known of measurements: noise level and acceleration; float32, ``(batch, 2)``.
-
-    The acceleration is all lines of the matrix, zero padding included, over the measured ones.
-    """
-    noise = noise_level(problem)
-    sampled = problem.lines.flatten(1).float().mean(1).expand_as(noise)
-    return torch.stack([noise, 1 / sampled], dim=1)
-
-
-def regressors(facts: Tensor) -> Tensor:
-    """1, and log noise level and log acceleration relative to usual ones: float32, ``(batch, 3)``."""
-    noise, acceleration = facts.unbind(1)
-    noise = noise.clamp_min(QUIETEST) / USUAL_NOISE
-    return torch.stack(
-        [torch.ones_like(noise), noise.log(), (acceleration / USUAL_ACCELERATION).log()], dim=1
-    )
-
-
 def weighted(facts: Tensor, weights: Tensor) -> Tensor:
-    """The weighted sum of :func:`regressors`: float32, ``(batch, 1, 1)``."""
+    """A constant and the weighted logs of noise level and acceleration: float32, ``(batch, 1, 1)``."""
     # no product of matrices, which autocast would take in low precision
-    return (regressors(facts) * weights).sum(1)[:, None, None]
+    return (weights[0] + (relative_logs(facts) * weights[1:]).sum(1))[:, None, None]
 
 
 def solve(operator: Callable[[Tensor], Tensor], right_side: Tensor, steps: int) -> Tensor:

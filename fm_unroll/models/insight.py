@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fm_unroll.models.anchored import USUAL_ACCELERATION, USUAL_NOISE
+from fm_unroll.models.measurement import USUAL_ACCELERATION, USUAL_NOISE
 from fm_unroll.models.unrolled import UnrolledNetwork
 
 USUAL = torch.tensor([[USUAL_NOISE, USUAL_ACCELERATION]])
@@ -20,7 +20,7 @@ def learned_weights(network: UnrolledNetwork) -> dict[str, list[Any]]:
 
     Returns:
         ``step_sizes``: mu of every cascade of the paper's physics. Of the anchored one ``pulls`` and
-        ``strengths``: beta and lambda at a noise level of 0.01 and a true acceleration of 4. With an encoder
+        ``strengths``: beta and lambda at a noise level of 0.01 and an acceleration of 4. With an encoder
         also ``blocks``, the numbers of the encoder's blocks in use, and for every cascade that has one
         ``fusion``, the weight of each block, and ``fused``, the cascade's number from 1. Of mixed denoisers
         ``gates``, the mean gate over the last batch of training, and ``gated``, likewise. Empty lists

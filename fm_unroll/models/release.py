@@ -123,11 +123,13 @@ def notes_of(checkpoint: Path) -> dict[str, str]:
 
 
 def require_empty(folder: Path) -> None:
-    """Refuse to write among other files.
+    """Refuse to write among other files, or in the place of one.
 
     Raises:
-        InputError: there is something in the folder.
+        InputError: there is something in the folder, or it is none.
     """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: a file lies where a folder is to be made; give another path")
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty: give a new folder, so that nothing is overwritten")
 

@@ -10,7 +10,6 @@ from fm_unroll.metrics import challenge_scores, score_slices, ssim_map, volume_m
 from fm_unroll.models.anchored import solve
 from fm_unroll.models.classical import CGSense, WaveletCS, ZeroFilled
 from fm_unroll.models.classical.calibration import estimate_sensitivities
-from fm_unroll.models.classical.noise import noise_level
 from fm_unroll.models.classical.sense import SenseProblem
 from fm_unroll.physics import EquispacedSampling, RandomSampling, UniformSampling
 from fm_unroll.physics.sampling import locate_acs
@@ -78,9 +77,10 @@ def test_espirit_maps_and_noise_level(device, scan, assert_same):
     assert_same(
         estimate_sensitivities(*(t.to(device) for t in (scan.kspace, acs))).cpu() * inside, maps * inside
     )
-    problem = SenseProblem.calibrate(*scan.measured)
-    on_device = SenseProblem.calibrate(*on(device, scan.measured))
-    assert_same(noise_level(on_device), noise_level(problem))
+    noisy = scan.kspace + 0.02 * scan.mask * complex_noise(*scan.kspace.shape)
+    measured = noisy, scan.mask, scan.num_acs
+    problem, on_device = (SenseProblem.calibrate(*each) for each in (measured, on(device, measured)))
+    assert_same(on_device.noise, problem.noise)
 
 
 def test_the_solution_of_a_cascade_and_its_gradients(device, scan, assert_same):

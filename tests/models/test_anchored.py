@@ -8,12 +8,12 @@ from torch import nn
 
 from fm_unroll.errors import InputError
 from fm_unroll.models import build_model
-from fm_unroll.models.anchored import AnchoredCascade, AnchoredNetwork, describe, solve
+from fm_unroll.models.anchored import AnchoredCascade, AnchoredNetwork, solve
 from fm_unroll.models.classical import CGSense, WaveletCS
 from fm_unroll.models.classical.cg_sense import conjugate_gradients
-from fm_unroll.models.classical.noise import noise_level
 from fm_unroll.models.classical.sense import SenseProblem
 from fm_unroll.models.denoisers.unet import NormUnet
+from fm_unroll.models.measurement import describe
 from fm_unroll.physics import fft2c, ifft2c, rss
 from fm_unroll.training.options import settle_options
 from simulate import complex_noise, disc_scan, noise_scan
@@ -155,28 +155,6 @@ def test_learned_maps_are_trained_and_others_are_not():
 def test_the_start_is_not_differentiated_where_its_maps_are_trained():
     start, problem, facts = build_model("varnet_zero", **SMALL, maps="learned").begin(*scan())
     assert problem.sensitivities.requires_grad and not start.requires_grad and not facts.requires_grad
-
-
-@pytest.mark.parametrize("deviation", [0.2, 3.0])
-def test_the_noise_level_is_that_of_the_noise(deviation):
-    torch.manual_seed(0)
-    kspace, mask, acs = scan(128, 96)
-    noise = deviation * torch.randn(*kspace.shape, 2)
-    noisy = (kspace + torch.view_as_complex(noise)) * mask
-    problem = SenseProblem.calibrate(noisy, mask, acs)
-    assert (noise_level(problem) * problem.scale.flatten()).item() == pytest.approx(deviation, rel=0.1)
-
-
-def test_a_readout_that_was_not_measured_at_its_ends_has_no_noise_level():
-    kspace, mask, acs = scan(64, 48)
-    kspace = kspace.clone()
-    kspace[..., :8, :] = kspace[..., -8:, :] = 0
-    assert noise_level(SenseProblem.calibrate(kspace, mask, acs)).item() == 0
-    assert torch.isfinite(describe(SenseProblem.calibrate(kspace, mask, acs))).all()
-    kspace, mask, acs = scan(4, 48)  # a tenth of four is still a sample
-    kspace = kspace.clone()
-    kspace[..., [0, 3], :] = 0
-    assert noise_level(SenseProblem.calibrate(kspace, mask, acs)).item() == 0
 
 
 @torch.no_grad()

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from fm_unroll.models.classical.calibration import acs_images, estimate_sensitivities
 from fm_unroll.models.classical.memory import fingerprints, known_maps, known_solutions
+from fm_unroll.models.classical.noise import noise_level
 from fm_unroll.models.classical.stored import stored_maps, stored_solutions
 from fm_unroll.models.unrolled import check_input
 from fm_unroll.physics import expand, reduce, rss
@@ -27,6 +29,7 @@ class SenseProblem:
         measured: complex64, ``(batch, coil, readout, phase)``: hybrid data (see
             :class:`~fm_unroll.physics.fourier.HybridSpace`), zero off the mask.
         lines: bool, ``(batch or 1, 1, 1, phase)``: sampled lines, in the order of hybrid data.
+        acs: bool, ``(batch or 1, phase)``: the ACS lines among them, in the order of k-space.
         sensitivities: complex64, the shape of ``measured``.
         low_resolution: float32, ``(batch, readout, phase)``: root-sum-of-squares image of the ACS lines, with
             maximum 1.
@@ -37,6 +40,7 @@ class SenseProblem:
 
     measured: Tensor
     lines: Tensor
+    acs: Tensor
     sensitivities: Tensor
     low_resolution: Tensor
     scale: Tensor
@@ -80,6 +84,7 @@ class SenseProblem:
         return cls(
             measured=space.enter(kspace),
             lines=space.enter_lines(mask),
+            acs=acs.flatten(1),
             sensitivities=maps,
             low_resolution=low_resolution / peak,
             scale=largest * peak,
@@ -111,10 +116,17 @@ class SenseProblem:
         return SenseProblem(
             measured=self.measured[row],
             lines=self.lines[row] if len(self.lines) > 1 else self.lines,
+            acs=self.acs[row] if len(self.acs) > 1 else self.acs,
             sensitivities=self.sensitivities[row],
             low_resolution=self.low_resolution[row],
             scale=self.scale[row],
         )
+
+    @cached_property
+    def noise(self) -> Tensor:
+        """Standard deviation of real and imaginary part of the noise in :attr:`measured`: ``(batch,)``."""
+        kspace = HybridSpace(self.measured.shape[-1], self.measured.device).leave(self.measured)
+        return noise_level(kspace, torch.fft.fftshift(self.lines, -1).flatten(1), self.acs)
 
     def adjoint(self) -> Tensor:
         """A^H measured: complex64, ``(batch, readout, phase)``."""

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from fm_unroll.models.classical.sense import SenseProblem
 
+NOISE_WEIGHT = 6.0  # of the noise's energy: the threshold where that is more than the one without noise
+
 
 class WaveletCS(nn.Module):
     """Compressed sensing SENSE: the image that fits the measured lines with few large wavelet coefficients.
@@ -27,6 +29,13 @@ class WaveletCS(nn.Module):
 
     Threshold, levels and iterations were tuned on one real 13-coil head and on simulated 6-coil hearts.
     Simulated hearts are nearly piecewise constant, which suits Haar wavelets: gains there are flattered.
+
+    The threshold rises with the noise's energy from 1.1 % of the low-resolution image's maximum on, as that
+    of Chang et al. does (IEEE Trans. Image Process. 9, 2000, https://doi.org/10.1109/83.862633), who divide
+    the energy by the deviation of the coefficients, here a sixth for all. Four real heads of 7 to 16 coils
+    at x4 gain 6 to 7 dB where noise of 3 % is added, 10 to 14 dB at 10 %, which leaves them at what a
+    zero-filled image has; three scans of one coil, where little is amplified, -0.4 to 0.2 dB.
+
     What remains: fine texture and weak contrast are smoothed away, from x8 visibly.
     """
 
@@ -34,7 +43,8 @@ class WaveletCS(nn.Module):
         """Choose the regularisation.
 
         Args:
-            threshold: of the detail coefficients, as a fraction of the low-resolution image's maximum.
+            threshold: of the detail coefficients without noise, which raises it, see above; as a fraction of
+                the low-resolution image's maximum.
             levels: scales of the transform.
             iterations: FISTA steps.
         """
@@ -56,28 +66,32 @@ class WaveletCS(nn.Module):
     def _iterate(self, problem: SenseProblem) -> Tensor:
         target = problem.adjoint()
         image = extrapolated = target
+        threshold = (NOISE_WEIGHT * problem.noise.square()).clamp_min(self.threshold)[:, None, None]
         momentum = 1.0
         for _ in range(self.iterations):
             # step size 1: A has norm 1 at most
-            previous, image = image, self.shrink(extrapolated - problem.normal(extrapolated) + target)
+            previous, image = (
+                image,
+                self.shrink(extrapolated - problem.normal(extrapolated) + target, threshold),
+            )
             last, momentum = momentum, (1 + (1 + 4 * momentum**2) ** 0.5) / 2
             extrapolated = image + (last - 1) / momentum * (image - previous)
         return image
 
-    def shrink(self, image: Tensor) -> Tensor:
-        """Soft-threshold the detail coefficients, keeping their phase."""
+    def shrink(self, image: Tensor, threshold: Tensor) -> Tensor:
+        """Soft-threshold the detail coefficients by one value for each slice, keeping their phase."""
         parts = torch.stack([image.real, image.imag])  # three times as fast as complex numbers
         smooth, details = analyse(parts, self.levels)
-        parts = synthesise(smooth, [soft_threshold(bands, self.threshold) for bands in details])
+        parts = synthesise(smooth, [soft_threshold(bands, threshold) for bands in details])
         return torch.complex(*parts)
 
 
-def soft_threshold(coefficients: Tensor, threshold: float) -> Tensor:
+def soft_threshold(coefficients: Tensor, threshold: Tensor) -> Tensor:
     """Shorten complex numbers by ``threshold``, to zero at most.
 
     Args:
         coefficients: float, ``(..., 2, batch, readout, phase)``: real and imaginary parts.
-        threshold: in their unit.
+        threshold: in their unit, ``(batch, 1, 1)``.
     """
     inverse_magnitude = coefficients.square().sum(-4, keepdim=True).rsqrt()
     return coefficients * (1 - threshold * inverse_magnitude).clamp_min(0)
