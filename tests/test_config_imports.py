@@ -146,3 +146,17 @@ def test_a_config_does_not_let_pickles_be_read(foreign, capsys):
     data = {"class_path": "CMRxReconData", "init_args": {"root": "nowhere"}}
     (foreign.parent / "fit.yaml").write_text(yaml.safe_dump({"data": data, "weights_only": False}))
     assert "weights_only is false" in refused(capsys, "fit", "--config", "fit.yaml")
+
+
+@pytest.mark.parametrize("key", ["base_url", "api_key", "https_proxy", "insecure_disable_ssl", "silent"])
+def test_a_config_does_not_send_a_key_to_its_own_server(key, foreign, capsys):
+    logger = {
+        "class_path": "lightning.pytorch.loggers.WandbLogger",
+        "init_args": {
+            "settings": {key: True if key in ("silent", "insecure_disable_ssl") else "http://127.0.0.1:1"}
+        },
+    }
+    data = {"class_path": "CMRxReconData", "init_args": {"root": "nowhere"}}
+    (foreign.parent / "fit.yaml").write_text(yaml.safe_dump({"data": data, "trainer": {"logger": logger}}))
+    said = refused(capsys, "fit", "--config", "fit.yaml")
+    assert f"{key} is set, which may send your key" in said or (key == "silent" and "nowhere" in said)

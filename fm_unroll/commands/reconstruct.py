@@ -38,7 +38,7 @@ def reconstruct(
     checkpoint: str | None = None,
     method: Method | None = None,
     output: Path = Path("reconstructions"),
-    formats: Sequence[Format] = ("h5", "png"),
+    formats: Sequence[Format] = (),
     weights: Path | None = None,
     axes: str = "",
     acceleration: float | None = None,
@@ -59,8 +59,8 @@ def reconstruct(
         checkpoint: of ``fit``, or a released network: a file, or hf://OWNER/NAME. None: the general network.
         method: a method without training in place of a network.
         output: a file ending in .h5, .mat, .nii, .nii.gz or .png, or a folder for all --formats.
-        formats: what to write into a folder. h5: fastMRI's submission layout; mat: the CMRxRecon challenge's,
-            of its TestSet whole, else central slices and region; nii: compressed NIfTI; png: all slices.
+        formats: what to write into a folder: h5, fastMRI's submission layout; mat, the CMRxRecon challenge's,
+            of its TestSet whole, else central slices and region; nii, compressed; png. None given: h5, png.
         weights: file with the frozen encoder's weights, where the checkpoint's own path no longer holds.
         axes: order of a NumPy array's axes, such as slice,coil,readout,phase; also: frame.
         acceleration: nominal one of the mask put on a fully sampled file. Default: the default pattern's.

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from fm_unroll.errors import InputError
-from fm_unroll.files import at_home
+from fm_unroll.files import at_home, make_folder
 from fm_unroll.hub import MAIN, publish, require_token
 from fm_unroll.models.checkpoints import build_network, read_checkpoint
 from fm_unroll.models.release import SUFFIX, notes_of, require_empty, write_folder, write_release
@@ -54,14 +54,18 @@ def release(
         print(f"written: {file} ({file.stat().st_size / 1e6:.1f} MB)")
         return
     name = f"{PREFIX}{repository_of(output)[0]}" if on_hub(output) else SOMEWHERE
-    with TemporaryDirectory() as place:
-        folder = Path(place) if on_hub(output) else at_home(output)
+    target = None if on_hub(output) else at_home(output)
+    if target:
+        make_folder(target.parent)
+    with TemporaryDirectory(dir=target and target.parent) as place:
+        folder = Path(place) / "released"
         file = write_folder(content, folder, half, notes)
         (folder / "README.md").write_text(model_card(content, network, file, name, license, measured))
         told = len(ids_in(content["fm_unroll"]))
         print(f"{file.stat().st_size / 1e6:.1f} MB; {told} ids of subjects go along: make sure that they may")
-        if not on_hub(output):
-            print(f"written: {folder}; publish it by `hf upload OWNER/NAME {folder}`")
+        if target:
+            folder.replace(target)  # whole or not at all
+            print(f"written: {target}; publish it by `hf upload OWNER/NAME {target}`")
             return
         commit = publish(folder, repository_of(output)[0], f"fm_unroll release of {path.name}")
         print(f"published: {name}@{commit}\na new repository is private until you open it on its page")

@@ -12,7 +12,7 @@ be scored as bad ones.
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from statistics import median
 from typing import Self
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from tqdm import tqdm
 
@@ -28,7 +29,7 @@ from fm_unroll.data.examination import TURNS, fit
 from fm_unroll.data.modules import KSpaceData
 from fm_unroll.data.sample import KSpaceBatch
 from fm_unroll.data.undersampling import target_image
-from fm_unroll.data.volume import Volume
+from fm_unroll.data.volume import Volume, counted
 from fm_unroll.errors import InputError
 from fm_unroll.files import at_home, file_sha256, files_below
 from fm_unroll.physics import SamplingPattern
@@ -42,6 +43,7 @@ LEAST_CORRELATION = 0.5  # zero-filled images have more
 CLEARLY = 0.9  # of what is left of the correlation, where images are taken for turned ones
 CERTAIN_CORRELATION = 0.8  # of an image with its target, from which on its scale says something
 SHOWN = 3  # of the volumes that cannot be scored
+print_once = rank_zero_only(print)  # by the first of the processes of torchrun
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Elsewhere:
         name: as tables print it.
         folder: holds a folder for each sampling.
         files: by sampling, every file.
+        loose: files of no sampling.
         identities: by which it is noticed that a file is changed.
         sha256: of all files and their places, and of the code that reads them.
     """
@@ -59,6 +62,7 @@ class Elsewhere:
     name: str
     folder: Path
     files: dict[str, list[Path]] = field(repr=False, hash=False)
+    loose: list[Path] = field(repr=False, hash=False)
     identities: dict[Path, Identity] = field(repr=False, hash=False)
     sha256: str
 
@@ -85,7 +89,8 @@ class Elsewhere:
         """
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; --reconstructions takes NAME=FOLDER")
-        paths = sorted(path for path in files_below(folder, tuple(FORMATS)) if path.parent != folder)
+        everything = sorted(files_below(folder, tuple(FORMATS)))
+        paths = [path for path in everything if path.parent != folder]
         if not paths:
             raise InputError(
                 f"{folder}: holds no reconstructions; expected files such as {folder}/equispaced_x4_0.08/"
@@ -97,7 +102,9 @@ class Elsewhere:
             place = path.relative_to(folder)
             digest.update(f"{place.as_posix()}\n{file_sha256(path)}\n".encode())
             files.setdefault(place.parts[0], []).append(path)
-        return cls(name, folder, files, {path: file_identity(path) for path in paths}, digest.hexdigest())
+        identities = {path: file_identity(path) for path in paths}
+        loose = [path for path in everything if path.parent == folder]
+        return cls(name, folder, files, loose, identities, digest.hexdigest())
 
     def find(self, pattern: SamplingPattern, volume: Volume) -> Path | None:
         """The file of a volume under a sampling; None if there is none.
@@ -163,9 +170,19 @@ class Elsewhere:
                 f"--reconstructions {self.name}: {number} cannot be scored: {'; '.join(faults[:SHOWN])}{more}"
             )
         if (factor := median(factors)) > BRIGHT:
-            print(
+            print_once(
                 f"{self.name}: images are {factor:.3g} times their targets, and scored so: were they scaled?"
             )
+
+    def say_unused(self, wanted: Collection[tuple[SamplingPattern, Volume]]) -> None:
+        """Print how many files are of no sampling, or of a wanted sampling but of no wanted volume."""
+        used = {self.find(pattern, volume) for pattern, volume in wanted}
+        folders = sorted({pattern.folder for pattern, _ in wanted})
+        surplus = [path for folder in folders for path in self.files.get(folder, ()) if path not in used]
+        for paths, why in ((self.loose, "of no sampling"), (surplus, "of no test volume")):
+            if paths:
+                more = ", ..." if len(paths) > 1 else ""
+                print_once(f"{self.name}: {counted(len(paths), 'file')} {why}, not scored: {paths[0]}{more}")
 
     def _require(
         self, volume: Volume, pattern: SamplingPattern, targets: dict[tuple[int, int], Tensor]
@@ -207,6 +224,9 @@ def fault_of(images: Tensor, targets: dict[tuple[int, int], Tensor]) -> str:
         frame, slice_ = empty[0].tolist()
         return f"slice {slice_}, frame {frame} is the same everywhere"
     mine, true = compared(images, targets)
+    for (frame, slice_), image, target in zip(targets, mine, true, strict=True):
+        if correlation(image, target) < -LEAST_CORRELATION:
+            return f"slice {slice_}, frame {frame} is the negative of its target: give magnitudes"
     own, (name, best) = correlation(mine, true), likeliest_order(images, targets)
     if 1 - best < CLEARLY * (1 - own):
         return (

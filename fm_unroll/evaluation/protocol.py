@@ -220,6 +220,7 @@ def require_images(made: Elsewhere, own: Sequence[Condition], conditions: Sequen
     for key, test_set in test_sets.items():
         patterns = [condition.pattern for condition in own if id(condition.test_set) == key]
         made.require(test_set.data, patterns)
+    made.say_unused([(each.pattern, one) for each in own for one in each.test_set.data.volumes("test")])
 
 
 def evaluate(protocol: Protocol, output: Path, batch_size: int, num_workers: int) -> pd.DataFrame | None:

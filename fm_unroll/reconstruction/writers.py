@@ -33,6 +33,7 @@ SUFFIXES: dict[str, Format] = {
     ".nii": "nii",
     ".png": "png",
 }
+USUAL_FORMATS: tuple[Format, ...] = ("h5", "png")
 FORMAT_PACKAGES = {"nii": "nibabel"}  # optional: the other formats do without them
 DISPLAY_PERCENTILE = 99.8  # shown as white; the few brightest pixels are often vessels
 GAP_PIXELS = 2  # between the slices of a picture
@@ -93,24 +94,24 @@ def planned_files(
 
     Args:
         output: a file whose suffix names its format, or a folder for all ``formats``.
-        formats: what to write into a folder.
+        formats: what to write into a folder; none: ``USUAL_FORMATS``.
         volume: what will be written.
         source: the file that is reconstructed.
 
     Raises:
-        InputError: an unknown suffix, a format that does not suit the volume, a missing package, or a file
-            that is the source itself.
+        InputError: an unknown suffix, formats beside a file, a format that does not suit the volume, a
+            missing package, or a file that is the source itself.
     """
     format = None if output.is_dir() else format_of(output)
     if format is None and output.suffix and not output.is_dir():
         raise InputError(f"{output}: unknown format; end it in {', '.join(SUFFIXES)}, or give a folder")
     if format:
+        if formats:
+            raise InputError(f"--formats is for a folder, and {output} is a file: leave out one of the two")
         paths = [(format, output)]
     else:
         suffixes = {name: suffix for suffix, name in reversed(SUFFIXES.items())}
-        paths = [(name, output / f"{volume.name}{suffixes[name]}") for name in formats]
-    if not paths:
-        raise InputError("formats is empty: name one or more, such as h5")
+        paths = [(name, output / f"{volume.name}{suffixes[name]}") for name in formats or USUAL_FORMATS]
     for name, path in paths:
         check_writable(name, volume, source)
         make_folder(path.parent)

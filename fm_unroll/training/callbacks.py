@@ -176,6 +176,7 @@ class ReconstructionWriter(BasePredictionWriter):
         """Collect slices batch by batch; a volume is written when its last slice has come."""
         super().__init__(write_interval="batch")
         self.slices: dict[str, Images] = {}
+        self.folders: set[Path] = set()
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a folder that holds other reconstructions, and say in it what these are made of."""
@@ -223,7 +224,7 @@ class ReconstructionWriter(BasePredictionWriter):
                 self.write(trainer, volumes[name], self.slices.pop(name))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the volumes that several processes predicted together, and name those that are not whole."""
+        """Write what several processes predicted together; name volumes that are not whole."""
         volumes, self.slices = self.slices, {}
         rest = gather(
             {(volume, index): image for volume, images in volumes.items() for index, image in images.items()}
@@ -240,12 +241,16 @@ class ReconstructionWriter(BasePredictionWriter):
                 # a trial by trainer.fast_dev_run, or a Trainer of the user's own with limit_predict_batches
                 missing = f"{size - len(images)} of {size} slices"
                 warnings.warn(f"{name}: {missing} were not predicted: it is not written", stacklevel=2)
+        for folder in sorted(self.folders) if trainer.is_global_zero else ():
+            print(f"reconstructions are in {folder}")
 
     def write(self, trainer: Trainer, volume: Volume, slices: Images) -> None:
         """Write the ``(frame, slice)`` images of one volume, all of them."""
         image = np.stack([slices[index] for index in np.ndindex(volume.num_frames, volume.num_slices)])
         image = image.reshape(volume.num_frames, volume.num_slices, *image.shape[1:])
-        write_h5(self.folder_of(trainer, volume) / f"{volume.name}.h5", image)
+        folder = self.folder_of(trainer, volume)
+        write_h5(folder / f"{volume.name}.h5", image)
+        self.folders.add(folder)
 
 
 def origin(trainer: Trainer, volumes: Sequence[Volume]) -> dict[str, Any]:

@@ -32,6 +32,18 @@ KINDS: tuple[type, ...] = (
     *(TrainingData, SamplingPattern),
     *(Optimizer, LRScheduler),
 )
+# settings of W&B by which its record, and the key with it, would go to somebody else
+WANDB_SERVER = frozenset(
+    {
+        "base_url",
+        "api_key",
+        "http_proxy",
+        "https_proxy",
+        "x_proxies",
+        "insecure_disable_ssl",
+        "x_extra_http_headers",
+    }
+)
 
 
 def require_kinds(config: Namespace) -> None:
@@ -41,13 +53,19 @@ def require_kinds(config: Namespace) -> None:
         config: of a verb, parsed; nothing of it has been made yet.
 
     Raises:
-        InputError: it names a function, or a class of another kind, that the command line does not name; or
-            it lets Lightning read pickles.
+        InputError: it names a function, or a class of another kind, that the command line does not name; it
+            lets Lightning read pickles; or it says to which server W&B's record, and the user's key, go.
     """
     if config.get("weights_only") is False:
         raise InputError(
             "weights_only is false: checkpoints are read as tensors and plain values alone; leave it out"
         )
+    for key in _keys(config):
+        if key in WANDB_SERVER:
+            raise InputError(
+                f"{key} is set, which may send your key for W&B to somebody else: leave it out, and name "
+                "your server by WANDB_BASE_URL or `wandb login --host`"
+            )
     named = [_imported(path) for path in named_by_user()]
     for path, found in _named(config):
         kind = isinstance(found, KINDS) or (isinstance(found, type) and issubclass(found, KINDS))
@@ -57,6 +75,19 @@ def require_kinds(config: Namespace) -> None:
                 "accelerators, plugins, data, sampling patterns and optimizers may be used there; what else "
                 "you want called, name on the command line itself"
             )
+
+
+def _keys(node: object) -> Iterator[str]:
+    """The names of all settings, at whatever depth."""
+    if isinstance(node, Namespace):
+        node = vars(node)
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield str(key)
+            yield from _keys(value)
+    elif isinstance(node, list | tuple | set):
+        for value in node:
+            yield from _keys(value)
 
 
 def _named(node: object) -> Iterator[tuple[str, object]]:

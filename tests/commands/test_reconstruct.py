@@ -290,6 +290,7 @@ def test_bad_requests_are_answered_before_the_work(synthetic, checkpoint, tmp_pa
         ([file, *given, "--adapt", "--acceleration", 12], "alone takes 8"),
         ([file, "--checkpoint", tmp_path / "no.ckpt"], "no.ckpt is not a file"),
         ([file, *given, "--output", tmp_path / "a.tiff"], "a.tiff: unknown format"),
+        ([file, *given, "--output", tmp_path / "a.h5", "--formats", "png"], "leave out one of the two"),
         ([file, *given, "--output", tmp_path / "a.mat"], "this cine has 2"),
         ([copy, *given, "--output", tmp_path, "--formats", "[mat]"], "is the file to be reconstructed"),
         ([file, *given, "--sampling", "RandomSampling", "--center", 8], "needs a center fraction"),

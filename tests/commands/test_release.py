@@ -107,6 +107,16 @@ def test_a_folder_holds_a_repository_with_everything_but_paths(folder, checkpoin
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
+def test_a_release_that_is_interrupted_leaves_no_half_of_a_folder(checkpoint, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fm_unroll.commands.release.model_card", interrupted)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        main(["release", str(checkpoint), str(tmp_path / "knee"), "--license", "mit"])
+    assert not (tmp_path / "knee").exists()
+
+
 def test_the_card_is_one_for_the_hub_and_says_what_a_user_needs(folder):
     card = ModelCard.load(folder / "README.md")
     data = card.data.to_dict()

@@ -204,6 +204,40 @@ def test_what_cannot_be_scored_is_named_before_anything_is(
     assert exit_.value.code == 2 and words in line and not output.exists()
 
 
+def test_files_that_are_not_scored_are_said(study: Path, tmp_path: Path, capsys):
+    for path in (study / "theirs").rglob("*.*"):
+        if path.is_file():
+            copy = tmp_path / "theirs" / path.relative_to(study / "theirs")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    folder = tmp_path / "theirs"
+    loose, surplus = folder / "file1.h5", [folder / f"equispaced_x4_0.2/file{n}.h5" for n in (8, 9)]
+    for path in (
+        loose,
+        *surplus,
+        folder / "equispaced_x8_0.2/file1.h5",
+    ):  # the last of a sampling not asked for
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes((folder / "equispaced_x4_0.2/file1.h5").read_bytes())
+    output = tmp_path / "results"
+    main(
+        command(
+            study,
+            "--reconstructions",
+            f"theirs={folder}",
+            "--output",
+            str(output),
+            "--baselines",
+            "zero_filled",
+        )
+    )
+    said = [line for line in capsys.readouterr().out.splitlines() if "not scored" in line]
+    assert said == [
+        f"theirs: 1 file of no sampling, not scored: {loose}",
+        f"theirs: 2 files of no test volume, not scored: {surplus[0]}, ...",
+    ]
+
+
 @pytest.mark.parametrize(("factor", "said"), [(1, ""), (1.9, "images are ")])
 def test_images_that_are_brighter_than_any_method_makes_them_are_said(factor, said, study, tmp_path, capsys):
     folder = tmp_path / "equispaced_x4_0.2"
@@ -264,6 +298,11 @@ PLACES = [(0, 0), (1, 2), (2, 0)]
         (TRUE.flip(1), "looks with its slices backwards"),
         (TRUE.flip(0), "looks with its frames backwards"),
         (TRUE.swapaxes(0, 1), "looks with slices and frames exchanged"),
+        (-TRUE, "slice 0, frame 0 is the negative of its target"),
+        (
+            TRUE * torch.where(torch.arange(SLICES) == 2, -1, 1)[:, None, None],
+            "slice 2, frame 1 is the negative",
+        ),
         (TRUE * 0, "slice 0, frame 0 is the same everywhere"),
         (TRUE * (torch.arange(SLICES) != 1)[:, None, None], "slice 1, frame 0 is the same everywhere"),
         (TRUE * 3, "is 3 times its target"),

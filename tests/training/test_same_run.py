@@ -83,7 +83,9 @@ def test_another_seed_and_more_subjects_are_refused_by_every_verb(run_dir, synth
 
 def test_a_prediction_says_whom_it_takes(run_dir, synthetic, tmp_path, capsys):
     main(on_checkpoint("predict", run_dir, synthetic, tmp_path))
-    assert "predict: 2 of 6 subjects of CMRxRecon TrainingSet (synthetic)" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "predict: 2 of 6 subjects of CMRxRecon TrainingSet (synthetic)" in out
+    assert f"reconstructions are in {tmp_path / 'reconstructions/TrainingSet/FullSample'}\n" in out
     main(on_checkpoint("predict", run_dir, synthetic, tmp_path / "all", "--data.split", "[0,0,1]"))
     assert "predict: all 6 subjects" in (out := capsys.readouterr().out)
     assert "4 of these were seen in training or selection" in out
