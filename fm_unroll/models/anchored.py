@@ -3,17 +3,18 @@
 With A = M F E, the measurement of an image through the sensitivity maps, and y the measured k-space, a
 cascade solves
 
-    x[t+1] = argmin |A x - y[t]|^2 + lambda[t] |x - (x[t] - D x[t])|^2,  y[t] = A x[t] + beta[t] (y - A x[t])
+    x[t+1] = argmin |A x - y[t]|^2 + l[t] |x - (x[t] - D x[t])|^2,  y[t] = A x[t] + beta[t] (y - A x[t])
 
 by conjugate gradients from x[t], as MoDL does (Aggarwal et al., IEEE Trans. Med. Imaging 38, 2019,
 https://doi.org/10.1109/TMI.2018.2865356) with beta = 1 and one denoiser for all iterations. VS-Net (Duan et
 al., MICCAI 2019, https://arxiv.org/abs/1907.10033) splits the problem further, so that data consistency is
 solved point by point; here all pixels are solved for together. Denoisers start at zero and so does beta: an
-untrained network is the classical method that it starts from, save for two (see
-:class:`AnchoredNetwork`). Beta and lambda follow the noise level and the
-acceleration of the measurement. A denoiser that ``takes_measurement`` is told both, and A^H (y - A x[t]).
-SDUM (Wang et al. 2025, https://arxiv.org/abs/2512.17137) is told of the acquisition as well, and also of the
-cascade's number; here each cascade has weights of its own.
+untrained network is the classical method that it starts from, save for two (see :class:`AnchoredNetwork`).
+The weight l[t] of a pixel is lambda[t], one learned number, and what the noise asks for there, see
+:func:`caution`. Beta and lambda follow the noise level and the acceleration of the measurement. A denoiser
+that ``takes_measurement`` is told both, and A^H (y - A x[t]). SDUM (Wang et al. 2025,
+https://arxiv.org/abs/2512.17137) is told of the acquisition as well, and also of the cascade's number; here
+each cascade has weights of its own.
 """
 
 import math
@@ -41,6 +42,7 @@ STARTS: dict[str, Callable[[SenseProblem], Tensor]] = {
     "wavelet": WaveletCS().solve,
 }
 FIRST_STRENGTH = 0.1  # lambda before training
+NOISE_WEIGHT, FLOOR = 60.0, 0.01  # see :func:`caution`
 
 
 class AnchoredNetwork(UnrolledNetwork):
@@ -91,7 +93,7 @@ class AnchoredNetwork(UnrolledNetwork):
 
 
 class AnchoredCascade(nn.Module):
-    """x[t+1] = x[t] + (A^H A + lambda)^-1 (beta A^H (y - A x[t]) - lambda D x[t])."""
+    """x[t+1] = x[t] + (A^H A + l)^-1 (beta A^H (y - A x[t]) - l D x[t])."""
 
     def __init__(self, denoiser: nn.Module, solver_steps: int) -> None:
         """Wrap a denoiser D of complex images; give it a strength lambda and a pull beta towards the data."""
@@ -122,10 +124,21 @@ class AnchoredCascade(nn.Module):
         Returns:
             The next iterate x[t+1].
         """
-        strength, residual = self.strength(facts), problem.residual(image)
+        strength, residual = self.strength(facts) + caution(problem), problem.residual(image)
         seen = (image, residual, facts) if self.takes_measurement else (image,)
         wanted = self.pull(facts) * residual - strength * self.denoiser(*seen)
         return image + solve(lambda x: problem.normal(x) + strength * x, wanted, self.solver_steps)
+
+
+def caution(problem: SenseProblem) -> Tensor:
+    """How little of each pixel is to be learned from the measurement: float32, ``(batch, readout, phase)``.
+
+    The noise's energy over the low-resolution image's brightness, as in CG-SENSE's penalty. Without it the
+    equation amplifies noise that networks did not see in training. The general network, on four real heads of
+    7 to 16 coils at x4, gains 1.0 to 3.2 dB by it where noise of 2 % of the maximum is added, and 8 to 11 dB
+    at 5 %, where it would be 8 to 12 dB below a zero-filled image. 60 is the better one of 20 and 60.
+    """
+    return NOISE_WEIGHT * problem.noise.square()[:, None, None] / (problem.low_resolution + FLOOR)
 
 
 def weighted(facts: Tensor, weights: Tensor) -> Tensor:

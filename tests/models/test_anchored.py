@@ -71,9 +71,11 @@ def test_a_cascade_solves_its_equation():
     image = complex_noise(1, 8, 12)
     found = cascade(image, problem, AS_USUAL).flatten()
     normal, x = dense(problem), image.flatten()
-    # argmin |A x - y|^2 + lambda |x - z|^2 with z = x - D x and y between A x and what was measured
+    # argmin |A x - y|^2 + l |x - z|^2 with z = x - D x and y between A x and what was measured
     data = normal @ x + 0.6 * (problem.adjoint().flatten() - normal @ x)
-    expected = torch.linalg.solve(normal + 0.3 * torch.eye(len(x)), data + 0.3 * (x - 2 * x))
+    weight = 0.3 + 60 * problem.noise.item() ** 2 / (problem.low_resolution.flatten() + 0.01)
+    assert 0.9 * weight.max() > 0.3, "the noise has a say"
+    expected = torch.linalg.solve(normal + weight.diag(), data + weight * (x - 2 * x))
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 

@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from fm_unroll.metrics import psnr
+from fm_unroll.models.checkpoints import load_network
 from fm_unroll.models.classical import CGSense, WaveletCS, ZeroFilled
 from fm_unroll.models.classical.noise import in_corners, in_patches
 from fm_unroll.models.classical.sense import SenseProblem
 from fm_unroll.models.measurement import describe
+from fm_unroll.models.release import GENERAL
 from simulate import DiscScan, coil_maps, complex_noise, disc_scan, to_kspace, uniform_mask
 
 Measured = tuple[torch.Tensor, torch.Tensor, int]
@@ -127,6 +129,24 @@ def test_lines_beyond_the_measured_ones_are_no_acceleration(before, behind):
     padded = (torch.nn.functional.pad(each, (before, behind)) for each in (kspace, mask))
     acceleration = describe(SenseProblem.calibrate(*padded, acs))[0, 1].item()
     assert acceleration == pytest.approx(33 / int(mask.sum()))
+
+
+def test_networks_are_not_told_of_more_noise_than_they_saw():
+    scan = disc_scan(1, 4, 48, 48)
+    problem = SenseProblem.calibrate(*noisy(scan, 0.5))
+    assert problem.noise.item() > 0.1
+    assert describe(problem)[0, 0].item() == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("deviation", [0.05, 0.1, 0.2])
+@torch.no_grad()
+def test_the_general_network_stands_noise(deviation):
+    """More than it saw in training, with eight coils at x4: not below the measured lines alone."""
+    scan = disc_scan(1, 8, 96, 96, acceleration=4, acs_lines=10)
+    measured, target = noisy(scan, deviation), scan.image.abs()
+    network = load_network(GENERAL).eval()
+    found, floor = (psnr(each(*measured), target, target.max()).item() for each in (network, ZeroFilled()))
+    assert found > floor - 0.1
 
 
 @pytest.mark.parametrize(
