@@ -54,7 +54,9 @@ def test_zero_padding_and_partial_scans_do_not_change_it():
         assert level((part, mask, acs)) == pytest.approx(1, rel=0.15)
     assert level(noisy(disc_scan(1, 8, 32, 96, acs_lines=12), 1.0, rows=16)) == pytest.approx(1, rel=0.25)
     padded = torch.nn.functional.pad(kspace, (20, 20, 20, 20))
-    assert level((padded, torch.nn.functional.pad(mask, (20, 20)), acs)) == pytest.approx(1, rel=0.15)
+    for said in (False, True):  # whether the mask counts padding as measured
+        lines = torch.nn.functional.pad(mask, (20, 20), value=said)
+        assert level((padded, lines, acs)) == pytest.approx(1, rel=0.15)
 
 
 def test_signal_at_the_ends_of_k_space_is_not_taken_for_noise_where_coils_tell_them_apart():
