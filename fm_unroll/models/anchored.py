@@ -138,7 +138,7 @@ def caution(problem: SenseProblem) -> Tensor:
     7 to 16 coils at x4, gains 1.0 to 3.2 dB by it where noise of 2 % of the maximum is added, and 8 to 11 dB
     at 5 %, where it would be 8 to 12 dB below a zero-filled image. 60 is the better one of 20 and 60.
     """
-    return NOISE_WEIGHT * problem.noise.square()[:, None, None] / (problem.low_resolution + FLOOR)
+    return NOISE_WEIGHT * problem.noise_energy / (problem.low_resolution + FLOOR)
 
 
 def weighted(facts: Tensor, weights: Tensor) -> Tensor:

@@ -33,17 +33,10 @@ KINDS: tuple[type, ...] = (
     *(Optimizer, LRScheduler),
 )
 # settings of W&B by which its record, and the key with it, would go to somebody else
-WANDB_SERVER = frozenset(
-    {
-        "base_url",
-        "api_key",
-        "http_proxy",
-        "https_proxy",
-        "x_proxies",
-        "insecure_disable_ssl",
-        "x_extra_http_headers",
-    }
-)
+WANDB_SERVER = {
+    *("base_url", "api_key", "http_proxy", "https_proxy"),
+    *("x_proxies", "insecure_disable_ssl", "x_extra_http_headers"),
+}
 
 
 def require_kinds(config: Namespace) -> None:
@@ -60,12 +53,12 @@ def require_kinds(config: Namespace) -> None:
         raise InputError(
             "weights_only is false: checkpoints are read as tensors and plain values alone; leave it out"
         )
-    for key in _keys(config):
-        if key in WANDB_SERVER:
-            raise InputError(
-                f"{key} is set, which may send your key for W&B to somebody else: leave it out, and name "
-                "your server by WANDB_BASE_URL or `wandb login --host`"
-            )
+    keys = {key for node in _nodes(config) if isinstance(node, Mapping) for key in node}
+    if server := sorted(WANDB_SERVER & keys):
+        raise InputError(
+            f"{server[0]} is set, which may send your key for W&B to somebody else: leave it out, and name "
+            "your server by WANDB_BASE_URL or `wandb login --host`"
+        )
     named = [_imported(path) for path in named_by_user()]
     for path, found in _named(config):
         kind = isinstance(found, KINDS) or (isinstance(found, type) and issubclass(found, KINDS))
@@ -77,33 +70,27 @@ def require_kinds(config: Namespace) -> None:
             )
 
 
-def _keys(node: object) -> Iterator[str]:
-    """The names of all settings, at whatever depth."""
-    if isinstance(node, Namespace):
-        node = vars(node)
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield str(key)
-            yield from _keys(value)
-    elif isinstance(node, list | tuple | set):
-        for value in node:
-            yield from _keys(value)
-
-
-def _named(node: object) -> Iterator[tuple[str, object]]:
+def _named(config: Namespace) -> Iterator[tuple[str, object]]:
     """What a config names, with its path: what is described by ``class_path``, and functions and classes."""
+    for node in _nodes(config):
+        if isinstance(node, Mapping):
+            if isinstance(path := node.get("class_path"), str):
+                yield path, _imported(path)
+        elif callable(node) and not isinstance(node, PathLike):  # the parser's own paths can be called
+            yield f"{node.__module__}.{getattr(node, '__qualname__', type(node).__qualname__)}", node
+
+
+def _nodes(node: object) -> Iterator[object]:
+    """A part of a config and all that is in it, at whatever depth."""
     if isinstance(node, Namespace):
         node = vars(node)
+    yield node
     if isinstance(node, Mapping):
-        if isinstance(path := node.get("class_path"), str):
-            yield path, _imported(path)
-        for value in node.values():
-            yield from _named(value)
-    elif isinstance(node, list | tuple | set):
-        for value in node:
-            yield from _named(value)
-    elif callable(node) and not isinstance(node, PathLike):  # the parser's own paths can be called
-        yield f"{node.__module__}.{getattr(node, '__qualname__', type(node).__qualname__)}", node
+        node = node.values()
+    elif not isinstance(node, list | tuple | set):
+        return
+    for value in node:
+        yield from _nodes(value)
 
 
 def _imported(path: str) -> Any:

@@ -111,10 +111,12 @@ def test_a_release_that_is_interrupted_leaves_no_half_of_a_folder(checkpoint, tm
     def interrupted(*_):
         raise KeyboardInterrupt
 
+    # between the file of the network and the card
     monkeypatch.setattr("fm_unroll.commands.release.model_card", interrupted)
+    before = sorted(tmp_path.rglob("*"))
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         main(["release", str(checkpoint), str(tmp_path / "knee"), "--license", "mit"])
-    assert not (tmp_path / "knee").exists()
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_the_card_is_one_for_the_hub_and_says_what_a_user_needs(folder):

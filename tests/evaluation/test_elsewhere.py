@@ -1,5 +1,6 @@
 """Reconstructions of other programs: made of what `data undersample` writes, checked, scored as one arm."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -186,12 +187,7 @@ def with_knee(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], No
 def test_what_cannot_be_scored_is_named_before_anything_is(
     spoil, words: str, study: Path, tmp_path: Path, capsys
 ):
-    for path in (study / "theirs").rglob("*.*"):
-        if path.is_file():
-            copy = tmp_path / "theirs" / path.relative_to(study / "theirs")
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(path.read_bytes())
-    spoil(tmp_path / "theirs")
+    spoil(shutil.copytree(study / "theirs", tmp_path / "theirs"))
     output = tmp_path / "results"
     given = command(study, "--reconstructions", f"theirs={tmp_path / 'theirs'}", "--output", str(output))
     if not words:  # what is not asked for is left out, and said
@@ -205,12 +201,7 @@ def test_what_cannot_be_scored_is_named_before_anything_is(
 
 
 def test_files_that_are_not_scored_are_said(study: Path, tmp_path: Path, capsys):
-    for path in (study / "theirs").rglob("*.*"):
-        if path.is_file():
-            copy = tmp_path / "theirs" / path.relative_to(study / "theirs")
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(path.read_bytes())
-    folder = tmp_path / "theirs"
+    folder = shutil.copytree(study / "theirs", tmp_path / "theirs")
     loose, surplus = folder / "file1.h5", [folder / f"equispaced_x4_0.2/file{n}.h5" for n in (8, 9)]
     for path in (
         loose,

@@ -254,7 +254,7 @@ def test_processes_wait_for_the_slowest_one(synthetic, tmp_path):
         ),
     ],
 )
-def test_any_subset_can_be_run_by_command(words, expected, synthetic, checkpoint, tmp_path):
+def test_any_subset_can_be_run_by_command_and_reported(words, expected, synthetic, checkpoint, tmp_path):
     config = write_config(synthetic, tmp_path / "subset")
     main(["cross-domain", "--config", str(config), "--checkpoints", f"[{checkpoint}]", *words])
     records = read_records(tmp_path / "subset/records.csv")
@@ -268,6 +268,8 @@ def test_any_subset_can_be_run_by_command(words, expected, synthetic, checkpoint
     main(["cross-domain", "--config", str(config), "--checkpoints", f"[{checkpoint}]", *words])
     assert parts_below(tmp_path / "subset/parts") == before
     pd.testing.assert_frame_equal(read_records(tmp_path / "subset/records.csv"), everything)
+    main(["report", str(tmp_path / "subset/records.csv")])
+    assert (tmp_path / "subset/report.html").is_file()
 
 
 def test_the_general_network_needs_no_checkpoint_and_its_rows_stay(synthetic, tmp_path):

@@ -58,7 +58,7 @@ def said(found: Analysis) -> list[str]:
     ]
 
 
-@settings(max_examples=16, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(studies())
 def test_sentences_say_what_the_numbers_say(records):
     found = analyse(records)
@@ -96,7 +96,7 @@ def test_sentences_say_what_the_numbers_say(records):
         assert ssim[(ssim.arm == arm) & (ssim.baseline == baseline)].empty
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(studies())
 def test_the_floor_is_counted_condition_by_condition(records):
     found = analyse(records)
@@ -117,7 +117,7 @@ def test_the_floor_is_counted_condition_by_condition(records):
         assert not len(beside) or f"{arm.label} {above} of {len(beside)}" in sentence
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(studies())
 def test_figures_and_tables_of_any_records_say_what_is_synthetic(records):
     found = analyse(records)

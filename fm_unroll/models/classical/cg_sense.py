@@ -65,7 +65,7 @@ class CGSense(nn.Module):
         return problem.once(settings, self._minimise)
 
     def _minimise(self, problem: SenseProblem) -> Tensor:
-        penalty = (NOISE_WEIGHT * problem.noise.square()).clamp_min(self.penalty)[:, None, None]
+        penalty = (NOISE_WEIGHT * problem.noise_energy).clamp_min(self.penalty)
         weight = penalty / (problem.low_resolution + self.floor)
         return conjugate_gradients(
             lambda image: problem.normal(image) + weight * image,

@@ -48,7 +48,7 @@ def noise_level(kspace: Tensor, lines: Tensor, acs: Tensor) -> Tensor:
 def _of_slice(kspace: Tensor, lines: Tensor, acs: Tensor) -> Tensor:
     magnitudes = kspace.abs()
     measured = magnitudes > ROUNDING * magnitudes.amax()
-    coils, rows, columns = (measured.any(b).any(a) for a, b in ((1, 2), (0, 2), (0, 1)))
+    coils, rows, columns = (measured.any(others) for others in ((1, 2), (0, 2), (0, 1)))
     if not coils.any():
         return magnitudes.new_zeros(())
     corners = torch.where(measured, magnitudes, torch.nan)[:, rows][..., lines & columns]

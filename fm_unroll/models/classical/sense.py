@@ -126,7 +126,18 @@ class SenseProblem:
     def noise(self) -> Tensor:
         """Standard deviation of real and imaginary part of the noise in :attr:`measured`: ``(batch,)``."""
         kspace = HybridSpace(self.measured.shape[-1], self.measured.device).leave(self.measured)
-        return noise_level(kspace, torch.fft.fftshift(self.lines, -1).flatten(1), self.acs)
+        return noise_level(kspace, self.sampled, self.acs)
+
+    @property
+    def noise_energy(self) -> Tensor:
+        """The square of :attr:`noise`, for images: float32, ``(batch, 1, 1)``."""
+        return self.noise.square()[:, None, None]
+
+    @property
+    def sampled(self) -> Tensor:
+        """The sampled lines in the order of k-space: bool, ``(batch or 1, phase)``."""
+        lines: Tensor = torch.fft.fftshift(self.lines, -1).flatten(1)
+        return lines
 
     def adjoint(self) -> Tensor:
         """A^H measured: complex64, ``(batch, readout, phase)``."""

@@ -66,14 +66,12 @@ class WaveletCS(nn.Module):
     def _iterate(self, problem: SenseProblem) -> Tensor:
         target = problem.adjoint()
         image = extrapolated = target
-        threshold = (NOISE_WEIGHT * problem.noise.square()).clamp_min(self.threshold)[:, None, None]
+        threshold = (NOISE_WEIGHT * problem.noise_energy).clamp_min(self.threshold)
         momentum = 1.0
         for _ in range(self.iterations):
             # step size 1: A has norm 1 at most
-            previous, image = (
-                image,
-                self.shrink(extrapolated - problem.normal(extrapolated) + target, threshold),
-            )
+            descended = extrapolated - problem.normal(extrapolated) + target
+            previous, image = image, self.shrink(descended, threshold)
             last, momentum = momentum, (1 + (1 + 4 * momentum**2) ** 0.5) / 2
             extrapolated = image + (last - 1) / momentum * (image - previous)
         return image

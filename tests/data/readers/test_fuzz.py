@@ -24,7 +24,7 @@ from simulate import write_cmrxrecon, write_fastmri
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = int(os.environ.get("FM_UNROLL_FUZZ_EXAMPLES", "80"))
+EXAMPLES = int(os.environ.get("FM_UNROLL_FUZZ_EXAMPLES", "150"))
 PATIENCE = 5  # seconds; reading takes a few milliseconds
 MEMORY = 2**30
 
