@@ -371,7 +371,7 @@ def test_a_command_knows_its_run_and_ends_with_the_sweep(tmp_path):
         ({"command": ["rm", "-rf", "${args}"]}, "only `python -m fm_unroll`"),
         ({"command": ["./mine", "-m", "fm_unroll", "fit"]}, "would start './mine -m fm_unroll fit'"),
         ({"command": ["${interpreter}", "-m", "fm_unroll", "summary"]}, "fit, validate, test"),
-        ({"command": ["${args}"]}, "would start '--model."),
+        ({"command": ["${args}"]}, "would start '--model.learning_rate=0.001 --model.method=varnet'"),
         ({"method": "random"}, "give --max-runs"),
         ({"method": "grad"}, "'grad' is not one of"),
         ({"metric": {"name": "val/sssim"}}, "use val/ssim"),
